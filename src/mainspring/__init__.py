@@ -1,0 +1,31 @@
+"""mainspring: machine-learning pipelines that close the loop by themselves."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "mainspring.app.project": ("Loop", "Pipeline"),
+    "mainspring.pipeline.step": ("step", "at_least"),
+    "mainspring.core.declarations": (
+        "Canary", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
+        "csv", "frame", "log", "parquet", "sql",
+    ),
+    "mainspring.core.errors": ("MainspringError",),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mainspring' has no attribute {name!r}; it has {', '.join(sorted(_MODULES))}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The words everyone shares: declarations, values, schema, protocols, errors. Standard library only."""

@@ -1,0 +1,184 @@
+"""Every error mainspring raises on purpose.
+
+MainspringError                     exit code 1 unless said otherwise
+├── UsageError                      a wrong call: exit code 2
+│   ├── DeclarationError            an argument of Loop, Pipeline, step or one of their parts
+│   └── SettingsError               mainspring.toml, MAINSPRING_* or a flag
+├── SourceError                     a source that can't be read
+│   ├── SourceNotFound
+│   └── SourceEmpty
+├── DataError                       rows or columns that can't be used
+│   ├── SchemaMismatch
+│   ├── TargetUnusable
+│   ├── DuplicateKeys
+│   └── TooManyBadRows
+├── FeaturesError                   the user's features function
+├── LeakFound                       a column that gives the target away
+├── TrainingError                   an estimator or a search that can't do the task
+│   └── UnknownMetric
+├── BundleError                     a package that can't be used
+│   ├── BundleChanged               its bytes are not those that were signed
+│   └── BundleUntrusted             nobody we trust signed it
+├── StoreError                      the home folder or something in it
+│   ├── HomeDamaged
+│   ├── NotInStore
+│   └── RouteChanged                somebody else changed the routing record first
+├── StepFailed                      a step of a run ended with an error
+├── ServiceError                    a server or process that can't start or answer
+│   └── PortTaken
+└── RequestError                    an HTTP request that is refused; carries its status
+    ├── InvalidRequest 400
+    ├── NotServed 404
+    ├── Conflict 409
+    ├── TooLarge 413
+    ├── InvalidRows 422
+    └── Overloaded 503
+"""
+
+
+class MainspringError(Exception):
+    """Something went wrong; the message says what, with which value, and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(MainspringError):
+    """The call is wrong."""
+
+    exit_code = 2
+
+
+class DeclarationError(UsageError):
+    """An argument of a declaration can't be used."""
+
+
+class SettingsError(UsageError):
+    """A setting can't be used."""
+
+
+class SourceError(MainspringError):
+    """A source can't be read."""
+
+
+class SourceNotFound(SourceError):
+    """A source's file, table or database doesn't exist."""
+
+
+class SourceEmpty(SourceError):
+    """A source gives no rows."""
+
+
+class DataError(MainspringError):
+    """Rows or columns can't be used."""
+
+
+class SchemaMismatch(DataError):
+    """Columns differ from the frozen schema."""
+
+
+class TargetUnusable(DataError):
+    """The target is missing, constant or empty."""
+
+
+class DuplicateKeys(DataError):
+    """Rows repeat a key that should be unique."""
+
+
+class TooManyBadRows(DataError):
+    """More rows break the contract than the loop tolerates."""
+
+
+class FeaturesError(MainspringError):
+    """The features function breaks its promise: row-wise, same rows, blind to the target."""
+
+
+class LeakFound(MainspringError):
+    """A column gives the target away."""
+
+
+class TrainingError(MainspringError):
+    """An estimator or a search can't do the task."""
+
+
+class UnknownMetric(TrainingError):
+    """No metric has this name."""
+
+
+class BundleError(MainspringError):
+    """A package can't be used."""
+
+
+class BundleChanged(BundleError):
+    """The package was changed after it was signed."""
+
+
+class BundleUntrusted(BundleError):
+    """The package isn't signed by a trusted installation."""
+
+
+class StoreError(MainspringError):
+    """The home folder or something in it can't be used."""
+
+
+class HomeDamaged(StoreError):
+    """The home folder's state is damaged."""
+
+
+class NotInStore(StoreError):
+    """The home folder doesn't hold this."""
+
+
+class RouteChanged(StoreError):
+    """Somebody else changed the routing record first."""
+
+
+class StepFailed(MainspringError):
+    """A step of a run ended with an error."""
+
+
+class ServiceError(MainspringError):
+    """A server or process can't start or answer."""
+
+
+class PortTaken(ServiceError):
+    """Another program listens on the port."""
+
+
+class RequestError(MainspringError):
+    """An HTTP request is refused."""
+
+    status = 400
+
+
+class InvalidRequest(RequestError):
+    """The request can't be read."""
+
+
+class NotServed(RequestError):
+    """No loop, version or prediction has this name."""
+
+    status = 404
+
+
+class Conflict(RequestError):
+    """The request contradicts what is already known."""
+
+    status = 409
+
+
+class TooLarge(RequestError):
+    """The request is larger than allowed."""
+
+    status = 413
+
+
+class InvalidRows(RequestError):
+    """The rows don't fit the loop's schema."""
+
+    status = 422
+
+
+class Overloaded(RequestError):
+    """The service has no room for the request now."""
+
+    status = 503
