@@ -1,1 +1,1 @@
-""""""
+"""What a person touches: Loop and Pipeline, the command line, the service."""

@@ -289,23 +289,34 @@ class Manual:
 class Monitor:
     """How the loop watches: every so often, with labels counted as matured *label_delay* after their prediction.
 
-    arl: mean number of windows between false drift alarms.
+    arl: mean number of windows between false drift alarms. tolerance: how far a feature may move, in standard
+    deviations, before that counts as drift. tests: more columns for the drift report, functions
+    (reference, current) -> `monitoring.drift.Drift` of the training's and the window's numbers.
     """
 
     every: str | float = "1d"
     label_delay: str | float = 0
     arl: float = 1000.0
+    tolerance: float = 0.0
+    tests: Sequence[Callable[[Any, Any], Any]] = ()
 
     def __post_init__(self) -> None:
         if seconds(self.every) <= 0:
             raise DeclarationError(f"Monitor(every={self.every!r}) must be longer than 0")
         seconds(self.label_delay)
+        if self.arl <= 1:
+            raise DeclarationError(f"Monitor(arl={self.arl}) must be more than 1 window, such as 1000")
+        if self.tolerance < 0:
+            raise DeclarationError(f"Monitor(tolerance={self.tolerance}) must be 0 or more standard deviations")
 
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
     """When to train again: on "decay" (matured labels show a loss beyond *tolerance*), on "drift" (inputs outside
-    the training support), and every so often; over the last *window* of rows; at most once per *cooldown*."""
+    the training support), and every so often; over the last *window* of rows; at most once per *cooldown*.
+
+    tolerance: in points of the metric; for an error in the target's unit (rmse, mae, median_ae), a share of it.
+    """
 
     on: Sequence[Literal["decay", "drift"]] = ("decay", "drift")
     every: str | float | None = None

@@ -130,6 +130,7 @@ class Evaluation:
     metrics: name -> (value, low, high). candidate and champion: `statistics.metrics.Predictions` on the same holdout
     rows (champion None: there is none yet); target: their labels, weight and clusters: arrays or None.
     baseline: the metric of a dummy model on the holdout. latency_ms: {"p50", "p95", "p99"} of one-row predictions.
+    facts: what the card says beside the figures, as plain JSON (training rows, columns, parameters ...).
     """
 
     bundle: Bundle
@@ -151,6 +152,7 @@ class Evaluation:
     champion: Any
     card: str = ""
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

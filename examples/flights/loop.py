@@ -1,0 +1,37 @@
+"""Which departing flights will arrive more than 15 minutes late? Declared once; mainspring does the rest."""
+
+from features import features
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+import mainspring as ms
+
+loop = ms.Loop(
+    "late-flights",
+    data=ms.sql("env:FLIGHTS_DB", "select * from flights", cursor="id"),
+    target="late",
+    key="id",
+    time="scheduled",
+    ignore=["dep_time", "arr_time", "arr_delay", "air_time", "tailnum", "flight"],  # not known at departure, or only names
+    features=features,
+    model=[
+        LogisticRegression(max_iter=200),
+        RandomForestClassifier(n_estimators=60, min_samples_leaf=20),
+        HistGradientBoostingClassifier(),
+    ],
+    search=ms.Search(
+        {
+            "HistGradientBoostingClassifier.learning_rate": ms.log(0.03, 0.3),
+            "HistGradientBoostingClassifier.max_leaf_nodes": (15, 63),
+            "RandomForestClassifier.max_features": ["sqrt", 0.5],
+            "LogisticRegression.C": ms.log(0.01, 10.0),
+        },
+        trials=8,
+        folds=3,
+    ),
+    gate=ms.Gate("roc_auc", margin=0.01, slices=["carrier", "origin"]),
+    release=ms.Canary(steps=(10, 50, 100), min_units=100, min_time="1d", deadline="30d", guardrails=("errors", "wrong")),
+    monitor=ms.Monitor(every="7d", label_delay="1d"),
+    retrain=ms.Retrain(on=("decay", "drift"), every="60d", cooldown="14d"),
+    seed=13,
+)

@@ -1,0 +1,216 @@
+"""The command line: words, options and exit codes. What a command does stands in `app/commands.py`, loaded when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from mainspring import __version__
+from mainspring.core.errors import MainspringError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class Verbs(click.Group):
+    """Commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="mainspring")
+@click.option("--home", metavar="FOLDER", help="The state's folder (default: .mainspring here or above).")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def cli(context: click.Context, home: str | None, debug: bool) -> None:
+    """Train, gate, release, watch and renew models, from one Python file.
+
+    \b
+    mainspring init data.csv --target y     writes loop.py
+    mainspring up loop.py                   trains, serves, watches, retrains
+    """
+    context.obj = {"home": home, "debug": debug}
+
+
+def _call(name: str, **arguments: Any) -> None:
+    context = click.get_current_context()
+    command = getattr(importlib.import_module("mainspring.app.commands"), name)
+    code = command(home=context.find_root().obj["home"], **arguments)
+    context.exit(code or 0)
+
+
+def _json(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A run parameter."),
+        click.option("--from", "start", metavar="STEP", help="Run from this step on."),
+        click.option("--until", metavar="STEP", help="Run up to this step."),
+        click.option("--only", multiple=True, metavar="STEP", help="Run this step only."),
+        click.option("--force", multiple=True, metavar="STEP", help="Run this step even when it is cached."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--output", "-o", default="loop.py", show_default=True, metavar="FILE")
+@click.option("--overwrite", is_flag=True, help="Replace FILE when it is there.")
+def init(data: str, target: str, output: str, overwrite: bool) -> None:
+    """Write a Loop file for the table DATA (CSV or Parquet)."""
+    _call("init", data=data, target=target, output=output, overwrite=overwrite)
+
+
+@cli.command()
+@click.argument("file")
+@_selection
+@_json
+def plan(**arguments: Any) -> None:
+    """Show what would run, and why."""
+    _call("plan", **arguments)
+
+
+@cli.command()
+@click.argument("file")
+@_selection
+@click.option("--full-traceback", is_flag=True, help="Show the traceback of a step that fails.")
+@_json
+def run(**arguments: Any) -> None:
+    """One turn, from ingest to release. Exit code 3: the gate held the candidate back."""
+    _call("run", **arguments)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1).")
+@click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700).")
+@click.option("--control-port", type=int, default=None, help="Port of the API (default 8701).")
+@click.option("--clock", type=click.Choice(["system", "manual"]), default="system", show_default=True)
+@click.option("--now", default=None, metavar="TIME", help="Where a manual clock starts (ISO 8601).")
+@click.option("--once", is_flag=True, help="One turn and one monitoring report, then stop.")
+def up(**arguments: Any) -> None:
+    """The loops as a service: serve, watch, retrain. Ctrl-C drains."""
+    _call("up", **arguments)
+
+
+@cli.command()
+@click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1).")
+@click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700).")
+def serve(**arguments: Any) -> None:
+    """The endpoint alone, for every loop of the home."""
+    _call("serve", **arguments)
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("rows", default="-")
+@_json
+def predict(**arguments: Any) -> None:
+    """Predict ROWS (JSON text, a CSV, Parquet or JSON file, or - for standard input) with the champion."""
+    _call("predict", **arguments)
+
+
+@cli.command()
+@_json
+def status(**arguments: Any) -> None:
+    """Loops, versions, traffic, alarms."""
+    _call("status", **arguments)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--limit", type=int, default=20, show_default=True)
+@_json
+def runs(**arguments: Any) -> None:
+    """The newest runs."""
+    _call("runs", **arguments)
+
+
+@cli.command()
+@click.argument("run")
+@_json
+def show(**arguments: Any) -> None:
+    """One run: its steps, their time and their results."""
+    _call("show", **arguments)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@_json
+def why(**arguments: Any) -> None:
+    """The written reasons: gate, release, retraining, non-retraining."""
+    _call("why", **arguments)
+
+
+@cli.command()
+@click.argument("name")
+@_json
+def models(**arguments: Any) -> None:
+    """The versions of a loop's model."""
+    _call("models", **arguments)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--reason", default="by hand", show_default=True)
+@_json
+def promote(**arguments: Any) -> None:
+    """Give a version (default: the canary, else the newest) all traffic."""
+    _call("promote", **arguments)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--reason", default="by hand", show_default=True)
+@_json
+def rollback(**arguments: Any) -> None:
+    """End the canary, or bring back the previous champion."""
+    _call("rollback", **arguments)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--html", metavar="FILE", help="Write a standalone report with plots.")
+@_json
+def monitor(**arguments: Any) -> None:
+    """Drift, quality and performance of what is served."""
+    _call("monitor", **arguments)
+
+
+@cli.command()
+@_json
+def doctor(**arguments: Any) -> None:
+    """What is wrong with the installation or the home, and how to mend it."""
+    _call("doctor", **arguments)
+
+
+def main() -> None:
+    """The entry point: errors on one line, exit codes as documented."""
+    debug = "--debug" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False, prog_name="mainspring")
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MainspringError as error:
+        if debug:
+            raise
+        click.echo(f"mainspring: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("mainspring: interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

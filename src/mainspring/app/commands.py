@@ -1,0 +1,309 @@
+"""What each command of `app/cli.py` does. A function returns its exit code (None: 0)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mainspring.app import config, show as showing
+from mainspring.app.files import load
+from mainspring.app.project import Loop, Pipeline, Run, Surroundings
+from mainspring.core.errors import NotInStore, UsageError
+from mainspring.pipeline.graph import Selection
+from mainspring.store.deployments import Deployments
+from mainspring.store.journal import Journal
+
+HELD = 3
+
+
+def init(*, home: str | None, data: str, target: str, output: str, overwrite: bool) -> int:
+    from mainspring.app import init as writing  # reads the table: polars
+
+    path = writing.write(data, target=target, output=output, overwrite=overwrite)
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}; next: mainspring plan {path}, mainspring run {path}, mainspring up {path}")
+    return 0
+
+
+def plan(
+    *,
+    home: str | None,
+    file: str,
+    settings: Sequence[str],
+    start: str | None,
+    until: str | None,
+    only: Sequence[str],
+    force: Sequence[str],
+    as_json: bool,
+) -> int:
+    where = Surroundings.of(home, selection=Selection(start, until, tuple(only), tuple(force)))
+    plans = {found.name: found.foresee(where, _parameters(found, settings)) for found in load(file)}
+    if as_json:
+        return _print_json("plan", "done", pipelines=[{"name": name, "steps": steps} for name, steps in plans.items()])
+    for name, steps in plans.items():
+        showing.plan(name, steps)
+    return 0
+
+
+def run(
+    *,
+    home: str | None,
+    file: str,
+    settings: Sequence[str],
+    start: str | None,
+    until: str | None,
+    only: Sequence[str],
+    force: Sequence[str],
+    full_traceback: bool,
+    as_json: bool,
+) -> int:
+    selection = Selection(start, until, tuple(only), tuple(force))
+    codes = []
+    for found in load(file):
+        with showing.Progress(found.name, quiet=as_json) as progress:
+            where = Surroundings.of(home, selection=selection, report=progress.event, progress=progress.work)
+            done = found.start(where, _parameters(found, settings))
+        if as_json:
+            _print_json("run", done.status, **_run_fields(done))
+        else:
+            showing.run(done)
+        if done.error is not None and full_traceback:
+            raise done.error
+        if done.error is not None:
+            print(f"mainspring: {done.error}", file=sys.stderr)
+        codes.append({"done": 0, "held": HELD}.get(done.status, 1))
+    return max(codes, key=lambda code: (code == 1, code))
+
+
+def up(
+    *,
+    home: str | None,
+    files: Sequence[str],
+    host: str | None,
+    port: int | None,
+    control_port: int | None,
+    clock: str,
+    now: str | None,
+    once: bool,
+) -> int:
+    from mainspring.app import supervisor
+
+    settings = config.read(home=home, host=host, port=port, control_port=control_port)
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(f"--host {settings.host} is not loopback, and this version has no users and TLS yet; use 127.0.0.1 behind a proxy")
+    if now is not None and clock != "manual":
+        raise UsageError("--now is where a manual clock starts; add --clock manual")
+    if now is not None:
+        _time(now)
+    for file in files:
+        load(file)  # a mistake in a file is told here, before anything starts
+    return supervisor.up(files, settings, manual_clock=clock == "manual", now=now, once=once)
+
+
+def serve(*, home: str | None, host: str | None, port: int | None) -> int:
+    from mainspring.app import supervisor
+
+    settings = config.read(home=home, host=host, port=port)
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(f"--host {settings.host} is not loopback, and this version has no users and TLS yet; use 127.0.0.1 behind a proxy")
+    return supervisor.serve(settings)
+
+
+def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
+    from mainspring.loop import champion
+
+    store = Surroundings.of(home).home
+    answer = champion.answer(store, name, champion.read_rows(store, name, rows))
+    if as_json:
+        return _print_json("predict", "done", **answer)
+    for label in answer["predictions"]:
+        print(label)
+    return 0
+
+
+def status(*, home: str | None, as_json: bool) -> int:
+    store = Surroundings.of(home).home
+    loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
+    if as_json:
+        return _print_json("status", "done", loops=loops, home=str(store.path))
+    showing.status(loops)
+    return 0
+
+
+def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> int:
+    found = Journal(Surroundings.of(home).home).runs(pipeline=name, limit=limit)
+    if as_json:
+        return _print_json("runs", "done", runs=found)
+    showing.runs(found)
+    return 0
+
+
+def show(*, home: str | None, run: str, as_json: bool) -> int:
+    journal = Journal(Surroundings.of(home).home)
+    found, steps = journal.run(run), journal.steps(run)
+    if as_json:
+        return _print_json("show", found.status, run=found, steps=steps)
+    showing.one_run(found, steps)
+    return 0
+
+
+def why(*, home: str | None, name: str, as_json: bool) -> int:
+    deployments = Deployments(Surroundings.of(home).home)
+    loop, version = _divide(name)
+    _known(deployments, loop)
+    found = [record for record in deployments.decisions(loop) if version is None or record.version == version]
+    if as_json:
+        return _print_json("why", "done", decisions=found)
+    showing.decisions(loop, found)
+    return 0
+
+
+def models(*, home: str | None, name: str, as_json: bool) -> int:
+    deployments = Deployments(Surroundings.of(home).home)
+    _known(deployments, name)
+    route, versions = deployments.route(name), deployments.versions(name)
+    if as_json:
+        return _print_json("models", "done", versions=versions, route=route)
+    showing.models(versions, route)
+    return 0
+
+
+def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
+    from mainspring.loop import champion
+
+    where = Surroundings.of(home)
+    loop, version = _divide(name)
+    _known(Deployments(where.home), loop)
+    return _print_action(champion.promote(where.home, loop, version, reason=reason, mlflow=where.mlflow), as_json)
+
+
+def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
+    from mainspring.loop import champion
+
+    where = Surroundings.of(home)
+    _known(Deployments(where.home), name)
+    return _print_action(champion.rollback(where.home, name, reason=reason, mlflow=where.mlflow), as_json)
+
+
+def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
+    from mainspring.loop import watch
+
+    store = Surroundings.of(home).home
+    _known(Deployments(store), name)
+    report = watch.look(store, name)
+    if html is not None:
+        Path(html).write_text(watch.page(store, name, report), encoding="utf-8")
+        print(f"wrote {html}", file=sys.stderr)
+    if as_json:
+        return _print_json("monitor", "done", report=report.to_json())
+    print(watch.text(report))
+    return 0
+
+
+def doctor(*, home: str | None, as_json: bool) -> int:
+    from mainspring.app import doctor as examining
+
+    findings = examining.examine(config.read(home=home))
+    wrong = any(finding.state == "wrong" for finding in findings)
+    if as_json:
+        _print_json("doctor", "failed" if wrong else "done", findings=findings)
+    else:
+        showing.findings(findings)
+    return 1 if wrong else 0
+
+
+# ------------------------------------------------------------------------------------------------------------ details
+
+
+def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, Any]:
+    """Run parameters typed as the steps annotate them."""
+    graph = (found.pipeline if isinstance(found, Loop) else found).graph
+    parameters = {}
+    for setting in settings:
+        name, separator, text = setting.partition("=")
+        if not separator:
+            raise UsageError(f"--set {setting!r} must be NAME=VALUE, such as --set trees=200")
+        parameters[name] = graph.parse(name, text)
+    return parameters
+
+
+def _run_fields(done: Run) -> dict[str, Any]:
+    return {
+        "id": done.id,
+        "metrics": done.metrics,
+        "model": done.model,
+        "verdict": done.verdict,
+        "reasons": done.reasons,
+        "steps": done.steps,
+        "error": None if done.error is None else str(done.error),
+    }
+
+
+def _loop_status(deployments: Deployments, name: str) -> dict[str, Any]:
+    route = deployments.route(name)
+    decisions = deployments.decisions(name)
+    alarms = [record for record in decisions if record.kind == "monitor" and record.decision == "alarm"]
+    return {
+        "name": name,
+        "champion": route and route.champion,
+        "canary": route and route.canary,
+        "canary_share": route and route.share,
+        "holding": route and route.holding,
+        "versions": len(deployments.versions(name)),
+        "last_decision": decisions[-1] if decisions else None,
+        "last_alarm": alarms[-1] if alarms else None,
+    }
+
+
+def _known(deployments: Deployments, loop: str) -> None:
+    loops = deployments.loops()
+    if loop not in loops:
+        known = f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
+        raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
+
+
+def _divide(name: str) -> tuple[str, int | None]:
+    loop, separator, version = name.partition("@")
+    if not separator:
+        return loop, None
+    if not version.isdigit():
+        raise UsageError(f"{name!r}: the version after @ must be a number, such as {loop}@3")
+    return loop, int(version)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--now {text!r} is not an ISO 8601 time such as 2013-04-01T00:00:00+00:00") from None
+
+
+def _print_action(reason: str, as_json: bool) -> int:
+    if as_json:
+        return _print_json("action", "done", reason=reason)
+    print(reason)
+    return 0
+
+
+def _print_json(schema: str, status: str, **fields: Any) -> int:
+    print(json.dumps({"schema": f"mainspring/{schema}@1", "status": status, **fields}, default=_plain, allow_nan=False))
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+

@@ -1,0 +1,96 @@
+"""Settings: `mainspring.toml` (or `[tool.mainspring]`), then MAINSPRING_* in the environment, then flags. Read once, here."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mainspring.core.errors import SettingsError
+from mainspring.store.home import FOLDER, find
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation is told about its surroundings.
+
+    home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
+    control_port: the API. max_rows: of one request. tolerated_bad_rows: the share of rows that may go to quarantine.
+    """
+
+    home: Path
+    mlflow: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8700
+    control_port: int = 8701
+    max_rows: int = 100_000
+    tolerated_bad_rows: float = 0.05
+
+
+def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """The settings for work in *folder*; *flags* that are None are not given.
+
+    >>> read(Path("/tmp"), environment={}, port=9000).port
+    9000
+    """
+    folder = (folder or Path.cwd()).resolve()
+    environment = os.environ if environment is None else environment
+    given = {name: value for name, value in flags.items() if value is not None}
+    home = Path(given.pop("home", None) or environment.get("MAINSPRING_HOME") or find(folder)).expanduser().resolve()
+    settings = Settings(home)
+    for origin, values in _layers(home, environment):
+        settings = _apply(settings, values, origin)
+    return _apply(settings, given, "flag")
+
+
+def _layers(home: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    project = home.parent if home.name == FOLDER else home
+    layers = [(str(path), values) for path, values in _files(project)]
+    named = {
+        name.removeprefix("MAINSPRING_").lower(): value
+        for name, value in environment.items()
+        if name.startswith("MAINSPRING_") and name not in ("MAINSPRING_HOME", "MAINSPRING_CONFIG")
+    }
+    if uri := environment.get("MLFLOW_TRACKING_URI"):
+        named.setdefault("mlflow", uri)
+    return [*layers, ("environment", named)]
+
+
+def _files(project: Path) -> list[tuple[Path, dict[str, Any]]]:
+    found = []
+    for name, table in (("pyproject.toml", ("tool", "mainspring")), ("mainspring.toml", ())):
+        path = project / name
+        if not path.is_file():
+            continue
+        try:
+            values: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not TOML: {error}") from error
+        for part in table:
+            values = values.get(part, {})
+        found.append((path, values))
+    return found
+
+
+def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    known = {field.name: field.type for field in fields(Settings)}
+    changes = {}
+    for name, value in values.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+            raise SettingsError(f"{origin}: setting {name!r} is unknown{hint}")
+        changes[name] = _parse(name, value, str(known[name]), origin)
+    return replace(settings, **changes)
+
+
+def _parse(name: str, value: Any, type_name: str, origin: str) -> Any:
+    convert: Any = {"int": int, "float": float, "Path": Path}.get(type_name, str)
+    try:
+        return convert(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{origin}: setting {name} = {value!r} is not {type_name}") from error

@@ -1,0 +1,141 @@
+"""The controller's process: the API in the event loop, the works in a thread, the steps in a niced process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mainspring.app import server
+from mainspring.app.files import load
+from mainspring.app.project import Loop, Surroundings
+from mainspring.core.errors import MainspringError, UsageError
+from mainspring.loop.controller import Controller, Turned
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+
+NICENESS = 10
+
+
+def main() -> None:
+    """Read the settings from standard input and work until a signal."""
+    settings = json.load(sys.stdin)
+    die_with(settings["parent"])
+    try:
+        sys.exit(_run(settings))
+    except MainspringError as error:
+        print(f"mainspring: {error}", file=sys.stderr, flush=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _run(settings: dict[str, Any]) -> int:
+    home = Home.open(Path(settings["home"]))
+    loops = [(file, found) for file in settings["files"] for found in load(file) if isinstance(found, Loop)]
+    if not loops:
+        raise UsageError(f"{', '.join(settings['files'])}: no Loop to serve; `mainspring run` runs a Pipeline")
+    manual = settings["manual_clock"]
+    if manual:
+        _set_first_time(home, settings["now"])
+    works = Controller(
+        home,
+        {loop.name: loop.declaration for _, loop in loops},
+        turn=Turns({loop.name: file for file, loop in loops}, home.path, settings["mlflow"]),
+        manual=manual,
+        endpoint=settings["endpoint"],
+        mlflow=settings["mlflow"],
+    )
+    if settings["once"]:
+        return works.once()
+    thread = threading.Thread(target=works.work, daemon=True)
+    thread.start()
+    sock = socket.socket(fileno=settings["fd"])
+    app = server.api(works, server.token(home))
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[sock])
+    works.stop()
+    thread.join(10)
+    return 0
+
+
+def _set_first_time(home: Home, now: str | None) -> None:
+    """A manual clock starts at *now* once; after a restart it goes on from where it stood."""
+    deployments = Deployments(home)
+    if deployments.clock() is None:
+        moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
+        deployments.set_clock(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+class Turns:
+    """Runs turns in the step process: a crash or a memory kill ends the turn, not the controller."""
+
+    def __init__(self, files: dict[str, str], home: Path, mlflow: str | None) -> None:
+        self.files, self.home, self.mlflow = files, home, mlflow
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, loop: str, now: datetime) -> Future[Turned]:
+        for attempt in (1, 2):
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_calm_down, initargs=(os.getpid(),))
+            try:
+                return self._pool.submit(run_turn, self.files[loop], loop, str(self.home), self.mlflow, now)
+            except BrokenProcessPool:  # the last turn's process was killed
+                self._pool = None
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def run_turn(file: str, name: str, home: str, mlflow: str | None, now: datetime) -> Turned:
+    """One turn of loop *name* in this process; its errors come back as text."""
+    started = time.monotonic()
+    loop = next(found for found in load(file) if found.name == name)
+    where = Surroundings(Home.open(Path(home)), mlflow=mlflow, clock=lambda: now, progress=_say_progress(name))
+    run = loop.start(where, {})
+    error = "" if run.error is None else str(run.error)
+    return Turned(run.id, run.status, run.model, run.reasons, error, time.monotonic() - started)
+
+
+def _say_progress(name: str) -> Any:
+    last = [0.0]
+
+    def progress(what: str, done: int, total: int) -> None:
+        if time.monotonic() - last[0] > 2.0:
+            last[0] = time.monotonic()
+            print(f"{name}: {what} {done}{f' of {total}' if total else ''}", flush=True)
+
+    return progress
+
+
+def _calm_down(parent: int) -> None:
+    """Serving keeps a core: this process yields, and its libraries use what is left."""
+    os.nice(NICENESS)
+    cores = max(1, (os.cpu_count() or 2) - 1)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "LOKY_MAX_CPU_COUNT"):
+        os.environ[name] = str(cores)
+    die_with(parent)
+
+
+def die_with(parent: int) -> None:
+    """End this process when its *parent* is gone: nothing works on unsupervised after a kill."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.25)
+        os._exit(70)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

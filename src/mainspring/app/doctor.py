@@ -1,0 +1,164 @@
+"""`mainspring doctor`: what is wrong with an installation or a home, and the command or edit that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from mainspring.app.config import Settings
+from mainspring.core.errors import MainspringError
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+from mainspring.store.journal import Journal
+
+State = Literal["ok", "warning", "wrong"]
+NEEDED = {
+    "polars": "2.1", "deltalake": "1.6", "scikit-learn": "1.7", "optuna": "5", "mlflow-skinny": "3.17", "onnxruntime": "1.22",
+    "skl2onnx": "1.19", "skops": "0.13", "starlette": "0.48", "uvicorn": "0.35",
+}  # fmt: skip
+LOW_DISK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; *mend* is what to do when it isn't ok."""
+
+    subject: str
+    state: State
+    detail: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """All findings, the installation's first; never raises for what it is there to find."""
+    findings = [_python(), *_libraries()]
+    if not settings.home.is_dir():
+        findings.append(Finding("home", "ok", f"{settings.home} is not there yet; the first run makes it"))
+        return [*findings, *_ports(settings)]
+    findings += [_disk(settings.home), _writable(settings.home)]
+    try:
+        home = Home.open(settings.home)
+    except (MainspringError, sqlite3.DatabaseError, OSError) as error:
+        mend = f"restore {settings.home / 'mainspring.db'} from a backup, or move {settings.home} away and run again"
+        return [*findings, Finding("state", "wrong", str(error), mend), *_ports(settings)]
+    checks: tuple[Callable[[Home], Iterator[Finding]], ...] = (_database, _runs, _bundles, _aliases, _token)
+    for check in checks:
+        try:
+            findings += list(check(home))
+        except (MainspringError, sqlite3.DatabaseError, OSError) as error:
+            findings.append(Finding(check.__name__.strip("_"), "wrong", f"{type(error).__name__}: {error}", "see the message"))
+    return [*findings, *_ports(settings)]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < (3, 11):
+        return Finding("python", "wrong", version, "use Python 3.11 or newer")
+    return Finding("python", "ok", version)
+
+
+def _libraries() -> Iterator[Finding]:
+    for name, least in NEEDED.items():
+        mend = f"pip install '{name}>={least}'"
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if name == "mlflow-skinny" and _installed("mlflow"):
+                continue
+            yield Finding(name, "wrong", "not installed", mend)
+            continue
+        if _numbers(version) < _numbers(least):
+            yield Finding(name, "wrong", f"{version}, {least} or newer is needed", mend)
+        else:
+            yield Finding(name, "ok", version)
+    protobuf = metadata.version("protobuf") if _installed("protobuf") else "0"
+    if _numbers(protobuf) >= (7,):
+        yield Finding("protobuf", "wrong", f"{protobuf}: histogram boosting can't become ONNX", "pip install 'protobuf<7'")
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _disk(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free
+    if free < LOW_DISK_BYTES:
+        return Finding("disk", "warning", f"{free >> 20} MB free under {path}", "make room; runs need it for artifacts and records")
+    return Finding("disk", "ok", f"{free >> 30} GB free")
+
+
+def _writable(path: Path) -> Finding:
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Finding("home", "wrong", f"{path} can't be written", f"chown or chmod {path}, or choose another with --home")
+    return Finding("home", "ok", str(path))
+
+
+def _database(home: Home) -> Iterator[Finding]:
+    answer = str(home.database.query("pragma quick_check(1)")[0][0])
+    if answer != "ok":
+        yield Finding("state", "wrong", f"{home.database.path}: {answer}", "restore it from a backup")
+    else:
+        yield Finding("state", "ok", f"{home.database.path} is sound")
+
+
+def _runs(home: Home) -> Iterator[Finding]:
+    interrupted = [run.id for run in Journal(home).runs() if run.status == "interrupted"]
+    if interrupted:
+        yield Finding("runs", "warning", f"interrupted: {', '.join(interrupted[:5])}", "`mainspring run FILE` goes on with the newest")
+    else:
+        yield Finding("runs", "ok", "none is interrupted")
+
+
+def _bundles(home: Home) -> Iterator[Finding]:
+    from mainspring.store.bundles import Bundles  # cryptography and polars: only when a home has bundles
+
+    deployments, bundles = Deployments(home), Bundles(home)
+    for loop, route in deployments.routes().items():
+        for number in filter(None, (route.champion, route.canary)):
+            version = deployments.version(loop, number)
+            try:
+                bundles.path(version.digest)
+            except MainspringError as error:
+                yield Finding(version.name, "wrong", str(error), f"`mainspring rollback {loop}`, then run the loop again with --force package")
+            else:
+                yield Finding(version.name, "ok", "the package is signed and unchanged")
+
+
+def _aliases(home: Home) -> Iterator[Finding]:
+    from mainspring.store.registry import Registry  # MLflow takes seconds to import
+
+    if not (home.path / "mlflow.db").is_file():
+        return
+    for alias in Registry(home).moved_aliases():
+        yield Finding("mlflow", "warning", str(alias), "`mainspring promote NAME@VERSION` takes it over, or move it back")
+
+
+def _token(home: Home) -> Iterator[Finding]:
+    path = home.path / "run" / "token"
+    if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield Finding("token", "wrong", f"{path} can be read by others", f"chmod 600 {path}")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for name, port in (("port", settings.port), ("control_port", settings.control_port)):
+        with socket.socket() as probe:
+            probe.settimeout(0.3)
+            if probe.connect_ex((settings.host, port)) == 0:
+                yield Finding(name, "warning", f"{port} is in use", "fine when `mainspring up` runs; else choose another with --port")

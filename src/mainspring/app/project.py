@@ -1,0 +1,274 @@
+"""Loop and Pipeline: a declaration that opens its home and drives the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mainspring.app import config
+from mainspring.core import declarations
+from mainspring.core.declarations import AnySource, Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
+from mainspring.core.errors import DeclarationError, NotInStore
+from mainspring.core.protocols import Clock, Progress
+from mainspring.core.values import Verdict
+from mainspring.execution import engine, planning
+from mainspring.execution.planning import PlannedStep
+from mainspring.loop import turn
+from mainspring.pipeline.graph import Graph, Selection
+from mainspring.pipeline.step import Step, as_step
+from mainspring.store.home import Home
+
+Report = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run did. outputs: step name -> value, read when asked for; model: "name@version" or None."""
+
+    id: str
+    status: Literal["done", "failed", "held", "interrupted", "cancelled"]
+    outputs: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    model: str | None
+    verdict: Verdict | None
+    reasons: tuple[str, ...]
+    steps: tuple[Any, ...] = ()
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where and how something runs, as opposed to what: never part of a fingerprint."""
+
+    home: Home
+    mlflow: str | None = None
+    clock: Clock = lambda: datetime.now(UTC)
+    report: Report | None = None
+    progress: Progress | None = None
+    selection: Selection = Selection()
+
+    @classmethod
+    def of(cls, home: Home | Path | str | None, **changes: Any) -> Surroundings:
+        """The surroundings that the settings of the current folder describe; *home* overrides its home."""
+        if isinstance(home, Home):
+            settings = config.read(home=home.path)
+        else:
+            settings = config.read(home=home)
+            home = Home.open(settings.home)
+        return replace(cls(home, mlflow=settings.mlflow), **changes)
+
+
+class Pipeline:
+    """Steps that are plain functions: a step's name is its output, its parameters are its inputs.
+
+    >>> def rows() -> list[int]:
+    ...     return [1, 2, 3]
+    >>> def total(rows: list[int], times: int = 1) -> int:
+    ...     return sum(rows) * times
+    >>> Pipeline("sums", [rows, total]).graph.names
+    ('rows', 'total')
+    """
+
+    def __init__(self, name: str, steps: Sequence[Any]) -> None:
+        if not declarations.NAME.fullmatch(name):
+            raise DeclarationError(f"Pipeline name {name!r} must match {declarations.NAME.pattern}")
+        self.name = name
+        self.steps: tuple[Step, ...] = tuple(as_step(step) for step in steps)
+        self.graph = Graph(self.steps)
+
+    def run(self, *, home: Home | Path | str | None = None, **parameters: Any) -> Run:
+        """Run what is stale; *parameters* are run parameters of the steps, by name. An error of a step is raised."""
+        return _raised(self.start(Surroundings.of(home), parameters))
+
+    def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
+        """What would run, and why, without running it."""
+        return self.foresee(Surroundings.of(home), parameters)
+
+    def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
+        """Run in these surroundings; the steps' errors are in the Run."""
+        outcome = _execute(self.graph, self.name, where, parameters)
+        return Run(
+            outcome.run_id,
+            outcome.status,
+            outcome.outputs,
+            _numbers(outcome.outputs),
+            None,
+            None,
+            _reasons(outcome),
+            tuple(outcome.steps),
+            outcome.error,
+        )
+
+    def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
+        return planning.plan(
+            self.graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
+        )
+
+
+class Loop:
+    """A model that is trained, judged, released, watched and renewed; see `docs/reference.md` for every argument.
+
+    data: a source (`csv`, `parquet`, `sql`, `frame`), a frame, or a function that gives rows. target: what to predict.
+    model: a scikit-learn style estimator, several, or "auto". key, time, group, weight: roles of columns; positive: the
+    class that counts as positive; ignore: columns that aren't known when predicting; unit: what a release sticks to
+    (default: key, else the request). Raises DeclarationError for an argument that can't be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: Any,
+        target: str,
+        model: Any = "auto",
+        *,
+        key: str | None = None,
+        time: str | None = None,
+        group: str | None = None,
+        weight: str | None = None,
+        positive: Any = None,
+        ignore: Sequence[str] = (),
+        split: Any = None,
+        features: Any = (),
+        task: Literal["auto", "binary", "multiclass", "regression"] = "auto",
+        search: Search | None = None,
+        gate: Gate | None = None,
+        release: Release | None = None,
+        unit: str | None = None,
+        monitor: Monitor | None = None,
+        retrain: Retrain | None = Retrain(),  # noqa: B008  frozen
+        steps: Sequence[Any] = (),
+        seed: int = 0,
+        **unknown: Any,
+    ) -> None:
+        _refuse(unknown)
+        if not isinstance(target, str) or not target:
+            raise DeclarationError(f"target={target!r} must be the name of a column")
+        if isinstance(ignore, str):
+            raise DeclarationError(f"ignore={ignore!r} must be a list: ignore=[{ignore!r}]")
+        if task not in ("auto", "binary", "multiclass", "regression"):
+            raise DeclarationError(f"task={task!r} is unknown; choose auto, binary, multiclass or regression")
+        gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
+        for argument, value, kinds in (
+            ("gate", gate, (Gate,)),
+            ("release", release, (declarations.Canary, declarations.Immediate, declarations.Manual)),
+            ("monitor", monitor, (Monitor,)),
+            ("search", search, (Search, type(None))),
+            ("retrain", retrain, (Retrain, type(None))),
+        ):
+            if not isinstance(value, kinds):
+                raise DeclarationError(f"{argument}={value!r} must be {' or '.join(f'ms.{k.__name__}(...)' for k in kinds if k is not type(None))}")
+        self.declaration = Declaration(
+            name=name,
+            source=declarations.source(data),
+            roles=Roles(target, key, time, group, weight, positive, tuple(ignore)),
+            split=split if split is not None else Split(),
+            features=tuple(features) if isinstance(features, list | tuple) else (features,),
+            models=model if isinstance(model, str) else tuple(model) if isinstance(model, list | tuple) else (model,),
+            task=task,
+            search=search,
+            gate=gate,
+            release=release,
+            unit=unit,
+            monitor=monitor,
+            retrain=retrain,
+            seed=seed,
+            steps=tuple(steps),
+        )
+        self.name = name
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages this loop compiles to, ingest to release."""
+        return Pipeline(self.name, turn.steps(self.declaration))
+
+    def run(self, data: Any = None, *, home: Home | Path | str | None = None, **parameters: Any) -> Run:
+        """One turn, from ingest to release; *data* replaces the declared source. An error of a stage is raised."""
+        loop = self if data is None else self.on(data)
+        return _raised(loop.start(Surroundings.of(home), parameters))
+
+    def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
+        """What would run, and why, without running it."""
+        return self.foresee(Surroundings.of(home), parameters)
+
+    def predict(self, data: Any, *, home: Home | Path | str | None = None) -> Any:
+        """The champion's predictions (labels, or values) for the rows of a polars, pandas or Arrow table."""
+        return turn.call("mainspring.loop.champion:predict", Surroundings.of(home).home, self.name, data)
+
+    def on(self, data: Any) -> Loop:
+        """This loop over another source."""
+        twin = object.__new__(Loop)
+        twin.name, twin.declaration = self.name, replace(self.declaration, source=declarations.source(data))
+        return twin
+
+    def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
+        """One turn in these surroundings; the stages' errors are in the Run."""
+        outcome = _execute(self._bound(where), self.name, where, parameters)
+        summary = turn.summarise(outcome.outputs)
+        status = "held" if outcome.status == "done" and summary.held else outcome.status
+        return Run(
+            outcome.run_id,
+            status,
+            outcome.outputs,
+            summary.metrics,
+            summary.model,
+            summary.verdict,
+            (*summary.reasons, *_reasons(outcome)),
+            tuple(outcome.steps),
+            outcome.error,
+        )
+
+    def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
+        graph = self._bound(where)
+        return planning.plan(graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection)
+
+    def _bound(self, where: Surroundings) -> Graph:
+        return Graph(turn.bind(turn.steps(self.declaration), self.declaration, where.home))
+
+
+def _execute(graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any]) -> engine.Outcome:
+    services = {"home": where.home, "progress": where.progress, "clock": where.clock, "mlflow": where.mlflow}
+    return engine.execute(
+        graph,
+        home=where.home,
+        pipeline=name,
+        services=services,
+        parameters=parameters,
+        selection=where.selection,
+        report=where.report,
+    )
+
+
+def _raised(run: Run) -> Run:
+    if run.error is not None:
+        raise run.error
+    return run
+
+
+def _numbers(outputs: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among the outputs: what a free-form pipeline's metrics are."""
+    found = {}
+    for name in outputs:
+        value = outputs[name]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+    return found
+
+
+def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:
+    return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state in ("failed", "skipped"))
+
+
+def _refuse(unknown: Mapping[str, Any]) -> None:
+    """Arguments of the design that don't work yet are refused by name: an argument that does nothing would lie."""
+    for name in unknown:
+        if name == "privacy":
+            raise DeclarationError("privacy= is not in this version yet; leave personal columns out of the query, or name them in ignore=[...]")
+        raise DeclarationError(f"Loop has no argument {name!r}; it has {', '.join(_arguments())}")
+
+
+def _arguments() -> list[str]:
+    code = Loop.__init__.__code__
+    return [name for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]

@@ -1,0 +1,170 @@
+"""The control plane: `/api/...` on loopback, a token always, Host and Origin always checked."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mainspring.core.errors import InvalidRequest, MainspringError, RequestError
+from mainspring.store.home import Home
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Works(Protocol):
+    """What the API may ask of the controller."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    def advance(self, now: datetime) -> dict[str, Any]: ...
+
+    def decisions(self, loop: str) -> list[dict[str, Any]]: ...
+
+    def models(self, loop: str) -> list[dict[str, Any]]: ...
+
+    def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]: ...
+
+    def rollback(self, loop: str, reason: str) -> dict[str, Any]: ...
+
+    def turn(self, loop: str, reason: str) -> dict[str, Any]: ...
+
+
+def token(home: Home) -> str:
+    """The control token of *home*, made at first use, readable by its owner only."""
+    path = home.path / "run" / "token"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_text().strip()
+
+
+def api(works: Works, secret: str) -> ASGIApp:
+    """The ASGI application of the control plane."""
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(works.status))
+
+    async def clock(request: Request) -> Response:
+        body = await _body(request, {"now"})
+        return JSONResponse(await run_in_threadpool(works.advance, _time(body.get("now"))))
+
+    async def decisions(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(works.decisions, request.path_params["loop"]))
+
+    async def models(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(works.models, request.path_params["loop"]))
+
+    async def promote(request: Request) -> Response:
+        body = await _body(request, {"version", "reason"})
+        version = body.get("version")
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+            raise InvalidRequest(f"version {version!r} must be a whole number")
+        reason = str(body.get("reason", "by hand"))
+        return JSONResponse(await run_in_threadpool(works.promote, request.path_params["loop"], version, reason))
+
+    async def rollback(request: Request) -> Response:
+        body = await _body(request, {"reason"})
+        reason = str(body.get("reason", "by hand"))
+        return JSONResponse(await run_in_threadpool(works.rollback, request.path_params["loop"], reason))
+
+    async def turn(request: Request) -> Response:
+        body = await _body(request, {"reason"})
+        reason = str(body.get("reason", "by hand"))
+        return JSONResponse(await run_in_threadpool(works.turn, request.path_params["loop"], reason))
+
+    routes = [
+        Route("/api/status", status),
+        Route("/api/clock", clock, methods=["POST"]),
+        Route("/api/loops/{loop}/decisions", decisions),
+        Route("/api/loops/{loop}/models", models),
+        Route("/api/loops/{loop}/promote", promote, methods=["POST"]),
+        Route("/api/loops/{loop}/rollback", rollback, methods=["POST"]),
+        Route("/api/loops/{loop}/run", turn, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers={MainspringError: _refusal})
+    return Door(app, secret)
+
+
+class Door:
+    """Lets in who has the token and comes by a loopback name; everybody else gets 401 or 403."""
+
+    def __init__(self, app: ASGIApp, secret: str) -> None:
+        self.app = app
+        self.secret = secret.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(dict(scope["headers"]))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _refusal(self, headers: Mapping[bytes, bytes]) -> Response | None:
+        host = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0] or headers.get(b"host", b"").decode("latin-1")
+        if host not in ("127.0.0.1", "localhost", "[::1]"):
+            return _error(403, "forbidden", "this host name is not served; call 127.0.0.1")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.split(b"://", 1)[-1] != headers.get(b"host", b""):
+            return _error(403, "forbidden", "requests from other sites are refused")
+        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if not hmac.compare_digest(given, self.secret):
+            return _error(401, "unauthorized", "send the token of .mainspring/run/token as 'Authorization: Bearer ...'")
+        return None
+
+
+async def _body(request: Request, known: set[str]) -> dict[str, Any]:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(content or b"{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict) or set(body) - known:
+        raise InvalidRequest(f"the body must be an object with {', '.join(sorted(known))}")
+    return body
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _time(text: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InvalidRequest(f"now={text!r} is not an ISO 8601 time such as '2013-04-01T00:00:00+00:00'") from None
+    if moment.tzinfo is None:
+        raise InvalidRequest(f"now={text!r} has no time zone; add +00:00")
+    return moment
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RequestError) else 409
+    return _error(status, type(error).__name__, str(error))
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status)

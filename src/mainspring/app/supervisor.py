@@ -1,0 +1,196 @@
+"""`mainspring up`: owns the sockets, starts the serving process and the controller, restarts what dies, drains at the end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import IO, Any
+
+from mainspring.app.config import Settings
+from mainspring.core.errors import PortTaken, ServiceError
+from mainspring.store.home import Home
+
+DRAIN_SECONDS = 15.0
+BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0)
+CALM_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that the supervisor keeps alive. Its settings go in as JSON on its standard input."""
+
+    name: str
+    module: str
+    settings: Mapping[str, Any]
+    descriptor: int
+    process: subprocess.Popen[bytes] | None = None
+    deaths: int = 0
+    started: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            stdin=subprocess.PIPE,
+            pass_fds=(self.descriptor,),
+            env={**os.environ, **self.environment},
+            start_new_session=True,  # Ctrl-C reaches the supervisor only, which drains the children in order
+        )
+        assert self.process.stdin is not None
+        with self.process.stdin as pipe:
+            pipe.write(json.dumps({**self.settings, "fd": self.descriptor, "parent": os.getpid()}).encode())
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def up(
+    files: Sequence[str],
+    settings: Settings,
+    *,
+    manual_clock: bool = False,
+    now: str | None = None,
+    once: bool = False,
+    seed: int | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Serve until a signal or, with *once*, until one turn and one report are done. The exit code of the controller."""
+    home = Home.open(settings.home)
+    with _only_one(home), listen(settings.host, settings.port) as data, listen("127.0.0.1", settings.control_port) as control:
+        children = _children(home, files, settings, data, control, manual_clock, now, once, seed)
+        say(f"endpoint http://{settings.host}:{data.getsockname()[1]}   api http://127.0.0.1:{control.getsockname()[1]}/api   home {home.path}")
+        return _supervise(children, once, say)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises PortTaken, with what to do, when another program has the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"port {port} of {host} is taken by another program; stop it, or choose another with --port") from error
+        raise ServiceError(f"can't listen on {host}:{port} ({error.strerror}); check --host and --port") from error
+    return sock
+
+
+class _only_one:
+    """A kernel lock, gone with its process: two services on one home would both retrain."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.file: IO[str] | None = None
+
+    def __enter__(self) -> None:
+        self.file = open(self.home.folder("run") / "up.lock", "a+", encoding="utf-8")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.file.close()
+            raise ServiceError(f"another `mainspring up` runs on {self.home.path}; stop it first, or choose another --home") from error
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _children(
+    home: Home,
+    files: Sequence[str],
+    settings: Settings,
+    data: socket.socket,
+    control: socket.socket,
+    manual_clock: bool,
+    now: str | None,
+    once: bool,
+    seed: int | None,
+) -> list[Child]:
+    serving = {
+        "home": str(home.path),
+        "loops": "all",
+        "max_rows": settings.max_rows,
+        "manual_clock": manual_clock,
+        "host": settings.host,
+        "seed": seed,
+    }
+    controlling = {
+        "home": str(home.path),
+        "files": list(files),
+        "mlflow": settings.mlflow,
+        "manual_clock": manual_clock,
+        "now": now,
+        "once": once,
+        "endpoint": f"http://{settings.host}:{data.getsockname()[1]}",
+    }
+    one_core = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    return [
+        Child("serving", "mainspring.serving.worker", serving, data.fileno(), environment=one_core),
+        Child("controller", "mainspring.app.control", controlling, control.fileno()),
+    ]
+
+
+def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    controller = next(child for child in children if child.name == "controller")
+    try:
+        for child in children:
+            child.start()
+        while not stopping:
+            for child in children:
+                code = _restart_if_dead(child, say, final=once and child is controller)
+                if code is not None:
+                    return code
+            time.sleep(0.05)
+        say("draining: requests in flight are answered, the step that runs is finished or taken up at the next start")
+        return 0
+    finally:
+        for child in reversed(children):  # the controller first: nobody may change routes while serving drains
+            child.stop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _restart_if_dead(child: Child, say: Callable[[str], None], *, final: bool) -> int | None:
+    """The exit code when *child* is gone for good; None while it runs or was started again."""
+    assert child.process is not None
+    code = child.process.poll()
+    if code is None:
+        return None
+    if final or code == 2:
+        return code
+    lived = time.monotonic() - child.started
+    child.deaths = 1 if lived > CALM_SECONDS else child.deaths + 1
+    if child.deaths > 8:
+        say(f"{child.name} process died {child.deaths} times in a row (exit {code}); see the lines above and `mainspring doctor`")
+        return 1
+    say(f"{child.name} process died (exit {code}); starting it again")
+    time.sleep(BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS)) - 1])
+    child.start()
+    return None

@@ -1,0 +1,177 @@
+"""The candidate beside the champion, or beside the dummy, on the same rows by the primary metric: `statistics.md` section 2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mainspring.core.declarations import Gate
+from mainspring.core.values import Evaluation
+from mainspring.core.wording import number, percent
+from mainspring.evaluation.holdout import Labels
+from mainspring.statistics.intervals import normal_quantile
+from mainspring.statistics.metrics import Metric, metric
+from mainspring.statistics.paired_tests import Difference, paired_difference, smallest_margin
+
+IN_THE_TARGETS_UNIT = frozenset({"mae", "rmse", "median_ae"})
+"""Metrics whose size says nothing by itself: their margin is a share of the champion's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the candidate is good enough (None: these rows can't tell), in a sentence and in figures.
+
+    *no_worse*: the point estimate isn't worse than the champion's.
+    """
+
+    passed: bool | None
+    reason: str
+    no_worse: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How differences in the primary metric are read."""
+
+    name: str
+    greater_is_better: bool
+
+    def margin(self, rule: Gate, champion: float) -> float:
+        """The margin in the metric's own points."""
+        return rule.margin * abs(champion) if self.name in IN_THE_TARGETS_UNIT else rule.margin
+
+    def margin_in_words(self, rule: Gate, champion: float) -> str:
+        if self.name in IN_THE_TARGETS_UNIT:
+            return f"{number(self.margin(rule, champion))} ({percent(rule.margin)} of the champion's {self.name})"
+        return f"{rule.margin:g}"
+
+
+def unit(evaluation: Evaluation) -> Unit:
+    """The direction and unit of the evaluation's primary metric."""
+    of = metric(evaluation.metric, evaluation.bundle.task)
+    return Unit(of.name, of.greater_is_better)
+
+
+def beats_dummy(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
+    """Whether a first candidate is better than a model that knows the training target only."""
+    name, (value, low, high) = evaluation.metric, evaluation.metrics[evaluation.metric]
+    sign = 1.0 if unit(evaluation).greater_is_better else -1.0
+    gap = sign * (value - evaluation.baseline)
+    if math.isnan(gap):
+        return Comparison(None, _undefined(evaluation))
+    side = max(value - low if sign > 0 else high - value, _perfection(evaluation, 0.025) if value == low == high else 0.0)
+    figures = {"gain_over_dummy": gap}
+    if math.isnan(side):
+        return Comparison(None, f"{name} {number(value, 4)} has no interval on {evaluation.rows:,} rows: too few to tell.")
+    bound = gap - side * normal_quantile(1 - alpha) / normal_quantile(0.975)
+    said = f"{name} {number(value, 4)} against the dummy's {number(evaluation.baseline, 4)}"
+    confidence = percent(1 - alpha, 4)
+    figures["gain_over_dummy_low"] = bound
+    if bound > 0:
+        return Comparison(True, f"{said}: better by at least {number(bound)} with {confidence} confidence.", True, figures)
+    if gap <= 0:
+        return Comparison(False, f"{said}: a model that knows nothing is as good.", False, figures)
+    needed = math.ceil(evaluation.rows * (1 - bound / gap) ** 2)
+    reason = (
+        f"{said}: better by {number(gap)}, but {evaluation.rows:,} holdout rows don't show it with {confidence} confidence; "
+        f"about {needed:,} would."
+    )
+    return Comparison(None, reason, True, figures)
+
+
+def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
+    """Whether the candidate is worse than the champion by less than the margin, or (margin 0) better."""
+    if evaluation.champion is None:
+        fault = evaluation.facts.get("champion_fault", "it gave no predictions")
+        return Comparison(None, f"The champion can't be compared on this holdout: {fault}.")
+    found = paired_difference(
+        _metric(evaluation),
+        evaluation.target,
+        evaluation.champion,
+        evaluation.candidate,
+        alpha,
+        evaluation.clusters,
+        superiority=rule.margin == 0,
+    )
+    if math.isnan(found.low):
+        return Comparison(None, _undefined(evaluation), found.estimate >= 0)
+    before = evaluation.champion_metrics[evaluation.metric][0]
+    margin = unit(evaluation).margin(rule, before)
+    shown = _can_show(evaluation, found, alpha)
+    figures = {"difference": found.estimate, "difference_low": found.low, "margin": margin, "smallest_margin": shown}
+    passed = _passes(found, margin, shown)
+    reason = _compared(evaluation, found, before, alpha)
+    if margin == 0:
+        reason += " Margin 0 asks for better: " + ("shown." if passed else "not shown.")
+    else:
+        reason += f" The margin is {unit(evaluation).margin_in_words(rule, before)}: {_conclusion(passed, found, margin, shown, evaluation.rows)}"
+    return Comparison(passed, reason, found.estimate >= 0, figures)
+
+
+def _passes(found: Difference, margin: float, shown: float) -> bool | None:
+    """None where the holdout is too small for the margin and nothing else is shown: neither better nor clearly worse."""
+    if margin == 0 or found.low > 0:
+        return found.low > 0
+    if shown <= margin:
+        return found.non_inferior(margin)
+    highest = 2 * found.estimate - found.low
+    return False if highest < -margin else None
+
+
+def _can_show(evaluation: Evaluation, found: Difference, alpha: float) -> float:
+    """The smallest margin that an equally good candidate would be shown to keep, on this holdout in four cases of five."""
+    by_error = max(smallest_margin(found.standard_error, alpha), found.estimate - found.low)
+    certain = found.standard_error == 0 and found.method != "identical predictions"
+    return max(by_error, _perfection(evaluation, alpha)) if certain else by_error
+
+
+def _perfection(evaluation: Evaluation, alpha: float) -> float:
+    """How far from perfect a metric may be that rows without any error give: z^2 / (n + z^2) of the rarest class.
+
+    Variance estimates are 0 there, which would make five rows prove anything.
+    """
+    if evaluation.bundle.task == "regression":
+        return 0.0
+    rarest = int(np.unique(evaluation.target, return_counts=True)[1].min())
+    square = normal_quantile(1 - alpha) ** 2
+    return square / (rarest + square)
+
+
+def _compared(evaluation: Evaluation, found: Difference, champion: float, alpha: float) -> str:
+    entities = "rows" if evaluation.clusters is None else "entities"
+    worst = f"better by at least {number(found.low)}" if found.low > 0 else f"at most {number(-found.low)} worse"
+    return (
+        f"{evaluation.metric} {number(evaluation.metrics[evaluation.metric][0], 4)} against the champion's "
+        f"{number(champion, 4)} ({found.n:,} {entities}, {found.method}): {_direction(found.estimate)}, and {worst} "
+        f"with {percent(1 - alpha, 4)} confidence."
+    )
+
+
+def _direction(estimate: float) -> str:
+    if estimate == 0:
+        return "equal"
+    return f"{'better' if estimate > 0 else 'worse'} by {number(abs(estimate))}"
+
+
+def _conclusion(passed: bool | None, found: Difference, margin: float, shown: float, rows: int) -> str:
+    if passed is None:
+        needed = math.ceil(rows * (shown / margin) ** 2)
+        return f"{rows:,} holdout rows can show no margin below {number(shown)}; about {needed:,} rows are needed."
+    if passed:
+        return "better than the champion." if found.low > 0 else "as good as the champion."
+    return "not shown to be as good." if 2 * found.estimate - found.low >= -margin else "shown to be worse."
+
+
+def _undefined(evaluation: Evaluation) -> str:
+    classes = len(np.unique(evaluation.target))
+    why = "it holds one class only" if evaluation.bundle.task != "regression" and classes < 2 else "it has too few rows"
+    return f"{evaluation.metric} can't be judged on this holdout of {evaluation.rows:,} rows: {why}."
+
+
+def _metric(evaluation: Evaluation) -> Metric:
+    known = Labels(evaluation.target, evaluation.weight, evaluation.clusters)
+    return known.weighing(metric(evaluation.metric, evaluation.bundle.task))

@@ -1,0 +1,92 @@
+"""A loop's declaration as a graph of stages: one turn, from ingest to release."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mainspring.core.declarations import Declaration
+from mainspring.pipeline.step import Step, as_step
+from mainspring.store.home import Home
+
+STAGES = ("ingest", "validate", "prepare", "split", "train", "package", "evaluate", "gate", "release")
+
+
+def steps(declaration: Declaration) -> tuple[Step, ...]:
+    """The stages of *declaration* in their order, with the user's own steps in place of or after ours."""
+    own = [as_step(step) for step in declaration.steps]
+    replaced = {step.name: step for step in own}
+    stages = [replaced.get(stage.name, stage) for stage in _stages(declaration)]
+    return (*stages, *(step for step in own if step.name not in STAGES))
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """What the ingest step's fingerprint knows of the world outside: where the source and the labelled records stand."""
+
+    source: Any
+    loop: str
+    home: Home
+
+    def __call__(self, outputs: Mapping[str, Any]) -> Any:
+        return call("mainspring.data.ingest:position", self.source, self.home, self.loop)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Whom the gate judges a bundle against: part of the evaluation's fingerprint, for the champion changes outside."""
+
+    home: Home
+
+    def __call__(self, outputs: Mapping[str, Any]) -> Any:
+        bundle = outputs["package"]
+        return call("mainspring.loop.stages:rival", self.home, bundle.loop, bundle.digest)
+
+
+def call(reference: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call "module:function"; the module, and the big libraries it needs, load only now."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+
+
+def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tuple[Step, ...]:
+    """*stages* with what their fingerprints must know of *home* and of the source."""
+    watched: dict[str, Any] = {
+        "ingest": SourcePosition(declaration.source, declaration.name, home),
+        "evaluate": Rival(home),
+    }
+    ours = {stage.name: stage.function for stage in _stages(declaration)}
+    return tuple(
+        step.with_state(watched[step.name]) if step.name in watched and step.function == ours[step.name] else step
+        for step in stages
+    )
+
+
+def _stages(declaration: Declaration) -> list[Step]:
+    metric, retrain = declaration.gate.metric, declaration.retrain
+    name, roles, seed = declaration.name, declaration.roles, declaration.seed
+
+    def stage(name: str, function: str, inputs: tuple[str, ...], services: tuple[str, ...], **parameters: Any) -> Step:
+        return Step(name, function, inputs=inputs, parameters=parameters, services=services, effects=name == "release")
+
+    return [
+        stage("ingest", "mainspring.data.ingest:ingest", (), ("home", "progress"),
+              source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad),
+        stage("validate", "mainspring.data.validate:validate", ("ingest",), ("home",), roles=roles),
+        stage("prepare", "mainspring.data.prepare:prepare", ("validate",), ("home",),
+              roles=roles, features=declaration.features, task=declaration.task,
+              window=None if retrain is None else retrain.window),
+        stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
+        stage("train", "mainspring.training.train:train", ("split",), ("progress",),
+              features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,
+              rule=declaration.split, seed=seed),
+        stage("package", "mainspring.loop.stages:package", ("train",), ("home",),
+              features=declaration.features, models=declaration.models, unit=declaration.unit, loop=name),
+        stage("evaluate", "mainspring.loop.stages:evaluate", ("package", "split"), ("home", "progress"),
+              rule=declaration.gate, seed=seed),
+        stage("gate", "mainspring.loop.stages:gate", ("evaluate",), ("home",), rule=declaration.gate),
+        stage("release", "mainspring.loop.stages:release", ("gate", "train", "evaluate"),
+              ("home", "run", "clock", "mlflow"), strategy=declaration.release, loop=name),
+    ]  # fmt: skip

@@ -1,0 +1,238 @@
+"""The fingerprint of a step: what its result depends on, as digests that can be compared and named."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import partial
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+from uuid import UUID
+
+from blake3 import blake3
+
+from mainspring.core.errors import DeclarationError
+from mainspring.pipeline.step import Step
+
+Digest = Callable[[Any], str]
+
+_WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, complex, range)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a step is stale. kind: new, code, parameter, input, state, library, forced, lost, unknown or condition; where: the
+    function, parameter, input or library; old and new: what it was and is."""
+
+    kind: str
+    where: str = ""
+    old: Any = None
+    new: Any = None
+
+    def __str__(self) -> str:
+        if self.kind in ("parameter", "library", "state") and (self.old, self.new) != (None, None):
+            return " ".join(filter(None, [self.kind if self.kind == "state" else "", self.where, f"{self.old} -> {self.new}"]))
+        return _SENTENCES.get(self.kind, "{kind} {where}").format(kind=self.kind, where=self.where, new=self.new).strip()
+
+
+_SENTENCES = {
+    "new": "has never run",
+    "code": "code changed: {where}",
+    "input": "input {where} changed",
+    "parameter": "parameter {where} changed",
+    "state": "state outside changed",
+    "forced": "forced",
+    "lost": "its kept output is missing or damaged",
+    "uncached": "cache=False: it runs in every run",
+    "unknown": "{new}",
+    "upstream": "input {where} may change",
+    "condition": "{new}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a fingerprint was made of. parameters: name -> (digest, short text); libraries: name -> version;
+    inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name)."""
+
+    code: Mapping[str, str]
+    libraries: Mapping[str, str]
+    parameters: Mapping[str, tuple[str, str]]
+    inputs: Mapping[str, str]
+    state: Any = None
+
+    @property
+    def fingerprint(self) -> str:
+        known = {name: digest for name, (digest, _) in self.parameters.items()}
+        groups = (self.code, self.libraries, known, self.inputs)
+        return _digest("step", *(digest(sorted(group.items())) for group in groups), digest(self.state))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "code": dict(self.code),
+            "libraries": dict(self.libraries),
+            "parameters": {name: list(pair) for name, pair in self.parameters.items()},
+            "inputs": dict(self.inputs),
+            "state": self.state,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Parts:
+        parameters = {name: (pair[0], pair[1]) for name, pair in kept["parameters"].items()}
+        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"])
+
+    def differences(self, old: Parts) -> list[Reason]:
+        """What has changed since *old*, the step's own matters before its inputs."""
+        found = [Reason("code", name) for name in _changed(old.code, self.code)]
+        for name in _changed(old.parameters, self.parameters):
+            found.append(Reason("parameter", name, _shown(old.parameters, name), _shown(self.parameters, name)))
+        for name in _changed(old.libraries, self.libraries):
+            found.append(Reason("library", name, old.libraries.get(name), self.libraries.get(name)))
+        if old.state != self.state:
+            found.append(Reason("state", "", old.state, self.state))
+        return [*found, *(Reason("input", name) for name in _changed(old.inputs, self.inputs))]
+
+
+def fingerprint(
+    step: Step,
+    code_digest: str | Mapping[str, str],
+    inputs: Mapping[str, str],
+    state: Any = None,
+    libraries: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    other: Digest | None = None,
+) -> str:
+    """The digest of all that the result of *step* depends on; see `parts`."""
+    return parts(step, code_digest, inputs, state, libraries, parameters, other).fingerprint
+
+
+def parts(
+    step: Step,
+    code_digest: str | Mapping[str, str],
+    inputs: Mapping[str, str],
+    state: Any = None,
+    libraries: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    other: Digest | None = None,
+    code: Digest | None = None,
+) -> Parts:
+    """What the fingerprint of *step* is made of.
+
+    inputs: digests of its inputs' values. parameters: the run parameters it takes, added to its own. other: the digest
+    of a value that isn't plain (frames, arrays); code: of a function or class among the parameters.
+    """
+    pieces = {step.name: code_digest} if isinstance(code_digest, str) else dict(code_digest)
+    known: dict[str, tuple[str, str]] = {}
+    for name, value in sorted({**step.parameters, **(parameters or {})}.items()):
+        try:
+            known[name] = (digest(value, other=other, code=code), _brief(value))
+        except (TypeError, AttributeError, pickle.PicklingError, RecursionError) as error:
+            raise DeclarationError(
+                f"step {step.name!r}: parameter {name}={_brief(value)} can't be fingerprinted ({error}); "
+                f"give plain values, or make it inside the step"
+            ) from error
+    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state)
+
+
+def digest(value: Any, *, other: Digest | None = None, code: Digest | None = None) -> str:
+    """The digest of *value*, equal in every process for equal values of the same types.
+
+    >>> digest({"trees": 100}) == digest({"trees": 100})
+    True
+    >>> digest(1) == digest(1.0), digest(0.0) == digest(-0.0), digest(True) == digest(1)
+    (False, False, False)
+    """
+    return _Canonical(other or _pickled, code or _named).digest(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Canonical:
+    other: Digest
+    code: Digest
+
+    def digest(self, value: Any) -> str:
+        kind = type(value)
+        if value is None or kind in (bool, int, str, bytes):
+            return _digest(kind.__name__, value if kind is bytes else str(value))
+        if kind is float:
+            return _digest("float", value.hex())
+        if kind in (list, tuple):
+            return _digest(kind.__name__, *map(self.digest, value))
+        if kind is dict:
+            return _digest("dict", *(self.digest(part) for item in value.items() for part in item))
+        if kind in (set, frozenset):
+            return _digest(kind.__name__, *sorted(map(self.digest, value)))
+        return self._object(value, kind)
+
+    def _object(self, value: Any, kind: type) -> str:
+        if isinstance(value, Enum):
+            return _digest("enum", self._class(kind), value.name)
+        if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+            return _digest("code", self.code(value))
+        if isinstance(value, partial):
+            return _digest("partial", *map(self.digest, (value.func, value.args, value.keywords)))
+        if isinstance(value, _WRITTEN):
+            return _digest("written", _path(kind), repr(value))
+        if is_dataclass(value):
+            return _digest("dataclass", self._class(kind), *self._fields(value))
+        if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
+            return self._estimator(value, kind)
+        return _digest("other", self._class(kind), self.other(value))
+
+    def _fields(self, value: Any) -> list[str]:
+        return [part for each in fields(value) for part in (each.name, self.digest(getattr(value, each.name)))]
+
+    def _estimator(self, value: Any, kind: type) -> str:
+        """An estimator is its class and parameters; one that was fitted is its whole content too."""
+        parameters = value.get_params(deep=False)
+        named = [part for name in sorted(parameters) for part in (name, self.digest(parameters[name]))]
+        fitted = any(name.endswith("_") and not name.startswith("_") for name in getattr(value, "__dict__", ()))
+        return _digest("estimator", self._class(kind), *named, self.other(value) if fitted else "")
+
+    def _class(self, kind: type) -> str:
+        """A class of the user's own counts with its code, a library's or ours by its name."""
+        return _digest("class", _path(kind), self.code(kind))
+
+
+def _digest(kind: str, *parts: str | bytes) -> str:
+    hashed = blake3(kind.encode())
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        hashed.update(b"%d:" % len(content))
+        hashed.update(content)
+    return hashed.hexdigest()
+
+
+def _pickled(value: Any) -> str:
+    return blake3(pickle.dumps(value, protocol=5)).hexdigest()
+
+
+def _named(thing: Any) -> str:
+    return _path(thing)
+
+
+def _path(thing: Any) -> str:
+    return f"{thing.__module__}:{getattr(thing, '__qualname__', thing)}"
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [name for name in dict.fromkeys([*new, *old]) if _first(old.get(name)) != _first(new.get(name))]
+
+
+def _first(part: Any) -> Any:
+    return part[0] if isinstance(part, tuple) else part
+
+
+def _shown(parameters: Mapping[str, tuple[str, str]], name: str) -> str | None:
+    return parameters[name][1] if name in parameters else None
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,245 @@
+"""The user's modules and their text: found by name as an import would find them, never by running them."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import linecache
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+NOTEBOOK = "notebook"
+_MAINSPRING = Path(__file__).resolve().parent.parent
+_MOST_FILES = 2_000
+_MAGIC = re.compile(r"^\s*([%!].*|.*\?{1,2}\s*)$")
+_HARMLESS_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleText:
+    """One module of the project: its name (that of its file where it ran as `__main__`) and its source text."""
+
+    name: str
+    text: str
+    package: bool = False
+    path: str = ""
+
+    @property
+    def parent(self) -> str:
+        """The package that relative imports start from."""
+        return self.name if self.package else self.name.rpartition(".")[0]
+
+
+@dataclass(slots=True)
+class Project:
+    """The modules that aren't installed libraries, as seen from the files where the user's functions are written."""
+
+    roots: list[Path] = field(default_factory=list)
+    _found: dict[str, ModuleText | None] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> ModuleText | None:
+        """The project's module *name*; None when it is an installed library's, or nobody's."""
+        if name not in self._found:
+            self._found[name] = self._search(name)
+        return self._found[name]
+
+    def enter(self, thing: Any) -> ModuleText | None:
+        """The module in which function or class *thing* is written; imports are then looked up from its folder too."""
+        namespace = namespace_of(thing)
+        text = _notebook(namespace) if _is_notebook(namespace) else self._own_file(thing, namespace)
+        if text is None:
+            return None
+        if text.path:
+            self._add_root(_root(Path(text.path), text))
+        return self._found.setdefault(text.name, text) or text
+
+    def everything(self) -> Iterator[ModuleText]:
+        """Every module below the first root: what a computed import might mean."""
+        for root in self.roots[:1]:
+            for path in _python_files(root):
+                parts = path.relative_to(root).with_suffix("").parts
+                name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+                found = self(name) if name and all(part.isidentifier() for part in parts) else None
+                if found is not None:
+                    yield found
+
+    def _own_file(self, thing: Any, namespace: Mapping[str, Any]) -> ModuleText | None:
+        file = namespace.get("__file__") or _code_file(thing)
+        if not file or not _is_project_file(Path(file)):
+            return None
+        path = Path(file).resolve()
+        return _read(_canonical_name(namespace, path), path, namespace)
+
+    def _add_root(self, root: Path) -> None:
+        if root not in self.roots:
+            self.roots.append(root)
+            self._found = {name: text for name, text in self._found.items() if text is not None}
+
+    def _search(self, name: str) -> ModuleText | None:
+        parts = name.split(".")
+        if name in sys.builtin_module_names or not all(parts):
+            return None
+        for folder in (*self.roots, *_search_path()):
+            found = _file_of(folder, parts)
+            if found is not None:
+                return _read(name, found, {}) if _is_project_file(found) else None
+            if _is_library_folder(folder) and _belongs(folder, parts[0]):
+                return None
+        return None
+
+
+def namespace_of(thing: Any) -> Mapping[str, Any]:
+    """The globals of the module that *thing*, a function or a class, was made in."""
+    namespace = getattr(thing, "__globals__", None)
+    if namespace is None:
+        module = sys.modules.get(getattr(thing, "__module__", None) or "")
+        namespace = vars(module) if isinstance(module, ModuleType) else {}
+    return namespace
+
+
+def is_project_namespace(namespace: Mapping[str, Any]) -> bool:
+    """Whether these globals are those of a module of the user's, not of an installed library."""
+    file = namespace.get("__file__")
+    return _is_notebook(namespace) or bool(file and _is_project_file(Path(file)))
+
+
+def canonical_name(namespace: Mapping[str, Any]) -> str:
+    """The name under which the module with these globals stands in a Reach (`__main__` has its file's)."""
+    if _is_notebook(namespace):
+        return NOTEBOOK
+    return _canonical_name(namespace, Path(namespace.get("__file__") or f"{namespace.get('__name__', '')}.py"))
+
+
+def _canonical_name(namespace: Mapping[str, Any], path: Path) -> str:
+    name = str(namespace.get("__name__") or path.stem)
+    if name not in ("__main__", "__mp_main__"):
+        return name
+    spec = namespace.get("__spec__")
+    return spec.name if spec is not None and spec.name not in ("__main__", "__mp_main__") else path.stem
+
+
+def _code_file(thing: Any) -> str | None:
+    code = getattr(thing, "__code__", None)
+    if code is None:
+        code = next((value.__code__ for value in vars(thing).values() if hasattr(value, "__code__")), None)
+    return code.co_filename if code is not None and Path(code.co_filename).is_file() else None
+
+
+def _read(name: str, path: Path, namespace: Mapping[str, Any]) -> ModuleText | None:
+    """The text of *path* as Python reads it (an encoding line counts); None for a file that isn't source."""
+    lines = linecache.getlines(str(path), dict(namespace)) if path.suffix != ".py" else _lines(path)
+    return ModuleText(name, "".join(lines), path.name == "__init__.py", str(path)) if lines is not None else None
+
+
+def _lines(path: Path) -> list[str] | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    encoding = re.match(rb"(?:[^\n]*\n)?[^\n]*#.*?coding[:=]\s*([-\w.]+)", content)
+    return [content.decode(encoding[1].decode() if encoding else "utf-8-sig", errors="replace")]
+
+
+def _root(path: Path, text: ModuleText) -> Path:
+    """The folder from which the module's own name would be imported."""
+    steps = len(text.name.split(".")) - (0 if text.package else 1)
+    folder = path.parent
+    for _ in range(steps):
+        folder = folder.parent
+    return folder
+
+
+def _file_of(folder: Path, parts: list[str]) -> Path | None:
+    path = folder.joinpath(*parts)
+    for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _belongs(folder: Path, name: str) -> bool:
+    """Whether library folder *folder* holds module *name* in any form, compiled ones included."""
+    return (folder / name).is_dir() or any(folder.glob(f"{name}.*"))
+
+
+def _is_project_file(path: Path) -> bool:
+    path = path.resolve()
+    return not path.is_relative_to(_MAINSPRING) and not any(_contains(folder, path) for folder in _library_folders())
+
+
+def _contains(folder: Path, path: Path) -> bool:
+    return path.is_relative_to(folder)
+
+
+def _is_library_folder(folder: Path) -> bool:
+    return any(folder == library or library in folder.parents for library in _library_folders())
+
+
+@functools.cache
+def _library_folders() -> tuple[Path, ...]:
+    """Where the interpreter and its installed packages live."""
+    named = {Path(place).resolve() for kind, place in sysconfig.get_paths().items() if kind in _LIBRARY_PATHS}
+    on_path = {Path(entry).resolve() for entry in sys.path if entry.rstrip("/").endswith(("site-packages", "dist-packages"))}
+    dynamic = {Path(entry).resolve() for entry in sys.path if entry.endswith("lib-dynload")}
+    return tuple(named | on_path | dynamic)
+
+
+_LIBRARY_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
+
+
+def _search_path() -> Iterable[Path]:
+    return _resolved(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _resolved(entries: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(entry or ".").resolve() for entry in entries)
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    hidden = ("venv", "node_modules", "__pycache__")
+    found = 0
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        if found < _MOST_FILES and not any(part.startswith(".") or part in hidden for part in parts):
+            found += 1
+            yield path
+
+
+def _is_notebook(namespace: Mapping[str, Any]) -> bool:
+    return namespace.get("__name__") == "__main__" and isinstance(namespace.get("In"), list)
+
+
+def _notebook(namespace: Mapping[str, Any]) -> ModuleText:
+    """The cells run so far, as one module; magics are left out, and cells that aren't Python."""
+    cells = [_without_magics(str(cell)) for cell in namespace["In"]]
+    return ModuleText(NOTEBOOK, "\n".join(cell for cell in cells if _parses(cell)))
+
+
+def _without_magics(cell: str) -> str:
+    if cell.lstrip().startswith("%%"):
+        first, _, rest = cell.lstrip().partition("\n")
+        return _without_magics(rest) if first.startswith(_HARMLESS_CELL_MAGICS) else ""
+    if _parses(cell):
+        return cell
+    return "\n".join("" if _MAGIC.match(line) else line for line in cell.splitlines())
+
+
+def _parses(cell: str) -> bool:
+    try:
+        compile(cell, "<cell>", "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def is_builtin(name: str) -> bool:
+    """Whether *name* is one of Python's own names."""
+    return hasattr(builtins, name)

@@ -1,0 +1,248 @@
+"""Bundles: signed folders, each named by its digest. Nothing of a bundle is used before its signature and bytes hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from blake3 import blake3
+
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import BundleChanged, BundleError, NotInStore
+from mainspring.core.schema import Schema
+from mainspring.core.values import Task
+from mainspring.store.home import Home, sync_folder
+from mainspring.store.keys import Keys, Signature
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
+FORMAT = "mainspring-bundle/1"
+_UNSIGNED = frozenset({MANIFEST, SIGNATURE})
+_ADDED_BY_MLFLOW = frozenset({"registered_model_meta"})
+"""MLflow notes a registered version's name in the folder that it downloads; nobody reads it here."""
+_SMALL = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle is and holds. Deterministic: no times, no paths of the machine that made it.
+
+    classes: the target's classes, positive last (empty for regression). features: "module:qualname" of each features
+    function in `code/`, in order. model_format: how `model.*` is kept. codes: the column of the model's probabilities
+    for each class. user_types: types of the user's own code inside the Python model. files: path -> BLAKE3 digest.
+    """
+
+    loop: str
+    estimator: str
+    parameters: Mapping[str, Any]
+    task: Task
+    classes: tuple[Any, ...]
+    inputs: Schema
+    roles: Roles
+    metric: str
+    score: float | None
+    baseline: float
+    unit: str | None
+    runtime: Literal["onnx", "scikit-learn"]
+    model_format: Literal["skops", "pickle"]
+    features: tuple[str, ...]
+    code: str
+    user_types: tuple[str, ...]
+    libraries: Mapping[str, str]
+    lineage: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: the same manifest always gives the same bytes, whose digest names the bundle."""
+        document = {"format": FORMAT, **asdict(self), "inputs": self.inputs.to_json()}
+        return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Manifest:
+        """The manifest in *content*; raises BundleError when a newer mainspring wrote it."""
+        document = json.loads(content)
+        if document.pop("format", None) != FORMAT:
+            raise BundleError("the bundle was written by another version of mainspring; package the model again")
+        known = {entry.name for entry in fields(cls)}
+        if set(document) != known:
+            raise BundleError(f"the manifest has unknown or missing fields ({', '.join(sorted(known ^ set(document)))})")
+        roles = document["roles"]
+        document["roles"] = Roles(**{**roles, "ignore": tuple(roles["ignore"])})
+        document["inputs"] = Schema.from_json(document["inputs"])
+        for name in ("classes", "features", "user_types", "notes"):
+            document[name] = tuple(document[name])
+        return cls(**document)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A bundle's folder whose signature and files have been verified; each read is verified again."""
+
+    folder: Path
+    digest: str
+    manifest: Manifest
+    signed_here: bool
+
+    def read(self, name: str) -> bytes:
+        """The bytes of file *name*, exactly those that were signed."""
+        content = _content(self.folder, name)
+        if blake3(content).hexdigest() != self.manifest.files.get(name):
+            raise BundleChanged(f"{self.folder / name} isn't what was signed; package the model again")
+        return content
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.manifest.files
+
+
+class Bundles:
+    """The bundles of a home.
+
+    >>> Bundles(home).manifest(digest).runtime                                                  # doctest: +SKIP
+    'onnx'
+    """
+
+    def __init__(self, home: Home, keys: Keys | None = None) -> None:
+        self.home = home
+        self.keys = Keys() if keys is None else keys
+        self._opened: dict[str, Sealed] = {}
+
+    def add(self, folder: Path) -> str:
+        """Sign the folder that `write_manifest` closed and move it, whole or not at all, to its digest's name."""
+        content = _content(folder, MANIFEST)
+        digest = blake3(content).hexdigest()
+        (folder / SIGNATURE).write_text(json.dumps(self.keys.sign(content).to_json(), sort_keys=True, indent=1) + "\n")
+        unseal(folder, self.keys)
+        target = self._folder(digest)
+        if target.exists():
+            self._replace_damaged(target)
+        if target.exists():
+            shutil.rmtree(folder)
+            return digest
+        _sync(folder)
+        _rename(folder, target)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """The folder of bundle *digest*, verified (once in this process). Raises BundleChanged or BundleUntrusted."""
+        return self.open(digest).folder
+
+    def manifest(self, digest: str) -> Manifest:
+        """What the bundle's manifest says, verified as `path` does."""
+        return self.open(digest).manifest
+
+    def open(self, digest: str) -> Sealed:
+        """The verified bundle *digest*. Raises NotInStore, BundleChanged or BundleUntrusted."""
+        if digest not in self._opened:
+            folder = self._folder(digest)
+            if not folder.is_dir():
+                raise NotInStore(f"no bundle {digest} in {self.home.path}; run the loop again to make it")
+            sealed = unseal(folder, self.keys)
+            if sealed.digest != digest:
+                raise BundleChanged(f"{folder} holds bundle {sealed.digest}, another one; put the right folder back")
+            self._opened[digest] = sealed
+        return self._opened[digest]
+
+    def size_bytes(self, digest: str) -> int:
+        """What the bundle's files take on disk."""
+        return sum(entry.stat().st_size for entry in self.path(digest).rglob("*") if entry.is_file())
+
+    def _folder(self, digest: str) -> Path:
+        if not digest.isalnum():
+            raise NotInStore(f"{digest!r} is no digest of a bundle; see `mainspring models`")
+        return self.home.folder("bundles") / digest
+
+    def _replace_damaged(self, target: Path) -> None:
+        """A folder of this name that doesn't verify any more makes room for the sound one."""
+        try:
+            unseal(target, self.keys)
+        except BundleError:
+            shutil.rmtree(target)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Close *folder*: write *manifest* with the digest of every file that lies there. The result is the bundle's digest."""
+    files = {name: blake3(_content(folder, name)).hexdigest() for name in sorted(_listing(folder) - _UNSIGNED)}
+    complete = Manifest(**{**{entry.name: getattr(manifest, entry.name) for entry in fields(manifest)}, "files": files})
+    content = complete.to_bytes()
+    (folder / MANIFEST).write_bytes(content)
+    return blake3(content).hexdigest()
+
+
+def unseal(folder: Path, keys: Keys) -> Sealed:
+    """Verify the folder: first who signed, then which files lie there, then every byte. Nothing else is read before.
+
+    Raises BundleUntrusted when nobody we trust signed it, BundleChanged when anything was changed, added or taken away.
+    """
+    signature = Signature.from_json(_parsed(folder / SIGNATURE, _content(folder, SIGNATURE, limit=_SMALL)))
+    content = _content(folder, MANIFEST, limit=_SMALL)
+    try:
+        keys.verify(content, signature)
+    except BundleError as error:
+        raise type(error)(f"bundle {folder}: {error}") from error
+    manifest = Manifest.from_bytes(content)
+    there, listed = _listing(folder) - _UNSIGNED - _ADDED_BY_MLFLOW, set(manifest.files)
+    if there != listed:
+        what = f"{', '.join(sorted(listed - there))} is missing" if listed - there else f"{', '.join(sorted(there - listed))} was added"
+        raise BundleChanged(f"bundle {folder}: {what} since it was signed; package the model again")
+    for name, digest in manifest.files.items():
+        if blake3(_content(folder, name)).hexdigest() != digest:
+            raise BundleChanged(f"bundle {folder}: {name} was changed after signing; package the model again")
+    return Sealed(folder, blake3(content).hexdigest(), manifest, keys.signed_here(signature))
+
+
+def _listing(folder: Path) -> set[str]:
+    """The files below *folder*; anything that is neither a plain file nor a folder (a link, a pipe) is refused."""
+    names = set()
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            kind = path.lstat().st_mode
+            if stat.S_ISREG(kind):
+                names.add(path.relative_to(folder).as_posix())
+            elif not stat.S_ISDIR(kind):
+                raise BundleChanged(f"{path} is a link or a device; a bundle holds plain files only")
+    return names
+
+
+def _content(folder: Path, name: str, limit: int | None = None) -> bytes:
+    path = folder / name
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode) or (limit and path.lstat().st_size > limit):
+            raise BundleChanged(f"{path} isn't a plain file of a bundle; package the model again")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleChanged(f"bundle {folder}: {name} is missing; package the model again") from error
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleChanged(f"{path} isn't JSON any more; package the model again") from error
+
+
+def _sync(folder: Path) -> None:
+    """Make every file and name below *folder* durable."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with open(Path(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
+
+
+def _rename(folder: Path, target: Path) -> None:
+    """Move *folder* to *target*; when another process was first with the same bundle, its folder stays."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        shutil.rmtree(folder)
+    sync_folder(target.parent)

@@ -1,0 +1,172 @@
+"""The catalog: values as artifacts, in the format that follows their type, and back.
+
+Plain values and mainspring's own dataclasses become a JSON document; frames, arrays and foreign objects in it become
+objects of their own that the document names. Nothing here runs code from a file: foreign objects are pickles that
+this home has signed, and a signature is checked before anything is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+from mainspring.core.errors import HomeDamaged, MainspringError
+from mainspring.store import documents, formats
+from mainspring.store.files import Files
+from mainspring.store.home import Home
+
+DOCUMENT = "json"
+_INLINE_BYTES = 1024
+_KEPT_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A kept value. content: a small document itself, kept by whoever keeps the artifact; else the object store has it."""
+
+    digest: str
+    format: str
+    content: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        kept = {"digest": self.digest, "format": self.format}
+        return kept if self.content is None else {**kept, "content": self.content}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, str]) -> Artifact:
+        return cls(kept["digest"], kept["format"], kept.get("content"))
+
+
+class Catalog:
+    """Saves and loads the values of one home.
+
+    Equal values of the same types have equal digests. A value comes back as it was: tuples as tuples, dates as dates.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.files = Files(home)
+        self._key = formats.Key(home)
+
+    def save(self, value: Any) -> Artifact:
+        """Keep *value*; its objects are durable on return. Raises StoreError for one that can't be kept."""
+        artifact, blobs = self._encode(value)
+        self.files.put_all(blobs)
+        return artifact
+
+    def digest(self, value: Any) -> str:
+        """The digest that *value* would be kept under."""
+        return self._encode(value)[0].digest
+
+    def load(self, artifact: Artifact) -> Any:
+        """The value of *artifact*, checked. Raises HomeDamaged or NotInStore when it must be made again."""
+        if artifact.format != DOCUMENT:
+            return self._foreign(artifact.format, self.files.read(artifact.digest))
+        node = self._document(artifact)
+        try:
+            return documents.decode(node, self._leaf)
+        except MainspringError:
+            raise
+        except Exception as error:
+            raise _unreadable(artifact, error) from error
+
+    def sound(self, artifact: Artifact) -> bool:
+        """Whether *artifact* and all that it names are there and undamaged."""
+        if artifact.format != DOCUMENT:
+            return self.files.sound(artifact.digest)
+        try:
+            node = self._document(artifact)
+        except MainspringError:
+            return False
+        return all(self.files.sound(digest) for digest in _objects(node))
+
+    def objects(self, artifact: Artifact) -> frozenset[str]:
+        """The digests of the objects that *artifact* needs."""
+        if artifact.format != DOCUMENT:
+            return frozenset([artifact.digest])
+        own = [] if artifact.content is not None else [artifact.digest]
+        return frozenset([*own, *_objects(self._document(artifact))])
+
+    def gather(self, artifacts: Sequence[Artifact]) -> Artifact:
+        """The artifact of the list of these artifacts' values."""
+        nodes = [
+            self._document(artifact) if artifact.format == DOCUMENT else _named(artifact.format, artifact.digest)
+            for artifact in artifacts
+        ]
+        artifact, blobs = _document_artifact(nodes)
+        self.files.put_all(blobs)
+        return artifact
+
+    def _encode(self, value: Any) -> tuple[Artifact, list[bytes]]:
+        blobs: list[bytes] = []
+        node = documents.encode(value, lambda leaf: self._reference(leaf, blobs))
+        if _is_object(node):
+            return Artifact(node["digest"], node["format"]), blobs
+        artifact, own = _document_artifact(node)
+        return artifact, [*blobs, *own]
+
+    def _reference(self, value: Any, blobs: list[bytes]) -> documents.Node:
+        format, content = formats.write(value, self._key)
+        if len(content) <= _INLINE_BYTES:
+            return {"$": "bytes", "format": format, "content": b64encode(content).decode()}
+        blobs.append(content)
+        return _named(format, blake3(content).hexdigest())
+
+    def _document(self, artifact: Artifact) -> documents.Node:
+        if artifact.content is None:
+            text = self.files.read(artifact.digest)
+        else:
+            text = artifact.content.encode()
+            if blake3(text).hexdigest() != artifact.digest:
+                raise HomeDamaged(f"artifact {artifact.digest[:12]} was changed or damaged; run the step that made it again")
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise _unreadable(artifact, error) from error
+
+    def _leaf(self, node: dict[str, Any]) -> Any:
+        content = documents.embedded(node) if node["$"] == "bytes" else self.files.read(node["digest"])
+        return self._foreign(node["format"], content)
+
+    def _foreign(self, format: str, content: bytes) -> Any:
+        return formats.read(format, content, self._key)
+
+
+def _document_artifact(node: documents.Node) -> tuple[Artifact, list[bytes]]:
+    text = json.dumps(node, separators=(",", ":"))
+    content = text.encode()
+    digest = blake3(content).hexdigest()
+    if len(content) <= _KEPT_BYTES:
+        return Artifact(digest, DOCUMENT, text), []
+    return Artifact(digest, DOCUMENT), [content]
+
+
+def _named(format: str, digest: str) -> dict[str, Any]:
+    return {"$": "object", "format": format, "digest": digest}
+
+
+def _is_object(node: documents.Node) -> bool:
+    return isinstance(node, dict) and node.get("$") == "object"
+
+
+def _objects(node: documents.Node) -> Iterator[str]:
+    """The digests of all objects that a document names."""
+    ahead: list[Any] = [node]
+    while ahead:
+        at = ahead.pop()
+        if isinstance(at, dict) and at.get("$") == "object":
+            yield at["digest"]
+        elif isinstance(at, dict | list):
+            inner: Iterable[Any] = at.values() if isinstance(at, dict) else at
+            ahead.extend(part for part in inner if isinstance(part, dict | list))
+
+
+def _unreadable(artifact: Artifact, error: Exception) -> HomeDamaged:
+    return HomeDamaged(
+        f"artifact {artifact.digest[:12]} can't be read by this version ({type(error).__name__}: {error}); "
+        f"run the step that made it again"
+    )

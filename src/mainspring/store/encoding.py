@@ -1,0 +1,174 @@
+"""How feature columns become the matrix that an estimator sees. Fitted on training rows, shipped inside the bundle.
+
+numpy and polars only: this runs on each served request. What a column becomes is in `encoded_columns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from mainspring.core.errors import FeaturesError
+from mainspring.store.encoded_columns import (
+    LARGEST,
+    Array,
+    Column,
+    Named,
+    Output,
+    column_from_json,
+    column_to_json,
+    fitted_column,
+)
+
+Kind = Literal["ordered", "filled", "scaled", "named"]
+
+
+def apply_features(functions: Iterable[Any], rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that the user's *functions*, run in order, make of *rows*.
+
+    Scikit-learn transformers among them are passed over: they live inside the model. Raises FeaturesError when a
+    function raises, returns no polars frame, or changes the number of rows.
+    """
+    for function in functions:
+        if not hasattr(function, "fit"):
+            rows = _applied(function, rows)
+    return rows
+
+
+def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        made = function(rows)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        columns = f"{', '.join(rows.columns)} (never the target, weight or ignored columns)"
+        raise FeaturesError(f"features function {name!r} raised {reason}; the columns it is given are {columns}") from error
+    if isinstance(made, pl.LazyFrame):
+        made = made.collect()
+    if not isinstance(made, pl.DataFrame):
+        raise FeaturesError(
+            f"features function {name!r} returned {type(made).__name__}, not a polars frame; "
+            "return the frame (from pandas: polars.from_pandas(frame))"
+        )
+    if made.height != rows.height:
+        raise FeaturesError(
+            f"features function {name!r} made {made.height:,} rows of {rows.height:,}; "
+            "return one row per row: leave filters and joins that multiply rows to the source's query"
+        )
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+@dataclass(frozen=True)  # without slots, for the cached arrays
+class Encoding:
+    """The way from feature columns to an estimator's matrix.
+
+    kind: what the estimator needs. "ordered" (boosting): categories as codes, missing stays NaN. "filled" (trees,
+    forests): codes, missing filled by the median and marked where training had it. "scaled" (linear models and
+    anything else): one column per level, filled, standardised. "named": the columns as they are, as a pandas frame.
+    Numbers that need nothing stay bit for bit what they were, in column order.
+
+    >>> encoding = Encoding.fit(pl.DataFrame({"age": [20.0, None, 40.0], "paid": [True, False, True]}), "filled")
+    >>> encoding.names
+    ('age', 'age is missing', 'paid')
+    >>> encoding.transform(pl.DataFrame({"paid": [True], "age": [None]})).tolist()
+    [[30.0, 1.0, 1.0]]
+    """
+
+    kind: Kind
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        return tuple(output for column in self.columns for output in column.outputs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the matrix's columns."""
+        return tuple(output.name for output in self.outputs)
+
+    @cached_property
+    def _finish(self) -> tuple[Array, Array, Array]:
+        fills = [np.nan if output.fill is None else output.fill for output in self.outputs]
+        centres, scales = [output.centre for output in self.outputs], [output.scale for output in self.outputs]
+        return np.array(fills, np.float64), np.array(centres, np.float64), np.array(scales, np.float64)
+
+    @classmethod
+    def fit(cls, features: pl.DataFrame, kind: Kind) -> Encoding:
+        """The encoding of *features*, the training rows' feature columns, for estimators of *kind*."""
+        columns: list[Column] = []
+        notes: list[str] = []
+        for values in features.iter_columns():
+            column, said = fitted_column(values, kind)
+            columns += [] if column is None else [column]
+            notes += said
+        return cls(kind, tuple(columns), tuple(notes))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The feature columns that the model uses."""
+        return tuple(column.name for column in self.columns)
+
+    def transform(self, features: pl.DataFrame) -> Any:
+        """The float64 matrix (rows x names) of *features*; of kind "named" a pandas frame.
+
+        Raises FeaturesError when a column is missing or isn't what it was in training.
+        """
+        if self.kind == "named":
+            named = [column.values(_values(features, column.name)) for column in self.columns if isinstance(column, Named)]
+            return pl.DataFrame(named).to_pandas()
+        matrix = np.empty((features.height, len(self.names)), dtype=np.float64, order="F")
+        at = 0
+        for column in self.columns:
+            if not isinstance(column, Named):
+                after = at + len(column.outputs)
+                column.write(_values(features, column.name), matrix[:, at:after])
+                at = after
+        return self._finished(matrix)
+
+    def _finished(self, matrix: Array) -> Array:
+        if self.kind == "scaled":
+            matrix[~(np.abs(matrix) <= LARGEST)] = np.nan
+        else:
+            np.clip(matrix, -LARGEST, LARGEST, out=matrix)  # estimators refuse infinity; the order stays
+        if self.kind == "ordered":
+            return matrix
+        fills, centres, scales = self._finish
+        gaps = np.isnan(matrix)
+        if gaps.any():
+            np.copyto(matrix, fills, where=gaps)
+        if self.kind == "scaled":
+            matrix -= centres
+            matrix /= scales
+        return matrix
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "columns": [column_to_json(column) for column in self.columns],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        return cls(data["kind"], tuple(map(column_from_json, data["columns"])), tuple(data["notes"]))
+
+
+def _values(features: pl.DataFrame, name: str) -> pl.Series:
+    try:
+        return features.get_column(name)
+    except pl.exceptions.ColumnNotFoundError:
+        given = ", ".join(features.columns)
+        raise FeaturesError(
+            f"the features have no column {name!r}, which the model was trained on; they have {given}"
+        ) from None

@@ -1,0 +1,120 @@
+"""The object store: files named by the digest of their content, whole or not there."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from blake3 import blake3
+
+from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
+from mainspring.store.home import Home, sync_folder
+
+_CHUNK = 1 << 20
+_PREFIX = "object-"
+_STALE_SECONDS = 86400.0
+
+
+class Files:
+    """Content by digest, in the home's `objects/`."""
+
+    def __init__(self, home: Home) -> None:
+        self.folder = home.folder("objects")
+        self._temporary = home.folder("tmp")
+
+    def put(self, content: bytes | Path) -> str:
+        """Keep *content*, or the content of a file; durable on return."""
+        return self.put_all([content])[0]
+
+    def put_all(self, contents: Sequence[bytes | Path]) -> list[str]:
+        """Keep each of *contents*, and make their names durable together."""
+        try:
+            digests = [self._put(content) for content in contents]
+            if contents:
+                sync_folder(self.folder)
+        except OSError as error:
+            raise StoreError(f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again") from error
+        return digests
+
+    def path(self, digest: str) -> Path:
+        """The file of *digest*, which must be there; its content isn't looked at."""
+        path = self._path(digest)
+        if not path.is_file():
+            raise NotInStore(f"object {digest[:12]} isn't in {self.folder}; run the step that made it again")
+        return path
+
+    def read(self, digest: str) -> bytes:
+        """The content of *digest*, checked against it."""
+        try:
+            content = self.path(digest).read_bytes()
+        except OSError as error:
+            raise HomeDamaged(f"object {digest[:12]} can't be read ({error.strerror}); run the step that made it again") from error
+        if blake3(content).hexdigest() != digest:
+            raise HomeDamaged(f"object {digest[:12]} in {self.folder} was changed or damaged; run the step that made it again")
+        return content
+
+    def sound(self, digest: str) -> bool:
+        """Whether *digest* is there with the right content."""
+        try:
+            return _digest_of(self._path(digest)) == digest
+        except OSError:
+            return False
+
+    def remove(self, digest: str) -> None:
+        """Forget *digest*; nothing happens when it isn't there."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left behind."""
+        before = time.time() - _STALE_SECONDS
+        for path in self._temporary.glob(f"{_PREFIX}*"):
+            if path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+
+    def _path(self, digest: str) -> Path:
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise NotInStore(f"{digest!r} is no digest of an object; it has 64 hexadecimal digits")
+        return self.folder / digest
+
+    def _put(self, content: bytes | Path) -> str:
+        digest = blake3(content).hexdigest() if isinstance(content, bytes) else _digest_of(content)
+        if self.sound(digest):
+            return digest
+        temporary = self._temporary / f"{_PREFIX}{uuid.uuid4().hex}"
+        try:
+            written = _write(temporary, content)
+            if written != digest:
+                raise StoreError(f"{content!r} changed while it was read; run again when nothing writes to it")
+            os.replace(temporary, self.folder / digest)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return digest
+
+
+def _write(path: Path, content: bytes | Path) -> str:
+    hashed = blake3()
+    with open(path, "xb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+            hashed.update(content)
+        else:
+            with open(content, "rb") as source:
+                while chunk := source.read(_CHUNK):
+                    file.write(chunk)
+                    hashed.update(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashed.hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return blake3(b"").hexdigest()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return blake3(content, max_threads=blake3.AUTO).hexdigest()

@@ -1,0 +1,115 @@
+"""Records as polars frames: labelled rows to learn from, matured predictions to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import polars as pl
+
+from mainspring.core.schema import Schema, Type
+from mainspring.store.records import FeedbackRecord, PredictionRecord
+from mainspring.store.segments import Frame, Position
+
+ID, AT = "mainspring_id", "mainspring_at"
+"""The columns that `labelled` adds: the prediction's id, and when its label became known."""
+
+_MATURED: dict[str, Any] = {
+    "id": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+    "version": pl.Int64,
+    "arm": pl.String,
+    "unit": pl.String,
+    "latency_ms": pl.Float64,
+    "error": pl.String,
+    "probabilities": pl.List(pl.Float64),
+}
+
+
+class Answers(Protocol):
+    """What is read here of `records.Records`."""
+
+    def prediction_batches(self, after: Position | None = None) -> Iterable[tuple[Frame, list[PredictionRecord]]]: ...
+
+    def feedback(self, after: Position | None = None) -> tuple[list[FeedbackRecord], dict[str, int]]: ...
+
+
+def labelled(records: Answers, target: str, inputs: Schema | None = None) -> pl.DataFrame:
+    """The raw rows whose label has come, in the order of their prediction, with the label as column *target*.
+
+    inputs: the contract of the raw columns; times and dates then come back as such, numbers as its types.
+    """
+    labels = first_labels(records)
+    found: list[PredictionRecord] = []
+    for _, batch in records.prediction_batches():
+        found += [record for record in batch if record.id in labels]
+    frame = raw_rows(found, inputs)
+    return frame.with_columns(
+        pl.Series(target, [labels[record.id].label for record in found], strict=False),
+        pl.Series(ID, [record.id for record in found], dtype=pl.String),
+        pl.Series(AT, [labels[record.id].at for record in found], dtype=_MATURED["at"]),
+    )
+
+
+def matured(records: Answers, until: datetime) -> pl.DataFrame:
+    """The predictions made at or before *until*: id, at, version, arm, unit, latency_ms, error, probabilities,
+    predicted (the class or number), label (None: it never came) and labelled_at."""
+    labels = first_labels(records)
+    found: list[PredictionRecord] = []
+    for _, batch in records.prediction_batches():
+        found += [record for record in batch if record.at <= until]
+    answers = [labels.get(record.id) for record in found]
+    return pl.DataFrame(
+        {name: [getattr(record, name) for record in found] for name in _MATURED}, schema=_MATURED
+    ).with_columns(
+        pl.Series("predicted", [record.label for record in found], strict=False),
+        pl.Series("label", [answer and answer.label for answer in answers], strict=False),
+        pl.Series("labelled_at", [answer and answer.at for answer in answers], dtype=_MATURED["at"]),
+    )
+
+
+def first_labels(records: Answers) -> dict[str, FeedbackRecord]:
+    """The label of each prediction that has one; of several, written by several processes, the first."""
+    labels: dict[str, FeedbackRecord] = {}
+    for feedback in records.feedback()[0]:
+        labels.setdefault(feedback.id, feedback)
+    return labels
+
+
+def raw_rows(records: Sequence[PredictionRecord], inputs: Schema | None = None) -> pl.DataFrame:
+    """The raw columns of *records* as a frame, of the types that *inputs* says where it is given."""
+    rows = [record.row for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row)) if inputs is None else list(inputs.names)
+    columns = {name: pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names}
+    if inputs is not None:
+        columns = {column.name: _typed(columns[column.name], column.type) for column in inputs}
+    return pl.DataFrame(columns)
+
+
+def _typed(series: pl.Series, kind: Type) -> pl.Series:
+    if kind is Type.DATETIME:
+        return times(series)
+    if kind is Type.DATE:
+        return series.cast(pl.String).str.to_date(strict=False)
+    return series.cast(_TYPES[kind], strict=False)
+
+
+def times(texts: pl.Series) -> pl.Series:
+    """ISO texts as naive datetimes; one with a zone is moved to UTC.
+
+    >>> times(pl.Series(["2013-07-01T12:00:00+02:00", "2013-07-01 10:00"])).dt.hour().to_list()
+    [10, 10]
+    """
+    parsed = [
+        None if text is None else _naive(datetime.fromisoformat(text)) for text in texts.cast(pl.String).to_list()
+    ]
+    return pl.Series(texts.name, parsed, dtype=pl.Datetime("us"))
+
+
+def _naive(moment: datetime) -> datetime:
+    offset = moment.utcoffset()
+    return moment if offset is None else moment.replace(tzinfo=None) - offset
+
+
+_TYPES = {Type.INTEGER: pl.Int64, Type.FLOAT: pl.Float64, Type.BOOLEAN: pl.Boolean, Type.TEXT: pl.String}

@@ -1,0 +1,160 @@
+"""What was predicted and what came out: append-only records of a loop, written before the answer goes out.
+
+Reading them as polars frames is `store/labelled.py`; which prediction a feedback belongs to is `store/labels.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from mainspring.core.declarations import seconds
+from mainspring.core.schema import Schema
+from mainspring.store.home import Home
+from mainspring.store.segments import Frame, Position, Segments, advanced
+
+Arm = Literal["champion", "canary"]
+
+
+class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """One answered row. *unit* is what the release stuck to, *revision* the route's; *row* holds the raw columns.
+
+    label: the predicted class, or number. error: why there is none; then label and probabilities are None.
+    """
+
+    id: str
+    at: datetime
+    key: Any = None
+    time: Any = None
+    unit: str = ""
+    arm: Arm = "champion"
+    version: int = 0
+    revision: int = 0
+    label: Any = None
+    probabilities: list[float] | None = None
+    latency_ms: float = 0.0
+    error: str | None = None
+    loop: str = ""
+    row: dict[str, Any] = {}
+
+
+class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What prediction *id* should have said, and since when that is known."""
+
+    id: str
+    label: Any
+    at: datetime
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_predictions = msgspec.msgpack.Decoder(list[PredictionRecord]).decode
+_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
+
+
+class Records:
+    """The prediction and feedback records of one loop, in `records/<loop>/` of the home."""
+
+    def __init__(self, home: Home, loop: str, *, rotate_bytes: int = 64 << 20) -> None:
+        self.loop = loop
+        folder = home.folder("records") / loop
+        self._predictions = Segments(folder, "predictions", rotate_bytes=rotate_bytes)
+        self._feedback = Segments(folder, "feedback", rotate_bytes=rotate_bytes)
+
+    # -------------------------------------------------------------------------------------------------- writing
+
+    def append(self, batch: Sequence[PredictionRecord]) -> Frame:
+        """Write *batch* whole: safe from a kill on return, from a power cut within 50 ms. Raises StoreError."""
+        frame = self._predictions.append(_encode(batch))
+        self._predictions.sync_soon()
+        return frame
+
+    def append_feedback(self, batch: Sequence[FeedbackRecord]) -> None:
+        """Write *batch* whole and durable; callers in several threads share an fsync. Raises StoreError."""
+        self._feedback.append(_encode(batch))
+        self._feedback.sync()
+
+    def take_up(self) -> tuple[str, int]:
+        """Open the files for writing, cut torn tails off, and return the place where the next prediction goes."""
+        self._feedback.place()
+        return self._predictions.place()
+
+    def sync(self) -> None:
+        """Everything written so far is on the disk."""
+        self._predictions.sync()
+        self._feedback.sync()
+
+    def close(self) -> None:
+        """Sync, and leave the files to the next writer."""
+        self._predictions.close()
+        self._feedback.close()
+
+    # -------------------------------------------------------------------------------------------------- reading
+
+    def predictions(self, after: Position | None = None) -> tuple[list[PredictionRecord], dict[str, int]]:
+        """The predictions beyond position *after*, and the position behind them."""
+        records: list[PredictionRecord] = []
+        for frame, batch in self.prediction_batches(after):
+            records += batch
+            after = advanced(after, frame)
+        return records, dict(after or {})
+
+    def prediction_batches(self, after: Position | None = None) -> Iterator[tuple[Frame, list[PredictionRecord]]]:
+        """The same one batch at a time, for who wants to stop between two, or to keep little in memory."""
+        return ((frame, _predictions(frame.payload)) for frame in self._predictions.frames(after))
+
+    def feedback(self, after: Position | None = None) -> tuple[list[FeedbackRecord], dict[str, int]]:
+        """The feedback beyond position *after*, and the position behind it."""
+        records: list[FeedbackRecord] = []
+        for frame in self._feedback.frames(after):
+            records += _feedback(frame.payload)
+            after = advanced(after, frame)
+        return records, dict(after or {})
+
+    def end(self) -> dict[str, dict[str, int]]:
+        """The positions behind everything written by now, of "predictions" and of "feedback"."""
+        return {"predictions": self._predictions.end(), "feedback": self._feedback.end()}
+
+    def frames(self, kind: Literal["predictions", "feedback"], after: Position | None = None) -> Iterator[Frame]:
+        """The batches as bytes, for a reader that needs only a part of each record."""
+        return (self._predictions if kind == "predictions" else self._feedback).frames(after)
+
+    @property
+    def damage(self) -> list[str]:
+        """What readers of this value found damaged, a sentence for each place."""
+        return sorted(self._predictions.damage | self._feedback.damage)
+
+    def labelled(self, target: str, inputs: Schema | None = None) -> Any:
+        """`labelled.labelled` of these records: a polars frame of raw rows with their labels."""
+        from mainspring.store import labelled  # polars loads only for who reads frames: not for the CLI's writing verbs
+
+        return labelled.labelled(self, target, inputs)
+
+    def matured(self, now: datetime, label_delay: str | float | timedelta = 0.0) -> Any:
+        """`labelled.matured` of these records: a polars frame of the predictions whose labels should be here."""
+        from mainspring.store import labelled
+
+        return labelled.matured(self, now - timedelta(seconds=seconds(label_delay)))
+
+
+def identifiers(loop: str, seed: int | None = None, place: tuple[str, int] = ("", 0)) -> Callable[[int], list[str]]:
+    """A source of unique prediction ids: the loop's name and 128 bits, random, or repeatable from *seed*.
+
+    place: where the next record goes; it keeps a restarted process with the same seed from repeating itself.
+
+    >>> identifiers("late-flights", seed=1)(2) == identifiers("late-flights", seed=1)(2)
+    True
+    """
+    prefix = f"{loop[:16]}-"
+    if seed is None:
+        return lambda many: [prefix + token for token in _tokens(os.urandom(16 * many).hex())]
+    source = random.Random(f"{seed}:{loop}:{place[0].rpartition('-')[0]}:{place[1]}")
+    return lambda many: [prefix + token for token in _tokens(source.randbytes(16 * many).hex())]
+
+
+def _tokens(digits: str) -> list[str]:
+    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
