@@ -50,7 +50,7 @@ def canary(runs: int, stable: float, ratio: float, seed: int, share: float = 0.0
 
 @given(shares, st.floats(0.2, 3.0), st.floats(0.05, 1.0))
 def test_one_event_wins_nothing_in_the_mean_under_the_null(share: float, tolerated: float, below: float) -> None:
-    """At the tolerated ratio the mean factor is 1; deeper in the null it is at most 1. So every look is valid (Ville)."""
+    """At the tolerated ratio the mean factor is 1, deeper in the null at most 1; so every look is valid (Ville)."""
     for bet, truth in (
         (ArmBet(tolerated, tuple(tolerated * np.geomspace(1.05, 20, 24)), (0.0,) * 24), tolerated * below),
         (ArmBet.not_worse_than(tolerated), tolerated / below),

@@ -61,6 +61,13 @@ def test_an_undefined_metric_has_an_undefined_interval() -> None:
     assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
 
 
+def test_one_row_of_a_class_leaves_the_area_wholly_open() -> None:
+    said = Predictions(probabilities=np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), classes=(0, 1))
+    found = interval(metric("roc_auc", "binary"), np.array([0, 0, 1]), said)
+
+    assert (found.low, found.value, found.high) == (0.0, 1.0, 1.0)
+
+
 def test_accuracy_has_wilsons_interval() -> None:
     said = Predictions(np.ones(20), classes=(0, 1))
 

@@ -95,6 +95,10 @@ def test_tango_covers_what_it_promises_where_few_rows_differ() -> None:
     assert 0.925 <= np.mean([tango(int(a), int(b), 150).low <= -0.02 for a, b, _ in cells]) <= 0.985
 
 
+def test_no_rows_show_nothing() -> None:
+    assert math.isnan(tango(0, 0, 0).low) and math.isnan(mcnemar(0, 0, 0).low)
+
+
 @given(counts, st.sampled_from([0.05, 0.01]))
 def test_mcnemars_bound_is_above_zero_exactly_when_its_p_value_is_below_alpha(
     cell: tuple[int, int, int], alpha: float

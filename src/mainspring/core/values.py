@@ -57,7 +57,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of parameters tried. score: mean over the folds it ran; greater is better whatever the metric."""
+    """One set of parameters tried.
+
+    score: mean over the folds it ran; greater is better whatever the metric, nan where it wasn't scored.
+    """
 
     number: int
     estimator: str
@@ -66,13 +69,16 @@ class Trial:
     fold_scores: tuple[float, ...]
     seconds: float
     stopped_early: bool = False
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """The refitted best model. model: a fitted scikit-learn estimator or pipeline over the encoded matrix;
     encoding: `store.encoding.Encoding`, how feature columns become that matrix. profile: the training rows' histograms
-    (`store.profile.Profile`), against which drift and training support are judged. sample: some raw input rows."""
+    (`store.profile.Profile`), against which drift and training support are judged. sample: some raw input rows.
+    score (None: not cross-validated) and baseline are in the metric's own unit. For classes the model predicts indices
+    in *classes*; its `classes_` lacks those that have no training row."""
 
     model: Any
     encoding: Any

@@ -1,4 +1,4 @@
-"""The candidate beside the champion, or beside the dummy, on the same rows by the primary metric: `statistics.md` section 2."""
+"""The candidate beside the champion, or the dummy, on the same rows by the primary metric."""
 
 from __future__ import annotations
 
@@ -63,22 +63,28 @@ def beats_dummy(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     gap = sign * (value - evaluation.baseline)
     if math.isnan(gap):
         return Comparison(None, _undefined(evaluation))
-    side = max(value - low if sign > 0 else high - value, _perfection(evaluation, 0.025) if value == low == high else 0.0)
+    side = max(
+        value - low if sign > 0 else high - value, _perfection(evaluation, 0.025) if value == low == high else 0.0
+    )
     figures = {"gain_over_dummy": gap}
     if math.isnan(side):
-        return Comparison(None, f"{name} {number(value, 4)} has no interval on {evaluation.rows:,} rows: too few to tell.")
+        return Comparison(
+            None, f"{name} {number(value, 4)} has no interval on {evaluation.rows:,} rows: too few to tell."
+        )
     bound = gap - side * normal_quantile(1 - alpha) / normal_quantile(0.975)
     said = f"{name} {number(value, 4)} against the dummy's {number(evaluation.baseline, 4)}"
     confidence = percent(1 - alpha, 4)
     figures["gain_over_dummy_low"] = bound
     if bound > 0:
-        return Comparison(True, f"{said}: better by at least {number(bound)} with {confidence} confidence.", True, figures)
+        return Comparison(
+            True, f"{said}: better by at least {number(bound)} with {confidence} confidence.", True, figures
+        )
     if gap <= 0:
         return Comparison(False, f"{said}: a model that knows nothing is as good.", False, figures)
     needed = math.ceil(evaluation.rows * (1 - bound / gap) ** 2)
     reason = (
-        f"{said}: better by {number(gap)}, but {evaluation.rows:,} holdout rows don't show it with {confidence} confidence; "
-        f"about {needed:,} would."
+        f"{said}: better by {number(gap)}, but {evaluation.rows:,} holdout rows don't show it with {confidence} "
+        f"confidence; about {needed:,} would."
     )
     return Comparison(None, reason, True, figures)
 
@@ -108,12 +114,13 @@ def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     if margin == 0:
         reason += " Margin 0 asks for better: " + ("shown." if passed else "not shown.")
     else:
-        reason += f" The margin is {unit(evaluation).margin_in_words(rule, before)}: {_conclusion(passed, found, margin, shown, evaluation.rows)}"
+        conclusion = _conclusion(passed, found, margin, shown, evaluation.rows)
+        reason += f" The margin is {unit(evaluation).margin_in_words(rule, before)}: {conclusion}"
     return Comparison(passed, reason, found.estimate >= 0, figures)
 
 
 def _passes(found: Difference, margin: float, shown: float) -> bool | None:
-    """None where the holdout is too small for the margin and nothing else is shown: neither better nor clearly worse."""
+    """None where the holdout is too small for the margin, and shows neither that it is better nor that it is worse."""
     if margin == 0 or found.low > 0:
         return found.low > 0
     if shown <= margin:
@@ -123,7 +130,7 @@ def _passes(found: Difference, margin: float, shown: float) -> bool | None:
 
 
 def _can_show(evaluation: Evaluation, found: Difference, alpha: float) -> float:
-    """The smallest margin that an equally good candidate would be shown to keep, on this holdout in four cases of five."""
+    """The smallest margin that this holdout shows an equally good candidate to keep, in four cases of five."""
     by_error = max(smallest_margin(found.standard_error, alpha), found.estimate - found.low)
     certain = found.standard_error == 0 and found.method != "identical predictions"
     return max(by_error, _perfection(evaluation, alpha)) if certain else by_error

@@ -22,10 +22,19 @@ from mainspring.statistics.intervals import Calibration, calibration, interval
 from mainspring.statistics.metrics import Metric, Predictions, default_metric, metric
 
 SHOWN = {
-    "binary": ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall")
-    + ("log_loss", "brier"),
-    "multiclass": ("balanced_accuracy", "accuracy", "f1_macro", "roc_auc_ovr", "log_loss"),
-    "regression": ("rmse", "mae", "median_ae", "r2", "mape"),
+    "binary": [
+        "roc_auc",
+        "average_precision",
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "precision",
+        "recall",
+        "log_loss",
+        "brier",
+    ],
+    "multiclass": ["balanced_accuracy", "accuracy", "f1_macro", "roc_auc_ovr", "log_loss"],
+    "regression": ["rmse", "mae", "median_ae", "r2", "mape"],
 }
 """The metrics of a card, after the primary one."""
 
@@ -64,9 +73,7 @@ def evaluate(
         metrics=_scores(primary, package.task, known, said, seed),
         champion_metrics={} if before is None else _scores(primary, package.task, known, before, seed),
         baseline=known.weighing(primary).function(known.target, dummy(split.train, rows.height)),
-        slices=slices.slices(
-            holdout.data, gate.slices, primary, known, said, before, seed=seed, progress=progress
-        ),
+        slices=slices.slices(holdout.data, gate.slices, primary, known, said, before, seed=seed, progress=progress),
         calibration=_calibration(package.task, known, said),
         importance=importance(model, rows, known, primary, seed=seed, progress=progress),
         latency_ms=latency(model, rows, seed=seed),
@@ -86,7 +93,9 @@ def evaluate(
 def _check(holdout: Frame, gate: Gate) -> None:
     slices.check(gate.slices, [name for name in holdout.data.columns if name != holdout.roles.target])
     if holdout.data.height == 0:
-        raise TargetUnusable("the holdout has no rows, so nothing can be measured; give more data or a larger Split(test=...)")
+        raise TargetUnusable(
+            "the holdout has no rows, so nothing can be measured; give more data or a larger Split(test=...)"
+        )
 
 
 def _declared(package: Bundle) -> Metric:
@@ -97,7 +106,9 @@ def _scores(primary: Metric, task: str, known: Labels, said: Predictions, seed: 
     """The primary metric first, then those that the model's answers allow, each with its interval."""
     others = [metric(name, task) for name in SHOWN[task] if name != primary.name]
     shown = [primary, *(other for other in others if other.needs != "probabilities" or said.probabilities is not None)]
-    found = {one.name: interval(known.weighing(one), known.target, said, clusters=known.clusters, seed=seed) for one in shown}
+    found = {
+        one.name: interval(known.weighing(one), known.target, said, clusters=known.clusters, seed=seed) for one in shown
+    }
     return {name: (value.value, value.low, value.high) for name, value in found.items()}
 
 
@@ -116,7 +127,9 @@ def _champion(
         if gone:
             return None, f"the champion needs {_columns(gone)}, which the data no longer gives"
         said = model.predict(holdout.data.select(wanted))
-    except Exception as error:  # the champion runs its own code; whatever it does is reported, in the card and by the gate
+    except (
+        Exception
+    ) as error:  # the champion runs its own code; whatever it does is reported, in the card and by the gate
         return None, f"the champion can't be run: {error}"
     answered: Predictions = as_stored(said, package.classes)
     return _same_question(answered, package)

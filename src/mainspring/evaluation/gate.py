@@ -1,4 +1,4 @@
-"""The stage gate: may this bundle be released? One look at one holdout, decided by figures and said in sentences. Pure."""
+"""The stage gate: may this bundle be released? One look at one holdout, decided by figures, said in sentences."""
 
 from __future__ import annotations
 
@@ -23,18 +23,25 @@ def gate(evaluate: Evaluation, *, rule: Gate, uses: int) -> Verdict:
     """Promotes a bundle that is shown to be as good as the champion within the margin, and gives the reasons.
 
     uses: k, how often this holdout has been used, this time included; the k-th use spends alpha / (k (k + 1)).
-    The first bundle must beat the dummy. The margin is in the metric's points; for mae, rmse and median_ae, which are in
-    the target's unit, it is a share of the champion's value: 0.01 allows 1 % more error. Margin 0 asks for superiority.
+    The first bundle must beat the dummy. The margin is in the metric's points; for mae, rmse and median_ae, which are
+    in the target's unit, it is a share of the champion's value: 0.01 allows 1 % more error. Margin 0 asks for
+    superiority.
     A slice fails when it is shown worse than the champion (Holm over the slices) by more than the margin.
     A holdout too small for the margin is inconclusive, unless the bundle is shown to be better outright, or worse.
     """
     if evaluate.champion_digest == evaluate.bundle.digest:
-        same = Check("candidate", False, f"This bundle is the champion already ({evaluate.bundle.digest[:12]}): nothing to decide.")
+        same = Check(
+            "candidate",
+            False,
+            f"This bundle is the champion already ({evaluate.bundle.digest[:12]}): nothing to decide.",
+        )
         return _verdict(evaluate, "hold", "hold", [same], None)
     budget = _budget(evaluate, rule, uses)
     if budget.passed is False:
         return _verdict(evaluate, "hold", "hold", [budget], None)
-    comparison = (beats_dummy if evaluate.champion_digest is None else not_worse)(evaluate, rule, spent_alpha(rule.alpha, uses))
+    comparison = (beats_dummy if evaluate.champion_digest is None else not_worse)(
+        evaluate, rule, spent_alpha(rule.alpha, uses)
+    )
     checks = [
         Check(evaluate.metric, comparison.passed, comparison.reason),
         *_floor(evaluate, rule),
@@ -59,8 +66,8 @@ def _budget(evaluation: Evaluation, rule: Gate, uses: int) -> Check:
             "Refresh the holdout with newly labelled rows."
         )
         return Check("holdout budget", False, reason)
-    spent = percent(spent_alpha(rule.alpha, uses))
-    reason = f"Use {uses} of {USES} of holdout {holdout}: it spends {spent} of the {percent(rule.alpha)} risk; {USES - uses} left."
+    spent, whole = percent(spent_alpha(rule.alpha, uses)), percent(rule.alpha)
+    reason = f"Use {uses} of {USES} of holdout {holdout}: it spends {spent} of the {whole} risk; {USES - uses} left."
     return Check("holdout budget", True, reason)
 
 
@@ -70,11 +77,23 @@ def _floor(evaluation: Evaluation, rule: Gate) -> list[Check]:
         return []
     value, metric = evaluation.metrics[evaluation.metric][0], unit(evaluation)
     if math.isnan(value):
-        return [Check("at least", None, f"{metric.name} is undefined on this holdout, so at_least={rule.at_least:g} can't be judged.")]
+        return [
+            Check(
+                "at least",
+                None,
+                f"{metric.name} is undefined on this holdout, so at_least={rule.at_least:g} can't be judged.",
+            )
+        ]
     passed = value >= rule.at_least if metric.greater_is_better else value <= rule.at_least
     bound = "at least" if metric.greater_is_better else "at most"
     verb = "is" if passed else "is not"
-    return [Check("at least", passed, f"{metric.name} {number(value, 4)} {verb} {bound} the {rule.at_least:g} that the gate asks for.")]
+    return [
+        Check(
+            "at least",
+            passed,
+            f"{metric.name} {number(value, 4)} {verb} {bound} the {rule.at_least:g} that the gate asks for.",
+        )
+    ]
 
 
 def _slices(evaluation: Evaluation, rule: Gate) -> list[Check]:
@@ -110,8 +129,9 @@ def _slice_margin(evaluation: Evaluation, rule: Gate, part: Slice) -> float:
 
 def _worse(evaluation: Evaluation, part: Slice, p: float) -> str:
     return (
-        f"Where {part.column} = {part.value} ({count(part.rows, 'row')}), {evaluation.metric} is {number(part.score, 4)} "
-        f"against the champion's {number(part.champion_score, 4)}: shown worse (adjusted p = {number(p, 2)})."
+        f"Where {part.column} is {part.value} ({count(part.rows, 'row')}), {evaluation.metric} is "
+        f"{number(part.score, 4)} against the champion's {number(part.champion_score, 4)}: "
+        f"shown worse (adjusted p = {number(p, 2)})."
     )
 
 
@@ -121,7 +141,11 @@ def _latency(evaluation: Evaluation, rule: Gate) -> list[Check]:
     limit, p95 = 1000 * seconds(rule.max_latency), evaluation.latency_ms["p95"]
     passed = p95 <= limit
     verb = "within" if passed else "beyond"
-    return [Check("latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {number(limit)} ms.")]
+    return [
+        Check(
+            "latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {number(limit)} ms."
+        )
+    ]
 
 
 def _size(evaluation: Evaluation, rule: Gate) -> list[Check]:
@@ -135,11 +159,20 @@ def _size(evaluation: Evaluation, rule: Gate) -> list[Check]:
 
 def _when_inconclusive(evaluation: Evaluation, rule: Gate, comparison: Comparison) -> tuple[Next, str]:
     if evaluation.champion_digest is None:
-        return "hold", "There is no champion to stand beside in a canary, so the candidate waits for approval or more rows."
+        return (
+            "hold",
+            "There is no champion to stand beside in a canary, so the candidate waits for approval or more rows.",
+        )
     if rule.on_inconclusive is not None:
-        return rule.on_inconclusive, f"The gate is told to answer an inconclusive comparison with a {rule.on_inconclusive}."
+        return (
+            rule.on_inconclusive,
+            f"The gate is told to answer an inconclusive comparison with a {rule.on_inconclusive}.",
+        )
     if comparison.no_worse:
-        return "canary", "The candidate doesn't look worse, so a canary gathers the evidence that the holdout can't give."
+        return (
+            "canary",
+            "The candidate doesn't look worse, so a canary gathers the evidence that the holdout can't give.",
+        )
     return "hold", "Nothing says that the candidate is as good as the champion, so it is held."
 
 

@@ -87,7 +87,7 @@ def dummy(train: Frame, rows: int) -> Predictions:
 
 
 def as_stored(predictions: Predictions, classes: tuple[Any, ...]) -> Predictions:
-    """The same predictions with probabilities in the order of *classes*, if both know the same, and no Python objects."""
+    """The same predictions without Python objects, probabilities in the order of *classes* if both know the same."""
     said, known = predictions.labels, predictions.classes
     if said is not None and said.dtype == object:
         predictions = replace(predictions, labels=np.array(said.tolist()))

@@ -28,8 +28,8 @@ def importance(
 ) -> tuple[tuple[str, float], ...]:
     """How much worse the metric gets, per raw input column, most first; empty where the metric is undefined.
 
-    Breiman's (2001) permutation importance on a seeded sample of rows, through the bundle and its features. Columns that
-    carry the same information share it.
+    Breiman's (2001) permutation importance on a seeded sample of rows, through the bundle and its features. Columns
+    that carry the same information share it.
     """
     generator = np.random.default_rng(seed)
     columns = rows.columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -37,7 +38,7 @@ def slices(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Slice, ...]:
-    """The metric with its interval in each slice of *columns*, with the p-value against "not worse than the champion"."""
+    """The metric with its interval in each slice of *columns*, and the p-value of "worse than the champion"."""
     groups = [(name, value, places) for name in columns for value, places in cut(data, name)]
     found = []
     for done, (name, value, places) in enumerate(groups):
@@ -85,7 +86,7 @@ def _quartiles(series: pl.Series) -> pl.Series:
     quartiles = [numbers.quantile(share, "nearest") for share in (0.25, 0.5, 0.75)]
     edges = sorted({edge for edge in quartiles if edge is not None})
     shown = [_bound(edge, series.dtype) for edge in edges]
-    names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False))]
+    names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in pairwise(shown))]
     names = list(dict.fromkeys([*names, f"above {shown[-1]}"]))
     if len(names) <= len(edges):  # bounds that read alike: tell them apart by their order
         names = [f"quartile {place + 1}" for place in range(len(edges) + 1)]
@@ -101,8 +102,10 @@ def _bound(edge: float, dtype: pl.DataType) -> str:
 
 
 def _levels(series: pl.Series) -> pl.Series:
-    text = series.cast(pl.String)
-    common = text.drop_nulls().value_counts(sort=True, name="rows").sort(["rows", series.name], descending=[True, False])
+    text = series.round_sig_figs(4).cast(pl.String) if series.dtype.is_float() else series.cast(pl.String)
+    common = (
+        text.drop_nulls().value_counts(sort=True, name="rows").sort(["rows", series.name], descending=[True, False])
+    )
     if common.height <= LEVELS_SHOWN:
         return text
     kept = common[series.name].head(LEVELS_SHOWN).to_list()

@@ -107,7 +107,9 @@ def watch(
         detector = detector.update({name: tuple(each.tolist()) for name, each in counts.items()})
     drifted, evidence = detector.drifted(), detector.by_feature()
     features = [
-        _feature(column, profile.rows, counts[column.name], rows, evidence.get(column.name, 0.0), drifted, monitor.tests)
+        _feature(
+            column, profile.rows, counts[column.name], rows, evidence.get(column.name, 0.0), drifted, monitor.tests
+        )
         for column in profile
         if rows.height
     ]

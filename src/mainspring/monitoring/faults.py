@@ -1,4 +1,4 @@
-"""Is something broken before the model: a column that stays empty, a changed unit, failing requests? Then don't retrain."""
+"""Is something broken before the model: a column gone empty, a changed unit, failing requests? Then don't retrain."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def extra_columns(extra: Sequence[str]) -> str | None:
 
 def _outage(requests: int, failed: int) -> Iterator[Fault]:
     if requests >= LEAST_ROWS and wilson(failed, requests, _LEVEL)[0] > FAILED_SHARE:
-        yield Fault("outage", None, f"{failed:,} of {requests:,} requests failed; mend the service or its callers first")
+        yield Fault(
+            "outage", None, f"{failed:,} of {requests:,} requests failed; mend the service or its callers first"
+        )
 
 
 def _missing(profile: Profile, rows: pl.DataFrame) -> Iterator[Fault]:
@@ -55,8 +57,8 @@ def _missing(profile: Profile, rows: pl.DataFrame) -> Iterator[Fault]:
         before, missing = column.counts[-1] / max(profile.rows, 1), int(column.count(rows[column.name])[-1])
         if wilson(missing, rows.height, _LEVEL)[0] > before + MISSING_JUMP:
             reason = (
-                f"{column.name} is missing in {percent(missing / rows.height)} of the rows, {percent(before)} in training; "
-                "mend its source, or leave the column out"
+                f"{column.name} is missing in {percent(missing / rows.height)} of the rows, {percent(before)} in "
+                "training; mend its source, or leave the column out"
             )
             yield Fault("missing", column.name, reason)
 
@@ -74,7 +76,7 @@ def _units(profile: Profile, rows: pl.DataFrame) -> Iterator[Fault]:
 
 
 def _factor(column: Numbers, values: pl.Series) -> float | None:
-    """The constant by which all quantiles are scaled, if there is one: a known ratio of units, or five-fold at least."""
+    """The constant by which all quantiles are scaled, if there is one: a known ratio of units, or at least five."""
     present = numbers(values)
     present = present[~np.isnan(present)]
     before = np.array([column.percentiles[quarter] for quarter in _QUARTERS])

@@ -1,4 +1,4 @@
-"""How good are the predictions? Measured on matured labels only; estimated without labels, and then called an estimate."""
+"""How good are the predictions? Measured on matured labels only; what is estimated without labels is called so."""
 
 from __future__ import annotations
 
@@ -153,7 +153,10 @@ def performance(
         metric=chosen.name,
         greater_is_better=chosen.greater_is_better,
         reference=None if reference is None else reference.value,
-        measured=(*_measured(chosen, matured.where(when > start), "window"), *_measured(chosen, matured, "since release")),
+        measured=(
+            *_measured(chosen, matured.where(when > start), "window"),
+            *_measured(chosen, matured, "since release"),
+        ),
         loss=loss,
         calibration=_calibration(own),
         prediction_drift=_prediction_drift(answered.where(answered.version == version), start),
@@ -236,9 +239,10 @@ def _interval(chosen: Metric, rows: Served) -> Interval:
         newest = np.zeros(len(rows), dtype=bool)
         newest[np.argsort(rows.at, kind="stable")[-BOOTSTRAPPED_ROWS:]] = True
         rows = rows.where(newest)
-    if not len(rows) or (chosen.needs == "probabilities" and rows.probabilities is None):
+    said = rows.predictions
+    if not len(rows) or (chosen.needs == "probabilities" and said.probabilities is None):
         return Interval(math.nan, math.nan, math.nan)
-    return interval(chosen, rows.truth, rows.predictions)
+    return interval(chosen, rows.truth, said)
 
 
 def _measured(chosen: Metric, matured: Served, scope: Scope) -> list[Measured]:
@@ -252,9 +256,10 @@ def _measured(chosen: Metric, matured: Served, scope: Scope) -> list[Measured]:
 
 
 def _calibration(own: Served) -> CalibrationNow | None:
-    if own.task != "binary" or own.probabilities is None or not len(own):
+    probabilities = own.predictions.probabilities
+    if own.task != "binary" or probabilities is None or not len(own):
         return None
-    curve = calibration(own.truth == 1, own.probabilities[:, 1])
+    curve = calibration(own.truth == 1, probabilities[:, 1])
     points = (curve.mean_predicted, curve.observed_rate, curve.low, curve.high)
     predicted, observed, low, high = (tuple(float(each) for each in values) for values in points)
     return CalibrationNow(predicted, observed, low, high, tuple(int(each) for each in curve.counts), curve.ece)
@@ -272,12 +277,12 @@ def _prediction_drift(own: Served, start: float) -> PredictionDrift | None:
 
 def _scores(own: Served) -> Array:
     """One number a row: the positive class's probability, the probability of the class that was said, or the value."""
-    if own.task == "regression" or own.probabilities is None:
+    probabilities = own.predictions.probabilities
+    if probabilities is None:
         return own.said
-    likeliest: Array = own.probabilities[:, 1] if own.task == "binary" else own.probabilities.max(axis=1)
+    likeliest: Array = probabilities[:, 1] if own.task == "binary" else probabilities.max(axis=1)
     return likeliest
 
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -87,10 +86,6 @@ class Served:
             self.truth[mask], self.truth_at[mask], self.rows.filter(pl.Series(mask)), self.extra,
         )  # fmt: skip
 
-    def between(self, start: datetime, end: datetime) -> Served:
-        """The predictions after *start* until *end*, the latter included."""
-        return self.where((self.at > start.timestamp()) & (self.at <= end.timestamp()))
-
     def matured_at(self, label_delay: float) -> Array:
         """When each label may first be counted: the delay over and the label there; NaN where there is no label.
 
@@ -101,11 +96,12 @@ class Served:
 
     @property
     def predictions(self) -> Predictions:
-        """What the model said, for `statistics.metrics`: classes are their positions."""
+        """What the model said, for `statistics.metrics`: classes are their positions; all probabilities, or none."""
         if self.task == "regression":
             return Predictions(values=self.said)
+        whole = self.probabilities is not None and not np.isnan(self.probabilities).any()
         classes = tuple(range(len(self.classes)))
-        return Predictions(labels=self.said, probabilities=self.probabilities, classes=classes)
+        return Predictions(self.said, self.probabilities if whole else None, classes=classes)
 
 
 def _floats(values: Iterable[Any]) -> Array:

@@ -78,7 +78,7 @@ class EDetector:
 
     @classmethod
     def start(cls, references: Mapping[str, Reference], arl: float = 1000.0, tolerance: float = 0.0) -> Self:
-        """A detector that has seen no window. Features with one bin, or too few reference rows for a bet, are left out."""
+        """A detector that has seen no window. Features with one bin or too few reference rows are left out."""
         usable = {name: each for name, each in references.items() if sum(each.counts) and len(each.counts) > 1}
         bets = {name: len(bet_weights(each, tolerance)) for name, each in usable.items()}
         kept = {name: usable[name] for name, count in bets.items() if count}
@@ -219,7 +219,8 @@ def _standardised(score: Array, shares: Array) -> Array:
     scale = math.sqrt(inside @ centred**2)
     if scale < 1e-9:
         return np.zeros_like(shares)
-    return np.concatenate([centred / scale, np.zeros(len(shares) - len(score))])
+    held = np.clip(centred / scale, -4.0, 4.0)  # a bin that the reference never saw may lie far out
+    return np.concatenate([held, np.zeros(len(shares) - len(score))])
 
 
 def _score_bets(scores: Array, sizes: Array) -> Array:

@@ -91,10 +91,10 @@ def placements(truth: Truth, scores: Array) -> tuple[Array, Array]:
 
 
 def area_error(truth: Truth, scores: Array) -> float:
-    """DeLong's standard error of one area under the ROC curve; nan with fewer than two rows of a class."""
+    """DeLong's standard error of one area under the ROC curve; infinite with fewer than two rows of a class."""
     above, below = placements(truth, scores)
     if min(len(above), len(below)) < 2:
-        return float("nan")
+        return float("inf")
     return float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
 
 

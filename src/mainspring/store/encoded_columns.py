@@ -1,4 +1,4 @@
-"""What one feature column becomes: a number, parts of a moment, a level's code or one-hot columns; or a named column."""
+"""What one feature column becomes: a number, parts of a moment, a level's code or one-hot columns, or itself."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def column_to_json(column: Column) -> dict[str, Any]:
 
 
 def column_from_json(data: Mapping[str, Any]) -> Column:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     fields["outputs"] = tuple(Output(**output) for output in data["outputs"])
     kinds: dict[str, type[Any]] = {"number": Number, "moment": Moment, "levels": Levels, "named": Named}
     column: Column = kinds[fields.pop("becomes")](**fields)
@@ -163,7 +163,9 @@ def numbers(values: pl.Series) -> npt.NDArray[Any]:
 def stamps(values: pl.Series, name: str) -> npt.NDArray[np.datetime64]:
     """*values* as local time stamps in microseconds; raises FeaturesError for what is no date or time."""
     if type_of(values.dtype) not in ("moment", "nothing"):
-        raise FeaturesError(f"column {name!r} is {values.dtype}, but the model was trained on dates; parse it in features")
+        raise FeaturesError(
+            f"column {name!r} is {values.dtype}, but the model was trained on dates; parse it in features"
+        )
     if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None:
         values = values.dt.replace_time_zone(None)
     return values.cast(pl.Datetime("us")).to_numpy()

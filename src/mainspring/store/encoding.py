@@ -46,8 +46,8 @@ def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
         made = function(rows)
     except Exception as error:
         reason = f"{type(error).__name__}: {_first_line(error)}"
-        columns = f"{', '.join(rows.columns)} (never the target, weight or ignored columns)"
-        raise FeaturesError(f"features function {name!r} raised {reason}; the columns it is given are {columns}") from error
+        given = f"it is given {', '.join(rows.columns)} (never the target, weight or ignored columns)"
+        raise FeaturesError(f"features function {name!r} raised {reason}; {given}") from error
     if isinstance(made, pl.LazyFrame):
         made = made.collect()
     if not isinstance(made, pl.DataFrame):
@@ -125,8 +125,8 @@ class Encoding:
         Raises FeaturesError when a column is missing or isn't what it was in training.
         """
         if self.kind == "named":
-            named = [column.values(_values(features, column.name)) for column in self.columns if isinstance(column, Named)]
-            return pl.DataFrame(named).to_pandas()
+            named = [column for column in self.columns if isinstance(column, Named)]
+            return pl.DataFrame([column.values(_values(features, column.name)) for column in named]).to_pandas()
         matrix = np.empty((features.height, len(self.names)), dtype=np.float64, order="F")
         at = 0
         for column in self.columns:

@@ -8,29 +8,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib
-import io
 import os
 import pickle
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, MainspringError, StoreError
-from mainspring.store.home import Home, write_atomic
+from mainspring.store.home import Home
 
 PICKLE = "pickle"
-_FORMATS = {
-    ("polars", "DataFrame"): "frame",
-    ("polars", "Series"): "series",
-    ("numpy", "ndarray"): "array",
-}
-"""(library, class) -> format. A numpy scalar is an array without dimensions."""
 _MODULES = {
     "frame": "mainspring.store.frames",
     "series": "mainspring.store.frames",
     "array": "mainspring.store.arrays",
     "number": "mainspring.store.arrays",
+    "objects": "mainspring.store.arrays",
 }
+_PLAIN = frozenset([type(None), bool, int, float, str])
 _MAC_BYTES = 32
 
 
@@ -63,8 +58,8 @@ class Key:
 def write(value: Any, key: Key) -> tuple[str, bytes]:
     """The format for *value*, and its content in that format."""
     format = _format(value)
-    if format in _MODULES:
-        return format, _module(format).write(value)
+    if format != PICKLE:
+        return format, _module(format).write(format, value)
     return PICKLE, key.sign(_pickled(value))
 
 
@@ -85,18 +80,28 @@ def read(format: str, content: bytes, key: Key) -> Any:
 
 
 def _format(value: Any) -> str:
-    kind = type(value)
-    library = kind.__module__.partition(".")[0]
-    if library == "polars" and kind.__name__ == "LazyFrame":
+    library = type(value).__module__.partition(".")[0]
+    if library == "polars":
+        return _polars_format(value, type(value).__name__)
+    if library == "numpy":
+        return _numpy_format(value, type(value).__name__)
+    return PICKLE
+
+
+def _polars_format(value: Any, name: str) -> str:
+    if name == "LazyFrame":
         raise StoreError("a polars LazyFrame is a plan without its rows and can't be kept; return .collect()")
-    if library == "numpy" and not hasattr(value, "__len__") and hasattr(value, "dtype") and kind.__name__ != "ndarray":
-        return "number" if not value.dtype.hasobject else PICKLE
-    format = _FORMATS.get((library, kind.__name__), PICKLE)
-    if format == "array" and value.dtype.hasobject:
-        return PICKLE
-    if format in ("frame", "series") and "Object" in str(getattr(value, "schema", getattr(value, "dtype", ""))):
-        return PICKLE
-    return format
+    if name == "DataFrame" and value.width and "Object" not in str(value.dtypes):
+        return "frame"
+    return "series" if name == "Series" and "Object" not in str(value.dtype) else PICKLE
+
+
+def _numpy_format(value: Any, name: str) -> str:
+    if name != "ndarray":
+        return "number" if hasattr(value, "dtype") and hasattr(value, "item") and not hasattr(value, "mask") else PICKLE
+    if value.dtype.hasobject:
+        return "objects" if _PLAIN.issuperset(map(type, value.ravel().tolist())) else PICKLE
+    return "array"
 
 
 def _module(format: str) -> Any:
@@ -104,8 +109,8 @@ def _module(format: str) -> Any:
 
 
 def _pickled(value: Any) -> bytes:
-    if isinstance(value, Iterator | io.IOBase) or (isinstance(value, Callable) and getattr(value, "__name__", "") == "<lambda>"):  # type: ignore[arg-type]
-        raise StoreError(f"a {type(value).__name__} can't be kept; return its content: a list, a frame, text")
+    if isinstance(value, Iterator):
+        raise StoreError(f"a {type(value).__name__} gives its content only once and can't be kept; return a list or a frame")
     try:
         return pickle.dumps(value, protocol=5)
     except Exception as error:

@@ -10,7 +10,7 @@ import polars as pl
 _SERIES = "series"
 
 
-def write(value: pl.DataFrame | pl.Series) -> bytes:
+def write(format: str, value: pl.DataFrame | pl.Series) -> bytes:
     """*value* as Parquet, lightly compressed."""
     frame = value.to_frame() if isinstance(value, pl.Series) else value
     buffer = io.BytesIO()

@@ -189,7 +189,7 @@ def _themed(svg: str, alt: str, width: float) -> str:
     rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
     for colour, name in _VARIABLES.items():
         rest = rest.replace(colour, f"var(--{name})")
-    style = f"min-width: {width * 62:.0f}px; max-width: {width * 100:.0f}px"
+    style = f"min-width: {width * 78:.0f}px; max-width: {width * 100:.0f}px"
     shape = f'<svg {box[0] if box else ""} role="img" aria-label="{_escaped(alt)}" style="{style}">'
     return shape + rest.rstrip()
 
@@ -217,10 +217,11 @@ table {{ border-collapse: collapse; font-size: .92rem; margin: .6rem 0; min-widt
 caption {{ text-align: left; padding-bottom: .4rem; }}
 th, td {{ text-align: left; vertical-align: top; padding: .32rem 1.1rem .32rem 0; }}
 th, td {{ border-bottom: 1px solid var(--grid); }}
+td:first-child {{ min-width: 8.5rem; }}
 th {{ font-weight: 600; white-space: nowrap; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .mark {{ font-weight: 600; }}
-.facts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin: 1rem 0; }}
+.facts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(7.8rem, 1fr)); gap: .7rem; margin: 1rem 0; }}
 .facts > div {{ background: var(--tile); border-radius: .5rem; padding: .7rem .9rem; }}
 dt {{ font-size: .82rem; }}
 dd {{ margin: 0; font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}

@@ -109,7 +109,7 @@ def contenders(models: Any, task: Task, *, transformers: Sequence[Any], seed: in
 def _chosen(item: Any, task: Task) -> list[tuple[Any, Mapping[str, Any]]]:
     if isinstance(item, str):
         if item != "auto":
-            raise DeclarationError(f'model={item!r} is no estimator; write "auto", or one such as RandomForestClassifier()')
+            raise DeclarationError(f'model={item!r} is no estimator; write "auto" or, say, RandomForestClassifier()')
         return [(algorithm.constructor(), algorithm.space) for algorithm in AUTO if task in algorithm.tasks]
     if isinstance(item, Algorithm):
         if task not in item.tasks:
@@ -119,13 +119,12 @@ def _chosen(item: Any, task: Task) -> list[tuple[Any, Mapping[str, Any]]]:
     if isinstance(item, type):
         raise DeclarationError(f"model={item.__name__} is a class; write an instance, {item.__name__}()")
     if not (callable(getattr(item, "fit", None)) and hasattr(item, "predict")):
-        raise DeclarationError(f"model={item!r} has no fit and predict; give a scikit-learn estimator or \"auto\"")
+        raise DeclarationError(f'model={item!r} has no fit and predict; give a scikit-learn estimator or "auto"')
     return [(item, _known_space(item))]
 
 
 def _known_space(estimator: Any) -> Mapping[str, Any]:
-    same = {**{type(a.constructor()): a.space for a in AUTO}}
-    return same.get(type(estimator), {})
+    return next((known.space for known in AUTO if type(known.constructor()) is type(estimator)), {})
 
 
 def _contender(name: str, estimator: Any, transformers: Sequence[Any], space: Mapping[str, Any]) -> Contender:
@@ -171,8 +170,8 @@ def _check_task(estimator: Any, task: Task) -> None:
     if kind is None or kind == wanted:
         return
     name = type(estimator).__name__
-    twin = name.replace("Regressor", "Classifier") if wanted == "classifier" else name.replace("Classifier", "Regressor")
-    hint = twin if twin != name else ("RandomForestClassifier" if wanted == "classifier" else "RandomForestRegressor")
+    ours, theirs = ("Classifier", "Regressor") if wanted == "classifier" else ("Regressor", "Classifier")
+    hint = name.replace(theirs, ours) if theirs in name else f"RandomForest{ours}"
     raise TrainingError(
         f"{name} is a {kind.replace('_', ' ')}, but the target makes this a {task} task; "
         f"write model={hint}(), or set task= in the Loop"
@@ -181,9 +180,10 @@ def _check_task(estimator: Any, task: Task) -> None:
 
 def _estimator_type(estimator: Any) -> str | None:
     try:
-        return get_tags(estimator).estimator_type
+        kind: str | None = get_tags(estimator).estimator_type
     except (AttributeError, TypeError, ValueError):  # no scikit-learn estimator: trusted
         return None
+    return kind
 
 
 def check_metric(contender: Contender, metric: Metric) -> None:

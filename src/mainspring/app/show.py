@@ -1,0 +1,177 @@
+"""What a person sees in the terminal: tables, and the progress of a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_STATES = {
+    "cached": "dim", "run": "green", "done": "green", "maybe": "yellow", "running": "cyan", "skipped": "dim",
+    "failed": "bold red", "held": "yellow", "interrupted": "yellow", "cancelled": "yellow",
+    "ok": "green", "warning": "yellow", "wrong": "bold red", "champion": "bold green", "canary": "cyan",
+}  # fmt: skip
+
+
+class Progress:
+    """The steps of a run as they go: one live line in a terminal, a plain line per step when piped."""
+
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self.name = name
+        self.quiet = quiet
+        self._console = Console(file=sys.stderr)
+        self._status: Any = None
+        self._told = 0.0
+
+    def __enter__(self) -> Progress:
+        if not self.quiet and self._console.is_terminal:
+            self._status = self._console.status(self.name)
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def event(self, event: Any) -> None:
+        """A step begins or ends."""
+        if self.quiet:
+            return
+        if event.kind == "started":
+            self._say(f"{event.step} ...")
+        elif event.kind in ("cached", "finished", "failed", "skipped", "retrying"):
+            seconds = "" if event.kind == "cached" or not event.seconds else f" {event.seconds:.1f} s"
+            state = {"finished": "done"}.get(event.kind, event.kind)
+            reason = f"  {event.reason}" if event.reason and event.kind in ("failed", "skipped", "retrying") else ""
+            self._console.print(f"  {event.step:<10} [{_STATES.get(state, '')}]{state}[/]{seconds}{reason}", highlight=False)
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """A long step tells how far it is."""
+        if self.quiet:
+            return
+        if self._status is not None:
+            self._say(f"{what} {done}{f' of {total}' if total else ''}")
+        elif time.monotonic() - self._told > 5.0:
+            self._told = time.monotonic()
+            self._console.print(f"  {what} {done}{f' of {total}' if total else ''}", highlight=False)
+
+    def _say(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(f"{self.name}: {text}")
+
+
+def plan(name: str, steps: Sequence[Any]) -> None:
+    table = _table(name, "step", "state", "why", "expected")
+    for step in steps:
+        why = "; ".join(reason(each) for each in step.reasons)
+        seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
+        table.add_row(step.name, _state(step.state), why, seconds)
+    _print(table)
+
+
+def reason(reason: Any) -> str:
+    """One reason of a plan in words."""
+    change = "" if reason.old is None and reason.new is None else f" {_short(reason.old)} -> {_short(reason.new)}"
+    return f"{reason.kind}: {reason.where}{change}" if reason.where else f"{reason.kind}{change}"
+
+
+def run(done: Any) -> None:
+    table = _table(f"{done.id}  {done.status}", "metric", "value")
+    for name, value in done.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    if done.metrics:
+        _print(table)
+    for line in done.reasons:
+        _print(f"- {line}")
+    if done.model:
+        _print(f"model [bold]{done.model}[/]")
+
+
+def status(loops: Sequence[Mapping[str, Any]]) -> None:
+    table = _table("loops", "loop", "champion", "canary", "versions", "last decision")
+    for loop in loops:
+        last = loop["last_decision"]
+        canary = "" if loop["canary"] is None else f"@{loop['canary']} {loop['canary_share']:.0%}{' holding' if loop['holding'] else ''}"
+        told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
+        champion = "" if loop["champion"] is None else f"@{loop['champion']}"
+        table.add_row(loop["name"], champion, canary, str(loop["versions"]), told)
+    _print(table)
+
+
+def runs(found: Sequence[Any]) -> None:
+    table = _table("runs", "run", "pipeline", "status", "created", "seconds")
+    for each in found:
+        seconds = "" if each.ended is None else f"{(each.ended - each.created).total_seconds():.1f}"
+        table.add_row(each.id, each.pipeline, _state(each.status), f"{each.created:%Y-%m-%d %H:%M:%S}", seconds)
+    _print(table)
+
+
+def one_run(found: Any, steps: Sequence[Any]) -> None:
+    table = _table(f"{found.id}  {found.pipeline}  {found.status}", "step", "status", "attempt", "seconds", "output", "error")
+    for step in steps:
+        seconds = "" if step.ended is None or step.started is None else f"{(step.ended - step.started).total_seconds():.2f}"
+        digest = "" if step.output is None else f"{step.output.format} {step.output.digest[:12]}"
+        table.add_row(step.name, _state(step.status), str(step.attempt), seconds, digest, step.error or "")
+    _print(table)
+
+
+def decisions(loop: str, found: Sequence[Any]) -> None:
+    table = _table(f"why {loop}", "when", "what", "decision", "version", "reason")
+    for each in found:
+        version = "" if each.version is None else f"@{each.version}"
+        table.add_row(f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.decision, version, each.reason)
+    _print(table)
+
+
+def models(versions: Sequence[Any], route: Any) -> None:
+    names = list(dict.fromkeys(name for version in versions for name in version.metrics))[:3]
+    table = _table("versions", "version", "state", "traffic", "estimator", "runtime", *names, "since")
+    for version in versions:
+        share = _share(version.number, route)
+        figures = [_figure(version.metrics.get(name)) for name in names]
+        bundle = version.bundle
+        table.add_row(f"@{version.number}", _state(version.state), share, bundle.estimator, bundle.runtime, *figures,
+                      f"{version.at:%Y-%m-%d %H:%M}")  # fmt: skip
+    _print(table)
+
+
+def findings(found: Sequence[Any]) -> None:
+    table = _table("doctor", "what", "state", "detail", "mend")
+    for each in found:
+        table.add_row(each.subject, _state(each.state), each.detail, each.mend)
+    _print(table)
+
+
+def _share(number: int, route: Any) -> str:
+    if route is None or number not in (route.champion, route.canary):
+        return ""
+    return f"{route.share if number == route.canary else 1 - (route.share if route.canary else 0):.0%}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _state(state: str) -> str:
+    return f"[{_STATES[state]}]{state}[/]" if state in _STATES else state
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+
+
+def _print(what: Any) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(what, highlight=False)

@@ -1,0 +1,148 @@
+"""How a foreign column becomes one of our types; what can't be cast becomes null and is counted by the caller."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mainspring.core.schema import Type
+from mainspring.store.tables import DTYPES
+
+_ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
+_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+_WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
+
+
+def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """*frame* in our types (64-bit numbers, booleans, text, instants in UTC, dates), and what had to be given up.
+
+    NaN is missing, as in pandas. Columns of nothing but nulls keep the type Null: they may become anything later.
+    """
+    columns, notes = [], []
+    for column in frame.iter_columns():
+        made, note = _plain(column)
+        columns += [] if made is None else [made]
+        notes += [note] if note else []
+    return pl.DataFrame(columns), tuple(notes)
+
+
+def kind_of(column: pl.Series) -> Type | None:
+    """The type of a plain column; None where it holds nothing but nulls."""
+    if column.null_count() == len(column):
+        return None
+    return next(kind for kind, dtype in DTYPES.items() if dtype == column.dtype)
+
+
+def cast(column: pl.Series, kind: Type) -> pl.Series:
+    """A plain *column* as *kind*: null where a value isn't one, such as "abc" for a number."""
+    casts = {
+        Type.INTEGER: integers,
+        Type.FLOAT: numbers,
+        Type.BOOLEAN: _booleans,
+        Type.DATETIME: instants,
+        Type.DATE: _dates,
+    }
+    if column.dtype == DTYPES[kind]:
+        return column
+    return casts[kind](column) if kind in casts else _nothing(column, kind)
+
+
+def numbers(column: pl.Series) -> pl.Series:
+    """Floats from numbers, booleans or text."""
+    if column.dtype == pl.String:
+        read = column.str.strip_chars().cast(pl.Float64, strict=False)
+        return read.set(~read.is_finite().fill_null(True), None)
+    return column.cast(pl.Float64) if _numeric(column) else _nothing(column, Type.FLOAT)
+
+
+def integers(column: pl.Series) -> pl.Series:
+    """Integers from integers, whole floats, booleans or text."""
+    if column.dtype in (pl.Int64, pl.Boolean):
+        return column.cast(pl.Int64)
+    direct = column.str.strip_chars().cast(pl.Int64, strict=False) if column.dtype == pl.String else None
+    floats = numbers(column)
+    whole = floats.set((floats != floats.round()).fill_null(False), None).cast(pl.Int64, strict=False)
+    return whole if direct is None else direct.zip_with(direct.is_not_null(), whole)
+
+
+def instants(column: pl.Series) -> pl.Series:
+    """Instants from instants, dates, or ISO 8601 text; a time zone's offset is taken off, so that all are UTC."""
+    if column.dtype == pl.Date:
+        return column.cast(pl.Datetime("us"))
+    if column.dtype != pl.String:
+        return column if column.dtype == pl.Datetime("us") else _nothing(column, Type.DATETIME)
+    text = column.str.strip_chars()
+    text = text.set(~text.str.contains(_ISO).fill_null(False), None)
+    text = text.str.replace(r"^(.{10})[ T]?", "${1}T").str.replace(r"\s+", "").str.replace(",", ".")
+    offset = text.str.extract(_OFFSET)
+    clock = text.str.replace(_OFFSET, "").str.replace(r"T$", "T00:00:00").str.replace(r"T(\d\d:\d\d)$", "T${1}:00")
+    parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    return parsed - _offsets(offset)
+
+
+def first_values(column: pl.Series, mask: pl.Series, most: int = 3) -> str:
+    """The first distinct values of *column* where *mask* holds, for a message."""
+    return ", ".join(map(repr, column.filter(mask).unique(maintain_order=True).head(most).to_list()))
+
+
+def _plain(column: pl.Series) -> tuple[pl.Series | None, str]:
+    name, dtype = column.name, column.dtype
+    if dtype in (pl.String, pl.Boolean, pl.Date, pl.Null):
+        return column, ""
+    if dtype in (pl.Categorical, pl.Enum, pl.Time):
+        return column.cast(pl.String), ""
+    if isinstance(dtype, pl.Datetime):
+        utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        return utc.cast(pl.Datetime("us")), ""
+    if dtype == pl.Duration:
+        return column.dt.total_microseconds() / 1e6, f"column {name!r} holds durations: they are taken as seconds"
+    if dtype.is_integer():
+        return _plain_integers(column)
+    if dtype.is_float() or dtype.is_decimal():
+        return _plain_floats(column)
+    if dtype == pl.Object:
+        return pl.Series(name, [None if value is None else str(value) for value in column.to_list()], pl.String), ""
+    return None, f"column {name!r} holds {str(dtype).partition('(')[0].lower()} values and is left out"
+
+
+def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
+    narrow = column.cast(pl.Int64, strict=False)
+    if narrow.null_count() == column.null_count():
+        return narrow, ""
+    return column.cast(pl.Float64), f"column {column.name!r} has integers beyond 64 bits: they are taken as floats"
+
+
+def _plain_floats(column: pl.Series) -> tuple[pl.Series, str]:
+    floats = column.cast(pl.Float64)
+    floats = floats.set(floats.is_nan().fill_null(False), None)
+    endless = floats.is_infinite().fill_null(False)
+    if not endless.any():
+        return floats, ""
+    return floats.set(endless, None), f"column {column.name!r}: {endless.sum():,} infinite values are taken as missing"
+
+
+def _numeric(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+
+
+def _booleans(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        return column.str.strip_chars().str.to_lowercase().replace_strict(_WORDS, default=None, return_dtype=pl.Boolean)
+    if not _numeric(column):
+        return _nothing(column, Type.BOOLEAN)
+    return column.set(~column.is_in([0, 1]).fill_null(True), None).cast(pl.Boolean)
+
+
+def _dates(column: pl.Series) -> pl.Series:
+    moments = instants(column)
+    days = moments.cast(pl.Date)
+    return days.set((days.cast(pl.Datetime("us")) != moments).fill_null(False), None)
+
+
+def _offsets(texts: pl.Series) -> pl.Series:
+    minutes = texts.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + texts.str.slice(-2).cast(pl.Int64, strict=False)
+    signed = minutes.zip_with((texts.str.starts_with("+")).fill_null(False), -minutes)
+    return (signed.fill_null(0) * 60_000_000).cast(pl.Duration("us"))
+
+
+def _nothing(column: pl.Series, kind: Type) -> pl.Series:
+    return pl.Series(column.name, [None], dtype=DTYPES[kind]).new_from_index(0, len(column))

@@ -1,0 +1,322 @@
+"""Acts on what the loops' clock brings: release steps, reports, and the turns that the policy asks for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mainspring.core.declarations import Declaration, seconds
+from mainspring.core.errors import Conflict, MainspringError, NotInStore
+from mainspring.loop import champion
+from mainspring.loop.policy import Action, Policy
+from mainspring.loop.watch import EVIDENCE, Watch, declare, mark_trained
+from mainspring.release import release as releasing
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+from mainspring.store.records import Records
+
+TICK_SECONDS = 1.0
+MOST_MISSED = 100
+"""Reports made up for after a standstill; windows before them are told, not reported one by one."""
+NEXT, PENDING = "next_report", "pending_turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """How a turn ended."""
+
+    run: str
+    status: str
+    model: str | None
+    reasons: tuple[str, ...]
+    error: str
+    seconds: float
+
+
+Turn = Callable[[str, datetime], Future[Turned]]
+
+
+class Controller:
+    """Keeps loops going: one tick looks at each, decides what is due, writes it down, and does it.
+
+    turn: starts a turn of a loop at a time of its clock, elsewhere. Everything it must remember is in the home, so that
+    another controller goes on where this one was killed.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        declarations: Mapping[str, Declaration],
+        *,
+        turn: Turn,
+        manual: bool,
+        endpoint: str,
+        mlflow: str | None = None,
+        say: Callable[[str], None] = lambda text: print(text, flush=True),
+    ) -> None:
+        self.home = home
+        self.declarations = dict(declarations)
+        self.manual = manual
+        self.endpoint = endpoint
+        self.mlflow = mlflow
+        self._turn = turn
+        self._say = say
+        self._deployments = Deployments(home)
+        self._lock = threading.RLock()
+        self._running: dict[str, Future[Turned]] = {}
+        self._stopping = threading.Event()
+
+    # ---------------------------------------------------------------------------------------------------- the works
+
+    def work(self) -> None:
+        """Tick until stopped; with a manual clock the ticks come by `advance`."""
+        self._guarded(self.start)
+        while not self._stopping.wait(TICK_SECONDS):
+            if not self.manual:
+                self._guarded(lambda: self.tick(datetime.now(UTC)))
+
+    def once(self) -> int:
+        """One turn and one report of each loop; the exit code."""
+        now = self._now()
+        self._begin(now)
+        turned = [self._finish(loop) for loop in self.declarations]
+        for loop in self.declarations:
+            if self._has_champion(loop):
+                self._watch(loop, now)
+        return max((1 if each.error else 3 if each.status == "held" else 0) for each in turned)
+
+    def start(self) -> None:
+        """The first turn of each loop: quick when nothing changed since the last."""
+        with self._lock:
+            self._begin(self._now())
+            if self.manual:
+                self._settle()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def tick(self, now: datetime) -> None:
+        """Whatever is due by *now*: finished turns, release steps, reports, retraining."""
+        with self._lock:
+            for loop in self.declarations:
+                self._collect(loop)
+                if not self._has_champion(loop):
+                    continue
+                for due in self._due(loop, now):
+                    self._release(loop, due)
+                    self._watch(loop, due)
+                    self._resume(loop)
+                    if self.manual:
+                        self._settle()
+                self._release(loop, now)
+                self._resume(loop)
+
+    # ---------------------------------------------------------------------------------------- what the API asks for
+
+    def advance(self, now: datetime) -> dict[str, Any]:
+        """Move the manual clock to *now* and do everything due by then. Raises Conflict for a clock of another kind."""
+        if not self.manual:
+            raise Conflict("the clock is the system's; start with `mainspring up --clock manual` to move it by hand")
+        with self._lock:
+            before = self._now()
+            if now < before:
+                raise Conflict(f"the clock stands at {before.isoformat()} and only moves forward, not to {now.isoformat()}")
+            self._deployments.set_clock(now)
+            champion.notify(self.home)
+            known = {loop: self._last_decision(loop) for loop in self.declarations}
+            self.tick(now)
+            self._settle()
+            new = {loop: self.decisions(loop, after=known[loop]) for loop in self.declarations}
+        return {"now": now.isoformat(), "decisions": new}
+
+    def status(self) -> dict[str, Any]:
+        routes = {loop: self._deployments.route(loop) for loop in self.declarations}
+        return {
+            "now": self._now().isoformat(),
+            "clock": "manual" if self.manual else "system",
+            "endpoint": self.endpoint,
+            "loops": {
+                loop: {
+                    "route": None if route is None else _plain(asdict(route)),
+                    "turning": loop in self._running,
+                    "next_report": self._deployments.load_state(loop, NEXT),
+                }
+                for loop, route in routes.items()
+            },
+        }
+
+    def decisions(self, loop: str, *, after: int = 0) -> list[dict[str, Any]]:
+        self._known(loop)
+        return [_plain(asdict(record)) for record in self._deployments.decisions(loop, after=after)]
+
+    def models(self, loop: str) -> list[dict[str, Any]]:
+        self._known(loop)
+        return [_plain(asdict(version)) for version in self._deployments.versions(loop)]
+
+    def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]:
+        self._known(loop)
+        with self._lock:
+            return {"reason": champion.promote(self.home, loop, version, reason=reason, mlflow=self.mlflow, now=self._now())}
+
+    def rollback(self, loop: str, reason: str) -> dict[str, Any]:
+        self._known(loop)
+        with self._lock:
+            return {"reason": champion.rollback(self.home, loop, reason=reason, mlflow=self.mlflow, now=self._now())}
+
+    def turn(self, loop: str, reason: str) -> dict[str, Any]:
+        """Ask for a turn by hand; it starts at once, or after the one that runs."""
+        self._known(loop)
+        with self._lock:
+            now = self._now()
+            self._ask(loop, now, "by hand", reason)
+            self._resume(loop)
+            if self.manual:
+                self._settle()
+        return {"asked": now.isoformat()}
+
+    # -------------------------------------------------------------------------------------------------- the parts
+
+    def _begin(self, now: datetime) -> None:
+        for loop, declaration in self.declarations.items():
+            declare(self.home, declaration)
+            pending = self._deployments.load_state(loop, PENDING)
+            at = now if pending is None else datetime.fromisoformat(pending["at"])
+            self._start(loop, at)
+
+    def _start(self, loop: str, at: datetime) -> None:
+        if loop not in self._running:
+            self._say(f"{loop}: a turn begins ({at:%Y-%m-%d %H:%M})")
+            self._running[loop] = self._turn(loop, at)
+
+    def _collect(self, loop: str) -> None:
+        if loop in self._running and self._running[loop].done():
+            self._finish(loop)
+
+    def _settle(self) -> None:
+        """Wait until no turn runs and none is asked for."""
+        while self._running:
+            for loop in list(self._running):
+                self._finish(loop)
+                self._resume(loop)
+
+    def _finish(self, loop: str) -> Turned:
+        future = self._running.pop(loop)
+        try:
+            turned = future.result()
+        except BrokenProcessPool:
+            turned = Turned("", "failed", None, (), "the step process died (out of memory?); the next turn goes on from its last step", 0.0)
+        except MainspringError as error:
+            turned = Turned("", "failed", None, (), str(error), 0.0)
+        self._deployments.save_state(loop, PENDING, None)
+        champion.notify(self.home)
+        if self._deployments.load_state(loop, NEXT) is None:
+            self._deployments.save_state(loop, NEXT, (self._now() + self._every(loop)).isoformat())
+        what = turned.error or f"{turned.status}, {turned.model or 'no model'}"
+        self._say(f"{loop}: the turn ended after {turned.seconds:.1f} s: {what}")
+        for reason in turned.reasons:
+            self._say(f"{loop}:   {reason}")
+        return turned
+
+    def _release(self, loop: str, now: datetime) -> None:
+        declaration = self.declarations[loop]
+        records = Records(self.home, loop)
+        action = releasing.step(self._deployments, records, loop, declaration.release, now)
+        if action.kind in ("advance", "promote", "rollback", "hold"):
+            champion.notify(self.home)
+            champion.publish(self.home, loop, self.mlflow)
+            self._say(f"{loop}: {action.kind}: {action.reason}")
+
+    def _due(self, loop: str, now: datetime) -> list[datetime]:
+        """The reports' times until *now*, the oldest first."""
+        text = self._deployments.load_state(loop, NEXT)
+        every = self._every(loop)
+        due = datetime.fromisoformat(text) if text else now + every
+        missed = max(0, int((now - due) / every) + 1 - MOST_MISSED)
+        if missed:
+            self._say(f"{loop}: {missed} reports fell into a standstill and are left out")
+        times = []
+        moment = due + missed * every
+        while moment <= now:
+            times.append(moment)
+            moment += every
+        return times
+
+    def _watch(self, loop: str, at: datetime) -> None:
+        """The report at *at*, the decision on retraining, and the turn it asks for: one transaction, so one of each."""
+        declaration = self.declarations[loop]
+        report, evidence = Watch.of(self.home, declaration).report(at)
+        decision = Policy(declaration.retrain).decide(report)
+        with self._deployments.transaction():
+            self._deployments.save_state(loop, EVIDENCE, evidence)
+            self._deployments.save_state(loop, NEXT, (at + self._every(loop)).isoformat())
+            self._deployments.decide(
+                loop,
+                at=at,
+                kind="monitor",
+                decision="alarm" if report.drift.alarm or report.faults else "report",
+                version=report.version,
+                reason=champion.headline(report),
+                data=report.to_json(),
+            )
+            self._deployments.decide(
+                loop, at=at, kind="retrain", decision=str(decision.action), version=report.version,
+                reason=decision.reason, data={"cause": decision.cause},
+            )  # fmt: skip
+            if decision.action is Action.RETRAIN:
+                self._ask(loop, at, decision.cause, decision.reason)
+        if decision.action is Action.RETRAIN:
+            self._say(f"{loop}: retrain ({decision.cause}): {decision.reason}")
+
+    def _ask(self, loop: str, at: datetime, cause: str, reason: str) -> None:
+        """Ask for a turn; what is asked for survives a kill."""
+        with self._deployments.transaction():
+            mark_trained(self.home, loop, at)
+            self._deployments.save_state(loop, PENDING, {"at": at.isoformat(), "cause": cause, "reason": reason})
+
+    def _resume(self, loop: str) -> None:
+        pending = self._deployments.load_state(loop, PENDING)
+        if pending is not None and loop not in self._running:
+            self._start(loop, datetime.fromisoformat(pending["at"]))
+
+    # -------------------------------------------------------------------------------------------------- small words
+
+    def _every(self, loop: str) -> timedelta:
+        return timedelta(seconds=seconds(self.declarations[loop].monitor.every))
+
+    def _has_champion(self, loop: str) -> bool:
+        route = self._deployments.route(loop)
+        return route is not None and route.champion is not None
+
+    def _now(self) -> datetime:
+        return self._deployments.now() if self.manual else datetime.now(UTC)
+
+    def _last_decision(self, loop: str) -> int:
+        found = self._deployments.decisions(loop)
+        return found[-1].number if found else 0
+
+    def _known(self, loop: str) -> None:
+        if loop not in self.declarations:
+            raise NotInStore(f"no loop {loop!r} here; there are {', '.join(self.declarations)}")
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """The works must outlive a failure of one tick; it is told, and the next tick tries again."""
+        try:
+            act()
+        except Exception as error:
+            self._say(f"mainspring: {type(error).__name__}: {error}")
+            time.sleep(TICK_SECONDS)
+
+
+def _plain(value: Any) -> Any:
+    """*value* as JSON: times as ISO text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value

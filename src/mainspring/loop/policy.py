@@ -1,0 +1,175 @@
+"""Decides from a report whether to retrain, and says why, also when it doesn't. Pure: no clock, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mainspring.core.declarations import Retrain, seconds
+from mainspring.core.wording import count, listed, number, percent
+from mainspring.monitoring.report import DAY, Report
+
+
+class Action(StrEnum):
+    """What a policy can ask for."""
+
+    WAIT = "wait"
+    RETRAIN = "retrain"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do and why. cause: one word that can be counted, such as "decay" or "cooldown"; reason: a sentence."""
+
+    action: Action
+    cause: str
+    reason: str
+
+    @classmethod
+    def wait(cls, cause: str, reason: str) -> Decision:
+        return cls(Action.WAIT, cause, reason)
+
+    @classmethod
+    def retrain(cls, cause: str, reason: str) -> Decision:
+        return cls(Action.RETRAIN, cause, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to retrain. Promotion and rollback belong to `release/`. *rule* None: only a person starts a training."""
+
+    rule: Retrain | None
+
+    def decide(self, report: Report) -> Decision:
+        """The next action for *report*, with its reason; the same report always gives the same decision."""
+        if self.rule is None:
+            return Decision.wait("by hand", "the loop declares retrain=None: only a person starts a training")
+        for blocking in _blocking(report):
+            return blocking
+        waiting = []
+        for wanted in _wanted(self.rule, report):
+            if wanted.action is Action.RETRAIN:
+                return wanted
+            waiting.append(wanted)
+        if waiting:
+            return Decision.wait(waiting[0].cause, "; ".join(each.reason for each in waiting))
+        return Decision.wait("healthy", _healthy(self.rule, report))
+
+
+def _blocking(report: Report) -> Iterator[Decision]:
+    """Why nothing may be retrained now, whatever else the report shows; the gravest first."""
+    if report.faults:
+        reasons = "; ".join(fault.reason for fault in report.faults)
+        yield Decision.wait("fault", f"a fault before the model, which training would learn instead of mend: {reasons}")
+    if report.release_running:
+        yield Decision.wait("release", "a release is running: its evidence decides first")
+    if report.in_cooldown:
+        left = _days(report.cooldown_days_left)
+        yield Decision.wait("cooldown", f"the last training was {_ago(report)}; the cooldown ends in {left}")
+    if not report.new_rows and not report.new_labels:
+        yield Decision.wait("nothing new", f"nothing new to learn from since the last training {_ago(report)}")
+
+
+def _wanted(rule: Retrain, report: Report) -> Iterator[Decision]:
+    """What each declared trigger asks for, a retraining or to wait for something; none if it finds nothing."""
+    if "decay" in rule.on:
+        yield from _decay(rule, report)
+    if "drift" in rule.on:
+        yield from _drift(rule, report)
+    if rule.every is not None:
+        yield from _schedule(rule, report)
+    if report.labels.matured < rule.min_labels:
+        yield Decision.wait("few labels", _few_labels(rule, report))
+    if report.drift.alarm:
+        yield Decision.wait("drift reported", _drift_alone(report))
+
+
+def _decay(rule: Retrain, report: Report) -> Iterator[Decision]:
+    loss, performance = report.performance.loss, report.performance
+    if loss is None or loss.low <= rule.tolerance:
+        return
+    shown = (
+        f"{performance.metric} has lost at least {number(loss.low)} (estimate {number(loss.estimate)}, "
+        f"{count(loss.rows, 'matured label')} {_where(loss.scope)}) against {number(performance.reference)} at the "
+        f"gate; {rule.tolerance:g} is tolerated"
+    )
+    yield from _with_enough(rule, report, "decay", shown)
+
+
+def _drift(rule: Retrain, report: Report) -> Iterator[Decision]:
+    outside = report.outside
+    if not outside.beyond:
+        return
+    where = listed([f"{name} {percent(share)}" for name, share in outside.columns.items()], most=4)
+    shown = (
+        f"{percent(outside.share)} of {count(outside.rows, 'row')} lie outside the training support ({where}), "
+        f"at least {percent(outside.low)} surely; {percent(outside.tolerated)} is tolerated"
+    )
+    yield from _with_enough(rule, report, "drift", shown)
+
+
+def _schedule(rule: Retrain, report: Report) -> Iterator[Decision]:
+    due = seconds(rule.every or 0) / DAY
+    if report.days_since_training is None or report.days_since_training >= due:
+        new = f"{count(report.new_rows, 'new row')} and {count(report.new_labels, 'new label')} since"
+        yield Decision.retrain("schedule", f"due every {_days(due)}, the last training was {_ago(report)}; {new}")
+
+
+def _with_enough(rule: Retrain, report: Report, cause: str, shown: str) -> Iterator[Decision]:
+    """Retrain for *shown*, if the version has been there for a whole window and there is enough to learn from."""
+    new = report.new_rows + report.new_labels
+    if not report.settled:
+        yield Decision.wait("new version", f"{shown}; but {_version(report)} hasn't served a whole window yet")
+    elif new < rule.min_labels:
+        needed = f"only {count(new, 'new labelled row')} since the last training, {rule.min_labels:,} are needed"
+        yield Decision.wait("few labels", f"{shown}; but there are {needed}")
+    else:
+        yield Decision.retrain(cause, shown)
+
+
+def _few_labels(rule: Retrain, report: Report) -> str:
+    labels = report.labels
+    return (
+        f"{count(labels.matured, 'matured label')} for {_version(report)}, {rule.min_labels:,} are needed to judge it "
+        f"({labels.pending:,} not yet mature, {labels.unlabelled:,} without label)"
+    )
+
+
+def _drift_alone(report: Report) -> str:
+    drift = report.drift
+    return (
+        f"inputs have drifted ({listed(drift.drifted, most=4)}; evidence {number(drift.evidence)}, alarm at "
+        f"{number(drift.arl)}), but {percent(report.outside.share)} of the rows lie outside the training support and "
+        f"{_quality(report)}: drift alone is reported and doesn't retrain"
+    )
+
+
+def _healthy(rule: Retrain, report: Report) -> str:
+    return f"{_quality(report)}, {rule.tolerance:g} is tolerated; the inputs show no drift"
+
+
+def _quality(report: Report) -> str:
+    loss, metric = report.performance.loss, report.performance.metric
+    if loss is None:
+        return f"no loss of {metric} has been measured"
+    gate = f"{metric} than the gate's {number(report.performance.reference)}"
+    if loss.low <= 0:
+        return f"{count(loss.rows, 'matured label')} show no worse {gate}"
+    return f"{count(loss.rows, 'matured label')} show a worse {gate}, by at least {number(loss.low)}"
+
+
+def _where(scope: str) -> str:
+    return "since release" if scope == "since release" else "since the look before"
+
+
+def _version(report: Report) -> str:
+    return f"{report.loop}@{report.version}"
+
+
+def _ago(report: Report) -> str:
+    return "never" if report.days_since_training is None else f"{_days(report.days_since_training)} ago"
+
+
+def _days(days: float) -> str:
+    return f"{number(days)} days" if days >= 2 else f"{number(days * 24)} hours"

@@ -1,0 +1,143 @@
+"""Watching a loop's champion: gathers what a report needs from the home, and keeps the evidence between reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mainspring.core.declarations import Declaration, Monitor, Retrain
+from mainspring.core.errors import NotInStore
+from mainspring.data import ingest
+from mainspring.monitoring import page as paging
+from mainspring.monitoring import report as reporting
+from mainspring.monitoring.report import Report, Standing, Watched
+from mainspring.monitoring.served import Served
+from mainspring.store.bundles import Bundles
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+from mainspring.store.profile import Profile
+from mainspring.store.records import Records
+
+EVIDENCE, DECLARED, TRAINED = "monitor", "declared", "trained"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One loop under observation; the monitor and retrain rules are those that were declared last."""
+
+    home: Home
+    loop: str
+    monitor: Monitor = field(default_factory=Monitor)
+    retrain: Retrain | None = field(default_factory=Retrain)
+    source: Any = None
+
+    @classmethod
+    def of(cls, home: Home, declaration: Declaration) -> Watch:
+        return cls(home, declaration.name, declaration.monitor, declaration.retrain, declaration.source)
+
+    @classmethod
+    def last(cls, home: Home, loop: str) -> Watch:
+        """By the rules that the loop's last run declared: for who has only its name."""
+        kept = Deployments(home).load_state(loop, DECLARED) or {}
+        monitor = msgspec.convert(kept["monitor"], Monitor) if "monitor" in kept else Monitor()
+        retrain = msgspec.convert(kept["retrain"], Retrain) if kept.get("retrain") else None
+        return cls(home, loop, monitor, retrain)
+
+    def report(self, at: datetime) -> tuple[Report, dict[str, Any]]:
+        """The report on the window that ends *at*, and the evidence to keep. Raises NotInStore without a champion."""
+        deployments = Deployments(self.home)
+        watched = self._watched(deployments)
+        evidence = deployments.load_state(self.loop, EVIDENCE)
+        start = reporting.window_start(at, self.monitor, evidence)
+        return reporting.build(
+            watched,
+            self._served(watched, min(start, watched.released_at), at),
+            self._standing(deployments),
+            at=at,
+            monitor=self.monitor,
+            retrain=self.retrain,
+            state=evidence,
+        )
+
+    def page(self, report: Report) -> str:
+        """*report* and its history as a standalone HTML page."""
+        history = [
+            Report.from_json(record.data)
+            for record in Deployments(self.home).decisions(self.loop)
+            if record.kind == "monitor" and record.data
+        ]
+        return paging.page(report, [past for past in history if past.at < report.at])
+
+    def _watched(self, deployments: Deployments) -> Watched:
+        route = deployments.route(self.loop)
+        if route is None or route.champion is None:
+            raise NotInStore(f"{self.loop} has no champion yet, so nothing is served; `mainspring run FILE` makes one")
+        version = deployments.version(self.loop, route.champion)
+        bundle = Bundles(self.home).open(version.digest)
+        reference = version.metrics.get(bundle.manifest.metric)
+        bounds = (version.metrics.get(f"{bundle.manifest.metric}_low"), version.metrics.get(f"{bundle.manifest.metric}_high"))
+        return Watched(
+            loop=self.loop,
+            version=version.number,
+            released_at=_released(deployments, self.loop, version.number, version.at),
+            profile=Profile.from_json(msgspec.json.decode(bundle.read("profile.json"))),
+            task=bundle.manifest.task,
+            classes=bundle.manifest.classes,
+            metric=bundle.manifest.metric,
+            reference=None if reference is None else (reference, *(reference if b is None else b for b in bounds)),
+            columns=bundle.manifest.inputs.names,
+        )
+
+    def _served(self, watched: Watched, since: datetime, until: datetime) -> Served:
+        records = Records(self.home, self.loop)
+        predictions = [record for record in records.predictions()[0] if since < record.at <= until]
+        feedback = [record for record in records.feedback()[0] if record.at <= until]
+        return Served.of(
+            predictions,
+            feedback,
+            profile=watched.profile,
+            task=watched.task,
+            classes=watched.classes,
+            known=watched.columns,
+        )
+
+    def _standing(self, deployments: Deployments) -> Standing:
+        trained: Mapping[str, Any] = deployments.load_state(self.loop, TRAINED) or {}
+        route = deployments.route(self.loop)
+        return Standing(
+            trained_at=datetime.fromisoformat(trained["at"]) if trained else None,
+            new_rows=0 if self.source is None else ingest.new_rows(self.source, self.home, self.loop),
+            new_labels=labels(self.home, self.loop) - int(trained.get("labels", 0)),
+            release_running=route is not None and route.canary is not None,
+        )
+
+
+def declare(home: Home, declaration: Declaration) -> None:
+    """Keep the rules by which *declaration*'s loop is watched, for the commands that know only its name."""
+    monitor = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl")}
+    retrain = None if declaration.retrain is None else msgspec.to_builtins(declaration.retrain)
+    Deployments(home).save_state(declaration.name, DECLARED, {"monitor": monitor, "retrain": retrain})
+
+
+def mark_trained(home: Home, loop: str, at: datetime) -> None:
+    """A training begins *at*: what came before it is no news any more. Joins the open transaction."""
+    Deployments(home).save_state(loop, TRAINED, {"at": at.isoformat(), "labels": labels(home, loop)})
+
+
+def labels(home: Home, loop: str) -> int:
+    """How many predictions of *loop* have their label."""
+    return len({record.id for record in Records(home, loop).feedback()[0]})
+
+
+def _released(deployments: Deployments, loop: str, number: int, otherwise: datetime) -> datetime:
+    """When version *number* became champion."""
+    promoted = [
+        record.at
+        for record in deployments.decisions(loop)
+        if record.kind == "release" and record.version == number and record.decision in ("promote", "champion")
+    ]
+    return promoted[-1] if promoted else otherwise

@@ -1,0 +1,227 @@
+"""The report on one window of a loop: all that the retraining policy needs to decide, and a person to understand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from mainspring.core.declarations import Monitor, Retrain, seconds
+from mainspring.core.values import Task
+from mainspring.core.wording import number, percent
+from mainspring.monitoring import drift, performance
+from mainspring.monitoring.drift import InputDrift, OutsideSupport
+from mainspring.monitoring.faults import Fault, extra_columns, faults
+from mainspring.monitoring.performance import Labels, Performance
+from mainspring.monitoring.served import Served
+from mainspring.monitoring.service import Service, service
+from mainspring.statistics.intervals import Interval
+from mainspring.store.profile import Profile
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """The version that is reported on: the champion, as its manifest and the deployments describe it.
+
+    reference: (value, low, high) of *metric* on the gate's holdout; None where no gate measured it.
+    """
+
+    loop: str
+    version: int
+    released_at: datetime
+    profile: Profile
+    task: Task
+    classes: tuple[Any, ...]
+    metric: str
+    reference: tuple[float, float, float] | None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the loop stands apart from its traffic. *trained_at*: the start of the latest training, whatever became of
+    its model; *new_rows* and *new_labels*: source rows and labelled records since then, which it hasn't seen."""
+
+    trained_at: datetime | None
+    new_rows: int = 0
+    new_labels: int = 0
+    release_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One window of a loop.
+
+    settled: the watched version was there for the whole window, so that what is seen isn't its own arrival.
+    days_since_training and cooldown_days_left are days on the loop's clock.
+    """
+
+    loop: str
+    at: datetime
+    version: int
+    start: datetime
+    end: datetime
+    service: Service
+    drift: InputDrift
+    outside: OutsideSupport
+    performance: Performance
+    labels: Labels
+    faults: tuple[Fault, ...]
+    release_running: bool
+    settled: bool
+    days_since_training: float | None
+    cooldown_days_left: float
+    new_rows: int
+    new_labels: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def in_cooldown(self) -> bool:
+        return self.cooldown_days_left > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """One plain object; `from_json` restores the same value."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        return msgspec.convert(data, cls)
+
+
+def build(
+    watched: Watched,
+    served: Served,
+    standing: Standing,
+    *,
+    at: datetime,
+    start: datetime | None = None,
+    monitor: Monitor,
+    retrain: Retrain | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> tuple[Report, dict[str, Any]]:
+    """The report on the window from *start* until *at*, and the state to keep (JSON).
+
+    served: the predictions of all versions since the watched one's release, or since *start* if that is earlier.
+    start: by default the end of the window before. state: what the last call returned; the evidence in it starts anew
+    only with another version, and the same window again changes nothing.
+    """
+    start = start or window_start(at, monitor, state)
+    kept = state if state is not None and state["version"] == watched.version else _fresh(watched.version)
+    served = served.where(served.at <= at.timestamp())
+    window = served.where(served.at > start.timestamp())
+    known = window.where(~window.failed)
+    again = kept["until"] is not None and at.timestamp() <= kept["until"]
+    windows = kept["windows"] + (0 if again or not len(known) else 1)
+    input_drift, detector = drift.watch(watched.profile, known.rows, monitor, kept["drift"], seen=again)
+    found, looks = _performance(watched, served, start, at, monitor, retrain, kept["looks"])
+    report = Report(
+        loop=watched.loop,
+        at=at,
+        version=watched.version,
+        start=start,
+        end=at,
+        service=service(window),
+        drift=input_drift,
+        outside=drift.outside_support(watched.profile, known.rows, windows),
+        performance=found,
+        labels=_labels(watched, served, at, monitor),
+        faults=faults(watched.profile, known.rows, len(window), int(window.failed.sum())),
+        release_running=standing.release_running,
+        settled=watched.released_at <= start,
+        days_since_training=_days(standing.trained_at, at),
+        cooldown_days_left=_cooldown(standing.trained_at, at, retrain),
+        new_rows=standing.new_rows,
+        new_labels=standing.new_labels,
+    )
+    span = (
+        {"start": kept["start"], "until": kept["until"]}
+        if again
+        else {"start": start.timestamp(), "until": at.timestamp()}
+    )
+    after = {"version": watched.version, **span, "windows": windows, "drift": detector, "looks": looks}
+    return replace(report, notes=_notes(report, served, monitor)), after
+
+
+def window_start(at: datetime, monitor: Monitor, state: Mapping[str, Any] | None) -> datetime:
+    """Where the window that ends at *at* begins: where the one before ended; the first one is a period long."""
+    if state is None:
+        return at - timedelta(seconds=seconds(monitor.every))
+    before = state["start"] if at.timestamp() <= state["until"] else state["until"]
+    return datetime.fromtimestamp(before, at.tzinfo)
+
+
+def _fresh(version: int) -> dict[str, Any]:
+    return {"version": version, "start": None, "until": None, "windows": 0, "drift": None, "looks": None}
+
+
+def _performance(
+    watched: Watched,
+    served: Served,
+    start: datetime,
+    end: datetime,
+    monitor: Monitor,
+    retrain: Retrain | None,
+    looks: Mapping[str, Any] | None,
+) -> tuple[Performance, dict[str, Any]]:
+    return performance.performance(
+        served,
+        version=watched.version,
+        metric_name=watched.metric,
+        reference=None if watched.reference is None else Interval(*watched.reference),
+        start=start.timestamp(),
+        end=end.timestamp(),
+        label_delay=seconds(monitor.label_delay),
+        min_labels=(retrain or Retrain()).min_labels,
+        state=looks,
+    )
+
+
+def _labels(watched: Watched, served: Served, at: datetime, monitor: Monitor) -> Labels:
+    own = served.where(served.version == watched.version)
+    return performance.labels(own, at.timestamp(), seconds(monitor.label_delay))
+
+
+def _days(since: datetime | None, at: datetime) -> float | None:
+    return None if since is None else (at - since).total_seconds() / DAY
+
+
+def _cooldown(trained_at: datetime | None, at: datetime, retrain: Retrain | None) -> float:
+    if trained_at is None or retrain is None:
+        return 0.0
+    return max(0.0, seconds(retrain.cooldown) - (at - trained_at).total_seconds()) / DAY
+
+
+def _notes(report: Report, served: Served, monitor: Monitor) -> tuple[str, ...]:
+    """What a reader should know to read the figures rightly."""
+    notes = [extra_columns(served.extra), _early_labels(report.labels, monitor), _selected_labels(report)]
+    return tuple(note for note in notes if note)
+
+
+def _early_labels(labels: Labels, monitor: Monitor) -> str | None:
+    delay = seconds(monitor.label_delay)
+    if labels.delay_p95 is None or labels.delay_p95 <= delay:
+        return None
+    longest = labels.delay_p95 / 3600
+    return (
+        f"5 % of the labels come more than {number(longest)} h after their prediction, but label_delay is "
+        f"{number(delay / 3600)} h, and labels of one kind may come first; write "
+        f"Monitor(label_delay='{math.ceil(longest)}h')"
+    )
+
+
+def _selected_labels(report: Report) -> str | None:
+    labels = report.labels
+    if not labels.matured or labels.unlabelled <= labels.matured:
+        return None
+    share = labels.matured / (labels.matured + labels.unlabelled)
+    return (
+        f"only {percent(share)} of the predictions old enough have a label; if it depends on the prediction which ones "
+        "get one, the measured performance is that of a selection"
+    )

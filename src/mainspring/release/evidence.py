@@ -1,0 +1,232 @@
+"""What a running release has shown: prediction records and matured labels, folded into bets that survive a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from mainspring.core.declarations import Canary, seconds
+from mainspring.statistics.arm_bet import ArmBet, RateBet
+from mainspring.store.records import Arm
+
+GuardrailName = Literal["errors", "latency", "wrong"]
+HARD_STOP_RATE = 0.2
+"""A canary that fails for more than this share of its units is stopped, whatever the stable arm does."""
+_SLOW_SHARE = 0.10  # by definition 5 % of the units are slower than the champion's p95; twice that isn't healthy
+_LATENCIES = 200
+_MOST_SEEN = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One unit that met one arm: what happened to it. *arm_bin* is told by minute and revision of the route."""
+
+    at: datetime
+    revision: int
+    arm: Arm
+    unit: str
+    bad: frozenset[GuardrailName] = frozenset()
+
+
+@dataclass(slots=True)
+class Guardrail:
+    """The bets on one kind of bad event.
+
+    worse: since the release began. not_worse, healthy: of this step. affected: units that have had their first event,
+    which count no more. seen: the canary's units of this step, each a trial of *healthy* once.
+    """
+
+    worse: ArmBet
+    not_worse: ArmBet
+    healthy: RateBet
+    affected: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+    canary: int = 0
+    champion: int = 0
+
+    @classmethod
+    def begin(cls, margin: float, objective: float) -> Guardrail:
+        return cls(ArmBet.worse(), ArmBet.not_worse_than(margin), RateBet.below(objective))
+
+    def next_step(self, margin: float) -> None:
+        """Each step is left by its own evidence; what speaks against the canary is kept."""
+        self.not_worse, self.healthy, self.seen = (
+            ArmBet.not_worse_than(margin),
+            RateBet.below(self.healthy.bound),
+            set(),
+        )
+
+    def fold(self, exposed: Mapping[Arm, set[int]], hit: Mapping[Arm, set[int]]) -> None:
+        """Take in one bin: the units *exposed* to each arm, and those of them with a bad event."""
+        canary, champion = exposed["canary"] - self.affected, exposed["champion"] - self.affected
+        bad, stable_bad = hit["canary"] - self.affected, hit["champion"] - self.affected
+        if canary or champion:
+            share = len(canary) / (len(canary) + len(champion))
+            self.worse = self.worse.update(len(bad), len(stable_bad), share)
+            self.not_worse = self.not_worse.update(len(bad), len(stable_bad), share)
+        new = canary - bad - self.seen if len(self.seen) < _MOST_SEEN else set()
+        self.healthy = self.healthy.update(len(bad), len(bad) + len(new))
+        self.seen |= new | bad
+        self.affected |= bad | stable_bad
+        self.canary += len(bad)
+        self.champion += len(stable_bad)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "worse": self.worse.to_list(),
+            "not_worse": self.not_worse.to_list(),
+            "healthy": self.healthy.to_list(),
+            "affected": sorted(self.affected),
+            "seen": sorted(self.seen),
+            "canary": self.canary,
+            "champion": self.champion,
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Guardrail:
+        return cls(
+            ArmBet.from_list(state["worse"]),
+            ArmBet.from_list(state["not_worse"]),
+            RateBet.from_list(state["healthy"]),
+            set(state["affected"]),
+            set(state["seen"]),
+            state["canary"],
+            state["champion"],
+        )
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All evidence on one release.
+
+    version: the canary's. revision: the route's when the release began; records of earlier revisions don't count.
+    crashed: the bet behind the hard stop. slow_ms: what counts as slow; None until enough of the champion's latencies
+    are known. positions: how far the records are folded, saved with the bets, so that nothing counts twice.
+    """
+
+    version: int
+    revision: int
+    step: int
+    guardrails: dict[GuardrailName, Guardrail]
+    crashed: RateBet
+    slow_ms: float | None
+    since: dict[str, int]
+    positions: dict[str, dict[str, int]]
+    latencies: list[float] = field(default_factory=list)
+    units: set[int] = field(default_factory=set)
+    crashes: int = 0
+    folds: int = 0
+
+    @classmethod
+    def begin(
+        cls, version: int, revision: int, declaration: Canary, positions: Mapping[str, Mapping[str, int]]
+    ) -> Evidence:
+        """No evidence yet on *version*, whose canary began with *revision* of the route."""
+        slow = None if declaration.slow is None else 1000 * seconds(declaration.slow)
+        by_p95 = slow is None
+        guardrails: dict[GuardrailName, Guardrail] = {
+            name: Guardrail.begin(
+                margin(declaration.steps[0] / 100),
+                max(declaration.objective, _SLOW_SHARE) if name == "latency" and by_p95 else declaration.objective,
+            )
+            for name in declaration.guardrails
+        }
+        copies = {kind: dict(position) for kind, position in positions.items()}
+        crashed = RateBet.above(HARD_STOP_RATE)
+        return cls(version, revision, 0, guardrails, crashed, slow, dict(copies.get("predictions", {})), copies)
+
+    def next_step(self, step: int, share: float) -> None:
+        """Begin *step* of the ramp, which gives the canary *share* of the units."""
+        self.step, self.units = step, set()
+        for guardrail in self.guardrails.values():
+            guardrail.next_step(margin(share))
+
+    def fold(self, exposures: Iterable[Exposure], names: Iterable[GuardrailName]) -> None:
+        """Take in what happened, bin by bin (minute and revision), to the guardrails *names*."""
+        watched = [
+            name for name in names if name in self.guardrails and (name != "latency" or self.slow_ms is not None)
+        ]
+        for exposed, hit in _bins(exposures):
+            for name in watched:
+                self.guardrails[name].fold(exposed, hit[name])
+            if "errors" in names:
+                self._count(exposed["canary"], hit["errors"]["canary"])
+
+    def _count(self, canary: set[int], crashed: set[int]) -> None:
+        """Units of the step, and the hard stop's bet, whether errors are a guardrail or not."""
+        self.crashed = self.crashed.update(len(crashed), len(canary))
+        self.crashes += len(crashed)
+        if len(self.units) < _MOST_SEEN:
+            self.units |= canary
+
+    def sample_latency(self, latency_ms: float) -> None:
+        """A latency of the champion; from enough of them the p95 is frozen as what counts as slow."""
+        if self.slow_ms is None:
+            self.latencies.append(latency_ms)
+            if len(self.latencies) >= _LATENCIES:
+                self.slow_ms = sorted(self.latencies)[int(0.95 * _LATENCIES)]
+                self.latencies = []
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `from_json` gives the same evidence back."""
+        return {
+            "version": self.version,
+            "revision": self.revision,
+            "step": self.step,
+            "guardrails": {name: guardrail.to_json() for name, guardrail in self.guardrails.items()},
+            "crashed": self.crashed.to_list(),
+            "slow_ms": self.slow_ms,
+            "since": self.since,
+            "positions": self.positions,
+            "latencies": self.latencies,
+            "units": sorted(self.units),
+            "crashes": self.crashes,
+            "folds": self.folds,
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Evidence:
+        guardrails = {name: Guardrail.from_json(each) for name, each in state["guardrails"].items()}
+        bets = {"guardrails": guardrails, "crashed": RateBet.from_list(state["crashed"]), "units": set(state["units"])}
+        return cls(**{**state, **bets})
+
+
+def margin(share: float) -> float:
+    """How many times the stable arm's rate is ruled out before a step with *share* of the traffic is left.
+
+    >>> [margin(share) for share in (0.01, 0.05, 0.25, 0.5)]
+    [2.0, 1.5, 1.5, 1.25]
+    """
+    if share < 0.05:
+        return 2.0
+    return 1.5 if share < 0.5 else 1.25
+
+
+Hits = Mapping[GuardrailName, Mapping[Arm, set[int]]]
+
+
+def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[Mapping[Arm, set[int]], Hits]]:
+    """The distinct units of each bin, in the order in which the bins begin."""
+    bins: dict[tuple[int, int], tuple[dict[Arm, set[int]], dict[GuardrailName, dict[Arm, set[int]]]]] = {}
+    for exposure in exposures:
+        place = (int(exposure.at.timestamp() // 60), exposure.revision)
+        if place not in bins:
+            bins[place] = (_arms(), {"errors": _arms(), "latency": _arms(), "wrong": _arms()})
+        exposed, hit = bins[place]
+        unit = _short(exposure.unit)
+        exposed[exposure.arm].add(unit)
+        for name in exposure.bad:
+            hit[name][exposure.arm].add(unit)
+    return bins.values()
+
+
+def _arms() -> dict[Arm, set[int]]:
+    return {"champion": set(), "canary": set()}
+
+
+def _short(unit: str) -> int:
+    """64 bits instead of the unit's name: the state stays small and names nobody."""
+    return int.from_bytes(blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

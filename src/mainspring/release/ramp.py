@@ -1,0 +1,138 @@
+"""Decides on a running canary, purely: the same evidence always gives the same action, with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from mainspring.core.declarations import Canary, seconds
+from mainspring.core.wording import count, listed, number, percent
+from mainspring.release.evidence import HARD_STOP_RATE, Evidence, Guardrail, margin
+from mainspring.store.deployments import Route
+
+ENOUGH = 20.0
+"""The e-value at which a step may be left: a wrong "not worse" has a chance of 1 in 20."""
+_HARD_STOP_UNITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do with the canary now, why, and the figures behind it."""
+
+    kind: Literal["wait", "advance", "promote", "rollback", "hold"]
+    reason: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> Action:
+    """The next action for the canary of *route*; silence never promotes."""
+    kind, reason = _decide(evidence, declaration, route, now)
+    return Action(kind, reason, _figures(evidence, route))
+
+
+Decided = tuple[Literal["wait", "advance", "promote", "rollback", "hold"], str]
+
+
+def _decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> Decided:
+    against = _stop(evidence, declaration, route)
+    if against:
+        return "rollback", against
+    if route.holding:
+        return "wait", f"the ramp is held at {percent(route.share)}; promote or roll back by hand"
+    missing = _missing(evidence, declaration, route, now)
+    if not missing:
+        return _leave(evidence, declaration, route)
+    waited = (now - route.step_started).total_seconds()
+    if waited > seconds(declaration.deadline):
+        return "hold", (
+            f"the step at {percent(route.share)} has lasted {_duration(waited)} without enough evidence: "
+            f"{listed(missing)}; promote or roll back by hand"
+        )
+    return "wait", f"at {percent(route.share)} of the units: {listed(missing)}"
+
+
+def _stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
+    """Why the canary must go; None while nothing speaks against it."""
+    bar = len(evidence.guardrails) / declaration.alpha
+    for name, guardrail in evidence.guardrails.items():
+        if guardrail.worse.e_value >= bar:
+            return (
+                f"{name}: {_affected(guardrail)} at {percent(route.share)} of the units; "
+                f"e-value {number(guardrail.worse.e_value)} that the canary is worse, {number(bar)} stop it"
+            )
+    if len(evidence.units) >= _HARD_STOP_UNITS and evidence.crashed.e_value >= 1 / declaration.alpha:
+        return (
+            f"hard stop: {count(evidence.crashes, 'failure')} among {count(len(evidence.units), 'canary unit')}; "
+            f"e-value {number(evidence.crashed.e_value)} that more than {percent(HARD_STOP_RATE)} of the units fail"
+        )
+    return None
+
+
+def _missing(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> list[str]:
+    """What the step still lacks before it may be left."""
+    missing = []
+    if len(evidence.units) < declaration.min_units:
+        missing.append(f"{len(evidence.units)} of {count(declaration.min_units, 'canary unit')}")
+    waited, minimum = (now - route.step_started).total_seconds(), seconds(declaration.min_time)
+    if waited < minimum:
+        missing.append(f"{_duration(waited)} of at least {_duration(minimum)}")
+    for name, guardrail in evidence.guardrails.items():
+        if not _cleared(guardrail):
+            missing.append(f"{name} not cleared yet ({_clearance(guardrail)}; {number(ENOUGH)} are needed)")
+    return missing
+
+
+def _leave(evidence: Evidence, declaration: Canary, route: Route) -> Decided:
+    proof = "; ".join(f"{name}: {_clearance(each)}, {_affected(each)}" for name, each in evidence.guardrails.items())
+    seen = f"after {count(len(evidence.units), 'canary unit')} at {percent(route.share)}: {proof}"
+    following = route.step + 1
+    if following >= len(declaration.steps) or declaration.steps[following] >= 100:
+        return "promote", seen
+    return "advance", f"to {percent(declaration.steps[following] / 100)} {seen}"
+
+
+def _cleared(guardrail: Guardrail) -> bool:
+    return guardrail.not_worse.e_value >= ENOUGH or guardrail.healthy.e_value >= ENOUGH
+
+
+def _clearance(guardrail: Guardrail) -> str:
+    """The stronger of the two ways out of a step."""
+    not_worse, healthy = guardrail.not_worse, guardrail.healthy
+    if not_worse.e_value >= healthy.e_value:
+        return (
+            f"e-value {number(not_worse.e_value)} of less than {number(not_worse.tolerated)} times the champion's rate"
+        )
+    return f"e-value {number(healthy.e_value)} of a rate below {percent(healthy.bound)}"
+
+
+def _affected(guardrail: Guardrail) -> str:
+    return f"{count(guardrail.canary, 'canary unit')} and {count(guardrail.champion, 'champion unit')} affected"
+
+
+def _duration(length: float) -> str:
+    for name, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if length >= size:
+            return f"{number(length / size)} {name}"
+    return f"{number(length)} s"
+
+
+def _figures(evidence: Evidence, route: Route) -> dict[str, Any]:
+    return {
+        "share": route.share,
+        "step": route.step,
+        "margin": margin(route.share),
+        "units": len(evidence.units),
+        "guardrails": {
+            name: {
+                "worse": each.worse.e_value,
+                "not_worse": each.not_worse.e_value,
+                "healthy": each.healthy.e_value,
+                "canary_affected": each.canary,
+                "champion_affected": each.champion,
+            }
+            for name, each in evidence.guardrails.items()
+        },
+        "hard_stop": evidence.crashed.e_value,
+        "slow_ms": evidence.slow_ms,
+    }

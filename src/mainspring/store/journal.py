@@ -1,0 +1,371 @@
+"""The journal: runs, their steps, which output belongs to which fingerprint, and who is at work.
+
+One row before a step, one transaction after it with its output and cache entry. What the journal doesn't name doesn't
+exist. A run is written by the process that holds its lease, with its fencing number, and by nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from sqlite3 import Connection, Row
+from sqlite3 import Error as DatabaseError
+from typing import Any, Literal
+
+from mainspring.core.errors import NotInStore, StoreError
+from mainspring.store.catalog import Artifact
+from mainspring.store.home import Home
+from mainspring.store.leases import Leases, myself
+
+RunStatus = Literal["running", "done", "failed", "held", "interrupted", "cancelled"]
+StepStatus = Literal["running", "done", "cached", "failed", "skipped", "interrupted"]
+
+_EPOCH = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_LENGTH = 6
+_TABLES = (
+    """create table if not exists runs (
+        number integer primary key, id text not null unique, pipeline text not null, status text not null,
+        parameters text not null, owner text not null, fence integer not null, cancel integer not null default 0,
+        created text not null, ended text, error text)""",
+    "create index if not exists runs_by_pipeline on runs (pipeline, number)",
+    "create index if not exists runs_running on runs (number) where status = 'running'",
+    """create table if not exists steps (
+        run text not null references runs (id), name text not null, pipeline text not null, status text not null,
+        attempt integer not null default 1, fingerprint text, parts text, output text, digest text, seconds real,
+        started text, ended text, reason text, trace text, cached_from text, primary key (run, name))""",
+    "create index if not exists steps_finished on steps (pipeline, name) where status in ('done', 'cached')",
+    "create index if not exists steps_by_digest on steps (digest) where digest is not null",
+    """create table if not exists cache (
+        pipeline text not null, step text not null, fingerprint text not null, output text not null,
+        run text not null, seconds real not null, created text not null, primary key (pipeline, step, fingerprint))""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write a run: its id and this owner's fencing number. resumed: it was begun by an earlier owner."""
+
+    run: str
+    number: int
+    pipeline: str
+    fence: int
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run, as the journal has it."""
+
+    id: str
+    pipeline: str
+    status: RunStatus
+    created: datetime
+    ended: datetime | None
+    parameters: Any
+    owner: Mapping[str, Any]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of a run. parts: what its fingerprint was made of; reason: why it ran, was skipped or failed."""
+
+    run: str
+    name: str
+    status: StepStatus
+    attempt: int
+    fingerprint: str | None
+    parts: Mapping[str, Any] | None
+    output: Artifact | None
+    seconds: float | None
+    started: datetime | None
+    ended: datetime | None
+    reason: str | None
+    trace: str | None
+    cached_from: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A cache entry: an output, the run that made it, and how long that took."""
+
+    output: Artifact
+    run: str
+    seconds: float
+
+
+class Journal:
+    """The journal of one home."""
+
+    def __init__(self, home: Home, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = home.database
+        self._clock = clock
+        self._leases = Leases(home.folder("run") / "leases")
+        self._database.create(_TABLES)
+
+    # ------------------------------------------------------------------------------------------------ owning a run
+
+    def begin(self, pipeline: str, parameters: Any) -> Claim:
+        """A new run of *pipeline*, owned by this process."""
+        with self._transaction() as connection:
+            self._mark_dead(connection)
+            last = connection.execute("select max(number) from runs").fetchone()[0] or 0
+            number = max(last + 1, int(self._clock().timestamp() - _EPOCH))
+            claim = Claim(_id(number), number, pipeline, 1)
+            connection.execute(
+                "insert into runs (number, id, pipeline, status, parameters, owner, fence, created) "
+                "values (?, ?, ?, 'running', ?, ?, 1, ?)",
+                (number, claim.run, pipeline, _text(parameters), _text(myself()), self._now()),
+            )
+            self._leases.take(number)
+        return claim
+
+    def resume(self, pipeline: str, parameters: Any) -> Claim | None:
+        """The last run of *pipeline*, if it was interrupted and had the same *parameters*; owned by this process now."""
+        with self._transaction() as connection:
+            self._mark_dead(connection)
+            row = connection.execute(
+                "select * from runs where pipeline = ? order by number desc limit 1", (pipeline,)
+            ).fetchone()
+            if row is None or row["status"] != "interrupted" or row["parameters"] != _text(parameters):
+                return None
+            if not self._leases.take(row["number"]):
+                return None
+            connection.execute(
+                "update runs set status = 'running', owner = ?, fence = fence + 1, cancel = 0, ended = null, error = null "
+                "where number = ?",
+                (_text(myself()), row["number"]),
+            )
+        return Claim(row["id"], row["number"], pipeline, row["fence"] + 1, resumed=True)
+
+    def end(self, claim: Claim, status: RunStatus, error: str | None = None) -> None:
+        """The run is over."""
+        with self.writing(claim) as connection:
+            connection.execute(
+                "update runs set status = ?, ended = ?, error = ? where id = ?", (status, self._now(), error, claim.run)
+            )
+            _interrupt_steps(connection, claim.run)
+        self.release(claim)
+
+    def release(self, claim: Claim) -> None:
+        """Give the lease back; a run that wasn't ended shows as interrupted at the next look."""
+        self._leases.release(claim.number)
+
+    def cancel(self, run: str) -> None:
+        """Ask the owner of *run*, in whatever process, to stop."""
+        with self._transaction() as connection:
+            self._mark_dead(connection)
+            changed = connection.execute("update runs set cancel = 1 where id = ? and status = 'running'", (run,)).rowcount
+        if not changed:
+            raise StoreError(f"run {run} is {self.run(run).status}, not running; there is nothing to cancel")
+
+    def cancelled(self, claim: Claim) -> bool:
+        """Whether somebody has asked this run to stop."""
+        return bool(self._database.query("select cancel from runs where number = ?", (claim.number,))[0][0])
+
+    @contextmanager
+    def writing(self, claim: Claim) -> Iterator[Connection]:
+        """One transaction for all that is written of a run in its block; only its present owner gets it."""
+        with self._transaction() as connection:
+            row = connection.execute("select fence, status from runs where number = ?", (claim.number,)).fetchone()
+            if row is None or row["fence"] != claim.fence or row["status"] != "running":
+                raise StoreError(f"run {claim.run} belongs to another process now; this one stops, see `mainspring runs`")
+            yield connection
+
+    # ----------------------------------------------------------------------------------- writing steps, in `writing`
+
+    def step_started(self, claim: Claim, name: str, fingerprint: str, parts: Mapping[str, Any], reason: str) -> None:
+        self._write(claim, name, "running", fingerprint=fingerprint, parts=_text(parts), started=self._now(), reason=reason)
+
+    def step_finished(
+        self, claim: Claim, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None
+    ) -> None:
+        """The step is over. keep_as: the step under whose name the output is found by its fingerprint; None: nobody's."""
+        with self._transaction() as connection:
+            connection.execute(
+                "update steps set status = 'done', output = ?, digest = ?, seconds = ?, attempt = ?, ended = ? "
+                "where run = ? and name = ?",
+                (_text(output.to_json()), output.digest, seconds, attempt, self._now(), claim.run, name),
+            )
+            if keep_as is not None:
+                connection.execute(
+                    "insert or replace into cache select pipeline, ?, fingerprint, output, run, seconds, ended "
+                    "from steps where run = ? and name = ?",
+                    (keep_as, claim.run, name),
+                )
+
+    def step_cached(self, claim: Claim, name: str, fingerprint: str, parts: Mapping[str, Any], hit: Hit) -> None:
+        self._write(
+            claim, name, "cached", fingerprint=fingerprint, parts=_text(parts), output=_text(hit.output.to_json()),
+            digest=hit.output.digest, seconds=0.0, ended=self._now(), cached_from=hit.run,
+        )  # fmt: skip
+
+    def step_skipped(self, claim: Claim, name: str, reason: str) -> None:
+        self._write(claim, name, "skipped", ended=self._now(), reason=reason)
+
+    def step_failed(self, claim: Claim, name: str, reason: str, trace: str, *, attempt: int, seconds: float) -> None:
+        self._write(
+            claim, name, "failed", reason=reason, trace=trace, attempt=attempt, seconds=seconds, ended=self._now()
+        )
+
+    def forget(self, pipeline: str, step: str, fingerprint: str) -> None:
+        """Drop a cache entry whose output is lost."""
+        with self._transaction() as connection:
+            connection.execute(
+                "delete from cache where pipeline = ? and step = ? and fingerprint = ?", (pipeline, step, fingerprint)
+            )
+
+    # ------------------------------------------------------------------------------------------------------ reading
+
+    def hit(self, pipeline: str, step: str, fingerprint: str) -> Hit | None:
+        """The output that *step* had with this fingerprint, if it ever had."""
+        rows = self._database.query(
+            "select output, run, seconds from cache where pipeline = ? and step = ? and fingerprint = ?",
+            (pipeline, step, fingerprint),
+        )
+        return Hit(_artifact(rows[0]["output"]), rows[0]["run"], rows[0]["seconds"]) if rows else None
+
+    def finished(self, run: str) -> dict[str, tuple[str, Hit]]:
+        """The steps that *run* has finished so far: name -> fingerprint, output."""
+        rows = self._database.query(
+            "select name, fingerprint, output, cached_from, seconds from steps where run = ? and status in ('done', 'cached')",
+            (run,),
+        )
+        return {
+            row["name"]: (row["fingerprint"], Hit(_artifact(row["output"]), row["cached_from"] or run, row["seconds"]))
+            for row in rows
+        }
+
+    def latest(self, pipeline: str) -> dict[str, StepRecord]:
+        """The last finished row of each step of *pipeline*."""
+        rows = self._database.query(
+            "select * from steps where rowid in (select max(rowid) from steps "
+            "where pipeline = ? and status in ('done', 'cached') group by name)",
+            (pipeline,),
+        )
+        return {row["name"]: _step(row) for row in rows}
+
+    def expected_seconds(self, pipeline: str) -> dict[str, float]:
+        """How long each step took when it last ran."""
+        rows = self._database.query("select step, seconds, max(created) from cache where pipeline = ? group by step", (pipeline,))
+        return {row["step"]: row["seconds"] for row in rows}
+
+    def runs(self, pipeline: str | None = None, limit: int = 50) -> list[RunRecord]:
+        """The last runs, newest first; one whose process is gone shows as interrupted."""
+        self.look()
+        where, values = ("where pipeline = ?", [pipeline]) if pipeline else ("", [])
+        rows = self._database.query(f"select * from runs {where} order by number desc limit ?", [*values, limit])
+        return [_run(row) for row in rows]
+
+    def run(self, run: str) -> RunRecord:
+        """One run, by its id."""
+        self.look()
+        rows = self._database.query("select * from runs where id = ?", (run,))
+        if not rows:
+            raise NotInStore(f"no run {run!r} in this home; list them with `mainspring runs`")
+        return _run(rows[0])
+
+    def steps(self, run: str) -> list[StepRecord]:
+        """The steps of *run*, in the order in which they were first written."""
+        return [_step(row) for row in self._database.query("select * from steps where run = ? order by rowid", (run,))]
+
+    def made(self, digest: str) -> list[StepRecord]:
+        """The steps that gave the artifact *digest*; their parts name the digests of their inputs: lineage."""
+        return [_step(row) for row in self._database.query("select * from steps where digest = ? order by rowid", (digest,))]
+
+    def look(self) -> None:
+        """Mark runs whose process is gone as interrupted."""
+        running = self._database.query("select number from runs where status = 'running'")
+        if any(self._leases.free(row["number"]) for row in running):
+            with self._transaction() as connection:
+                self._mark_dead(connection)
+
+    # ------------------------------------------------------------------------------------------------------ private
+
+    def _mark_dead(self, connection: Connection) -> None:
+        """Inside a write transaction: an owner takes its lease before it commits, and ends its run before it lets go."""
+        for row in connection.execute("select number, id from runs where status = 'running'").fetchall():
+            if self._leases.free(row["number"]):
+                connection.execute(
+                    "update runs set status = 'interrupted', ended = ?, error = 'its process ended without a word' "
+                    "where number = ?",
+                    (self._now(), row["number"]),
+                )
+                _interrupt_steps(connection, row["id"])
+
+    def _write(self, claim: Claim, name: str, status: StepStatus, **columns: Any) -> None:
+        kept = {"run": claim.run, "name": name, "pipeline": claim.pipeline, "status": status, **columns}
+        marks = ", ".join("?" * len(kept))
+        with self._transaction() as connection:
+            connection.execute(f"insert or replace into steps ({', '.join(kept)}) values ({marks})", list(kept.values()))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        except DatabaseError as error:
+            raise StoreError(f"{self._database.path} can't be written ({error}); make room or mend it, then run again") from error
+
+    def _now(self) -> str:
+        return self._clock().astimezone(UTC).isoformat()
+
+
+def _interrupt_steps(connection: Connection, run: str) -> None:
+    connection.execute("update steps set status = 'interrupted' where run = ? and status = 'running'", (run,))
+
+
+def _id(number: int) -> str:
+    """*number* in base 32 without look-alikes: short, and sorted as the numbers are."""
+    digits = ""
+    while number:
+        number, digit = divmod(number, 32)
+        digits = _DIGITS[digit] + digits
+    return digits.rjust(_ID_LENGTH, "0")
+
+
+def _run(row: Row) -> RunRecord:
+    return RunRecord(
+        row["id"],
+        row["pipeline"],
+        row["status"],
+        datetime.fromisoformat(row["created"]),
+        _moment(row["ended"]),
+        json.loads(row["parameters"]),
+        json.loads(row["owner"]),
+        row["error"],
+    )
+
+
+def _step(row: Row) -> StepRecord:
+    return StepRecord(
+        row["run"],
+        row["name"],
+        row["status"],
+        row["attempt"],
+        row["fingerprint"],
+        None if row["parts"] is None else json.loads(row["parts"]),
+        None if row["output"] is None else _artifact(row["output"]),
+        row["seconds"],
+        _moment(row["started"]),
+        _moment(row["ended"]),
+        row["reason"],
+        row["trace"],
+        row["cached_from"],
+    )
+
+
+def _artifact(text: str) -> Artifact:
+    return Artifact.from_json(json.loads(text))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
