@@ -90,7 +90,11 @@ def _settings() -> str:
         default = "`.mainspring` here or above" if field.default is MISSING else f"`{field.default!r}`"
         rows.append(f"| `{field.name}` | `MAINSPRING_{field.name.upper()}` | {default} |")
     text = inspect.cleandoc(Settings.__doc__ or "")
-    return f"In `mainspring.toml`, or `[tool.mainspring]` of `pyproject.toml`; the environment and flags come after.\n\n{text}\n\n" + "\n".join(rows)
+    return (
+        "In `mainspring.toml`, or `[tool.mainspring]` of `pyproject.toml`; the environment and flags come after."
+        f"\n\n{text}\n\n"
+        + "\n".join(rows)
+    )
 
 
 def _errors() -> str:

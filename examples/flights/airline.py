@@ -1,4 +1,4 @@
-"""Put the flights of 2013 into SQLite as an airline's database would hold them; weather and planes lie beside as files."""
+"""The flights of 2013 in SQLite, as an airline's database would hold them; weather and planes lie beside as files."""
 
 from __future__ import annotations
 

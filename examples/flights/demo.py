@@ -85,7 +85,8 @@ def service(folder: Path, start: date) -> Iterator[Service]:
     port, control_port = _free_port(), _free_port()
     command = [
         sys.executable, "-m", "mainspring.app.cli", "--home", str(folder / ".mainspring"), "up", str(HERE / "loop.py"),
-        "--port", str(port), "--control-port", str(control_port), "--clock", "manual", "--now", _midnight(start).isoformat(),
+        "--port", str(port), "--control-port", str(control_port), "--clock", "manual",
+        "--now", _midnight(start).isoformat(),
     ]  # fmt: skip
     environment = {**os.environ, "FLIGHTS_DB": f"sqlite:///{folder / 'airline.db'}"}
     process = subprocess.Popen(command, cwd=folder, env=environment)
@@ -97,7 +98,7 @@ def service(folder: Path, start: date) -> Iterator[Service]:
 
 
 def live(service: Service, flights: pl.DataFrame, start: date, until: date) -> pl.DataFrame:
-    """Send every flight of *flights* on its day, its label after landing, and move the clock; the served predictions."""
+    """Send each flight on its day, its label after landing, and move the clock; what was served."""
     served, day, landed = [], start, list[dict[str, Any]]()
     days = dict(iter(flights.with_columns(day=pl.col("scheduled").dt.date()).group_by("day", maintain_order=True)))
     while day < until:
@@ -162,7 +163,10 @@ def main() -> None:
     airline.build(folder, until=start)
     ahead = airline.flights().filter(pl.col("scheduled").dt.date().is_between(start, until, closed="left"))
     sample = _sample(ahead, arguments.per_day)
-    print(f"2. mainspring up: trains, gates and releases; then {sample.height:,} of {ahead.height:,} flights will be predicted")
+    print(
+        "2. mainspring up: trains, gates and releases; "
+        f"then {sample.height:,} of {ahead.height:,} flights will be predicted"
+    )
     with service(folder, start) as running:
         running.wait_until_ready()
         print(f"3. living through {start} to {until}, {arguments.per_day} flights a day", flush=True)

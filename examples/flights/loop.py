@@ -12,7 +12,14 @@ loop = ms.Loop(
     target="late",
     key="id",
     time="scheduled",
-    ignore=["dep_time", "arr_time", "arr_delay", "air_time", "tailnum", "flight"],  # not known at departure, or only names
+    ignore=[
+        "dep_time",
+        "arr_time",
+        "arr_delay",
+        "air_time",
+        "tailnum",
+        "flight",
+    ],  # not known at departure, or only names
     features=features,
     model=[
         LogisticRegression(max_iter=200),
@@ -30,7 +37,9 @@ loop = ms.Loop(
         folds=3,
     ),
     gate=ms.Gate("roc_auc", margin=0.01, slices=["carrier", "origin"]),
-    release=ms.Canary(steps=(10, 50, 100), min_units=100, min_time="1d", deadline="30d", guardrails=("errors", "wrong")),
+    release=ms.Canary(
+        steps=(10, 50, 100), min_units=100, min_time="1d", deadline="30d", guardrails=("errors", "wrong")
+    ),
     monitor=ms.Monitor(every="7d", label_delay="1d"),
     retrain=ms.Retrain(on=("decay", "drift"), every="60d", cooldown="14d"),
     seed=13,

@@ -78,7 +78,9 @@ def _print_months(months: list[dict[str, Any]]) -> None:
             row["auc_with_retraining"], row["auc_without_retraining"],
             row["predicted_with_retraining"], row["predicted_without_retraining"],
         ]  # fmt: skip
-        table.add_row(row["month"], f"{row['flights']:,}", f"{row['late']:.3f}", *(f"{figure:.3f}" for figure in figures))
+        table.add_row(
+            row["month"], f"{row['flights']:,}", f"{row['late']:.3f}", *(f"{figure:.3f}" for figure in figures)
+        )
     Console(width=150).print(table)
 
 
@@ -91,7 +93,9 @@ def _print_paths(folder: Path) -> None:
     print(f"reasons        mainspring --home {home} why {LOOP}")
     print(f"report         mainspring --home {home} monitor {LOOP} --html report.html")
     print(f"serve it       mainspring --home {home} serve        then http://127.0.0.1:8700/docs")
-    print(f"MLflow         mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}    (pip install 'mainspring[mlflow-ui]')")
+    print(
+        f"MLflow         mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}    (needs the extra mlflow-ui)"
+    )
 
 
 def _draw(path: Path, timeline: list[dict[str, Any]], served: pl.DataFrame) -> None:
@@ -110,7 +114,9 @@ def _draw(path: Path, timeline: list[dict[str, Any]], served: pl.DataFrame) -> N
         bottom = bottom + share
     above.set_ylabel("share of predictions")
     above.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    below.plot(starts.to_list(), [_auc(weeks.filter(pl.col("week") == week)) for week in starts], color=COLOURS[0], marker="o")
+    below.plot(
+        starts.to_list(), [_auc(weeks.filter(pl.col("week") == week)) for week in starts], color=COLOURS[0], marker="o"
+    )
     below.set_ylabel("AUC of the week")
     for entry in timeline:
         if entry["kind"] == "retrain" and entry["decision"] == "retrain":

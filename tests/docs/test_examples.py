@@ -110,7 +110,9 @@ class Reader:
         done = subprocess.run(
             arguments, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240, check=False
         )
-        assert done.returncode in (0, 3), f"{text}\n--- exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.returncode in (0, 3), (
+            f"{text}\n--- exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
         self.followed += 1
 
     def _start(self, words: list[str]) -> None:

@@ -65,7 +65,7 @@ def test_training_rows_counted_again_give_the_reference() -> None:
         column.name: column.counts for column in profile
     }
     assert all(shares.sum() == pytest.approx(1) for shares in profile.probabilities.values())
-    assert profile["small"].bins == ("below 0", "up to 0", "up to 1", "up to 2", "up to 3", "above 3", "missing")
+    assert profile["small"].bins == ("< 0", "≤ 0", "≤ 1", "≤ 2", "≤ 3", "> 3", "missing")
     assert profile["flag"].bins == ("false", "true", "other", "missing")
     assert len(profile["city"].levels) == 30 and profile["city"].counts[-2] > 0
     assert len(profile["city"].known) == 50

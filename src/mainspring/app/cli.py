@@ -1,4 +1,4 @@
-"""The command line: words, options and exit codes. What a command does stands in `app/commands.py`, loaded when it runs."""
+"""The command line: words, options, exit codes. What a command does is in `app/commands.py`, loaded when it runs."""
 
 from __future__ import annotations
 

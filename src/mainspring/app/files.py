@@ -35,7 +35,9 @@ def _divide(reference: str) -> tuple[Path, str | None]:
         path, name = reference, ""
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"no such file: {path}; FILE is a Python file that declares a Loop (mainspring init writes one)")
+        raise UsageError(
+            f"no such file: {path}; FILE is a Python file that declares a Loop (mainspring init writes one)"
+        )
     return file.resolve(), name or None
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from mainspring.core import declarations
 from mainspring.core.errors import SourceError, TargetUnusable, UsageError
 from mainspring.data import sources
+from mainspring.data.casting import plain
 
 SAMPLE_ROWS = 50_000
 _KEYS = re.compile(r"(?i)(^|_)(id|key|uuid|guid|number|no)$")
@@ -62,14 +63,14 @@ def sketch(table: pl.DataFrame, target: str) -> Sketch:
 
 def _read(data: str) -> pl.DataFrame:
     frames: list[pl.DataFrame] = []
-    for frame in sources.reader(declarations.source(data)).read(None):
-        frames.append(pl.DataFrame(frame))
-        if sum(part.height for part in frames) >= SAMPLE_ROWS:
+    for part, _ in sources.reader(declarations.source(data)).read(None):
+        frames.append(part)
+        if sum(frame.height for frame in frames) >= SAMPLE_ROWS:
             break
     if not frames:
         raise SourceError(f"{data} has no rows; give a table with rows")
     table = pl.concat(frames, how="vertical_relaxed").head(SAMPLE_ROWS)
-    return sources.parse_times(table)
+    return plain(table)[0]
 
 
 def _is_key(column: pl.Series) -> bool:
@@ -108,5 +109,3 @@ def _text(data: str, sketch: Sketch) -> str:
 
 def _source(data: str) -> str:
     return "parquet" if data.lower().endswith((".parquet", ".pq")) else "csv"
-
-

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from mainspring.app import config
 from mainspring.core import declarations
-from mainspring.core.declarations import AnySource, Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
-from mainspring.core.errors import DeclarationError, NotInStore
+from mainspring.core.declarations import Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
+from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Clock, Progress
 from mainspring.core.values import Verdict
 from mainspring.execution import engine, planning
@@ -48,7 +48,7 @@ class Surroundings:
     clock: Clock = lambda: datetime.now(UTC)
     report: Report | None = None
     progress: Progress | None = None
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
 
     @classmethod
     def of(cls, home: Home | Path | str | None, **changes: Any) -> Surroundings:
@@ -159,7 +159,8 @@ class Loop:
             ("retrain", retrain, (Retrain, type(None))),
         ):
             if not isinstance(value, kinds):
-                raise DeclarationError(f"{argument}={value!r} must be {' or '.join(f'ms.{k.__name__}(...)' for k in kinds if k is not type(None))}")
+                wanted = " or ".join(f"ms.{kind.__name__}(...)" for kind in kinds if kind is not type(None))
+                raise DeclarationError(f"{argument}={value!r} must be {wanted}")
         self.declaration = Declaration(
             name=name,
             source=declarations.source(data),
@@ -222,7 +223,9 @@ class Loop:
 
     def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
         graph = self._bound(where)
-        return planning.plan(graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection)
+        return planning.plan(
+            graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
+        )
 
     def _bound(self, where: Surroundings) -> Graph:
         return Graph(turn.bind(turn.steps(self.declaration), self.declaration, where.home))
@@ -265,10 +268,12 @@ def _refuse(unknown: Mapping[str, Any]) -> None:
     """Arguments of the design that don't work yet are refused by name: an argument that does nothing would lie."""
     for name in unknown:
         if name == "privacy":
-            raise DeclarationError("privacy= is not in this version yet; leave personal columns out of the query, or name them in ignore=[...]")
+            raise DeclarationError(
+                "privacy= is not in this version yet; leave personal columns out of the query"
+            )
         raise DeclarationError(f"Loop has no argument {name!r}; it has {', '.join(_arguments())}")
 
 
 def _arguments() -> list[str]:
     code = Loop.__init__.__code__
-    return [name for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
+    return list(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])

@@ -120,7 +120,9 @@ class Door:
         await self.app(scope, receive, send)
 
     def _refusal(self, headers: Mapping[bytes, bytes]) -> Response | None:
-        host = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0] or headers.get(b"host", b"").decode("latin-1")
+        host = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0] or headers.get(b"host", b"").decode(
+            "latin-1"
+        )
         if host not in ("127.0.0.1", "localhost", "[::1]"):
             return _error(403, "forbidden", "this host name is not served; call 127.0.0.1")
         origin = headers.get(b"origin")

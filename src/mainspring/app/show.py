@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _STATES = {
@@ -34,7 +35,9 @@ class Progress:
             self._status.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._status is not None:
             self._status.stop()
 
@@ -44,11 +47,17 @@ class Progress:
             return
         if event.kind == "started":
             self._say(f"{event.step} ...")
-        elif event.kind in ("cached", "finished", "failed", "skipped", "retrying"):
-            seconds = "" if event.kind == "cached" or not event.seconds else f" {event.seconds:.1f} s"
-            state = {"finished": "done"}.get(event.kind, event.kind)
-            reason = f"  {event.reason}" if event.reason and event.kind in ("failed", "skipped", "retrying") else ""
-            self._console.print(f"  {event.step:<10} [{_STATES.get(state, '')}]{state}[/]{seconds}{reason}", highlight=False)
+        elif event.kind == "progress":
+            self.work(event.message, event.done, event.of)
+        elif event.kind == "resumed":
+            self._console.print(f"  goes on with the interrupted run {event.run}", highlight=False)
+        elif event.kind in ("cached", "run", "failed", "skipped", "retry"):
+            seconds = "" if event.kind == "cached" else f" {event.seconds:.1f} s"
+            reason = f"  {escape(event.message)}" if event.kind in ("failed", "skipped", "retry") else ""
+            state = "done" if event.kind == "run" else event.kind
+            self._console.print(
+                f"  {event.step:<10} [{_STATES.get(state, 'yellow')}]{state}[/]{seconds}{reason}", highlight=False
+            )
 
     def work(self, what: str, done: int, total: int) -> None:
         """A long step tells how far it is."""
@@ -96,7 +105,11 @@ def status(loops: Sequence[Mapping[str, Any]]) -> None:
     table = _table("loops", "loop", "champion", "canary", "versions", "last decision")
     for loop in loops:
         last = loop["last_decision"]
-        canary = "" if loop["canary"] is None else f"@{loop['canary']} {loop['canary_share']:.0%}{' holding' if loop['holding'] else ''}"
+        canary = (
+            ""
+            if loop["canary"] is None
+            else f"@{loop['canary']} {loop['canary_share']:.0%}{' holding' if loop['holding'] else ''}"
+        )
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
         table.add_row(loop["name"], champion, canary, str(loop["versions"]), told)
@@ -112,11 +125,13 @@ def runs(found: Sequence[Any]) -> None:
 
 
 def one_run(found: Any, steps: Sequence[Any]) -> None:
-    table = _table(f"{found.id}  {found.pipeline}  {found.status}", "step", "status", "attempt", "seconds", "output", "error")
+    table = _table(
+        f"{found.id}  {found.pipeline}  {found.status}", "step", "status", "attempt", "seconds", "output", "why"
+    )
     for step in steps:
-        seconds = "" if step.ended is None or step.started is None else f"{(step.ended - step.started).total_seconds():.2f}"
+        seconds = "" if step.seconds is None else f"{step.seconds:.2f}"
         digest = "" if step.output is None else f"{step.output.format} {step.output.digest[:12]}"
-        table.add_row(step.name, _state(step.status), str(step.attempt), seconds, digest, step.error or "")
+        table.add_row(step.name, _state(step.status), str(step.attempt), seconds, digest, step.reason or "")
     _print(table)
 
 
@@ -167,7 +182,9 @@ def _short(value: Any) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    return Table(
+        *columns, title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
+    )
 
 
 def _print(what: Any) -> None:

@@ -1,4 +1,4 @@
-"""`mainspring up`: owns the sockets, starts the serving process and the controller, restarts what dies, drains at the end."""
+"""`mainspring up`: owns the sockets, starts serving process and controller, restarts what dies, drains at the end."""
 
 from __future__ import annotations
 
@@ -74,10 +74,35 @@ def up(
 ) -> int:
     """Serve until a signal or, with *once*, until one turn and one report are done. The exit code of the controller."""
     home = Home.open(settings.home)
-    with _only_one(home), listen(settings.host, settings.port) as data, listen("127.0.0.1", settings.control_port) as control:
-        children = _children(home, files, settings, data, control, manual_clock, now, once, seed)
-        say(f"endpoint http://{settings.host}:{data.getsockname()[1]}   api http://127.0.0.1:{control.getsockname()[1]}/api   home {home.path}")
+    with (
+        _only_one(home),
+        listen(settings.host, settings.port) as data,
+        listen("127.0.0.1", settings.control_port) as control,
+    ):
+        endpoint, api = (f"http://{host}:{port}" for host, port, *_ in (data.getsockname(), control.getsockname()))
+        controlling = {
+            "home": str(home.path),
+            "files": list(files),
+            "mlflow": settings.mlflow,
+            "manual_clock": manual_clock,
+            "now": now,
+            "once": once,
+            "endpoint": endpoint,
+        }
+        children = [
+            _serving(home, settings, data, manual_clock=manual_clock, seed=seed),
+            Child("controller", "mainspring.app.control", controlling, control.fileno()),
+        ]
+        say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
         return _supervise(children, once, say)
+
+
+def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
+    """The endpoint alone, until a signal: every loop of the home, as its route says."""
+    home = Home.open(settings.home)
+    with listen(settings.host, settings.port) as data:
+        say(f"endpoint http://{settings.host}:{data.getsockname()[1]}   home {home.path}")
+        return _supervise([_serving(home, settings, data, manual_clock=False)], False, say)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -91,7 +116,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"port {port} of {host} is taken by another program; stop it, or choose another with --port") from error
+            raise PortTaken(
+                f"port {port} of {host} is taken by another program; stop it, or choose another with --port"
+            ) from error
         raise ServiceError(f"can't listen on {host}:{port} ({error.strerror}); check --host and --port") from error
     return sock
 
@@ -109,25 +136,19 @@ class _only_one:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.file.close()
-            raise ServiceError(f"another `mainspring up` runs on {self.home.path}; stop it first, or choose another --home") from error
+            raise ServiceError(
+                f"another `mainspring up` runs on {self.home.path}; stop it first, or choose another --home"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         if self.file is not None:
             self.file.close()
 
 
-def _children(
-    home: Home,
-    files: Sequence[str],
-    settings: Settings,
-    data: socket.socket,
-    control: socket.socket,
-    manual_clock: bool,
-    now: str | None,
-    once: bool,
-    seed: int | None,
-) -> list[Child]:
-    serving = {
+def _serving(
+    home: Home, settings: Settings, data: socket.socket, *, manual_clock: bool, seed: int | None = None
+) -> Child:
+    told = {
         "home": str(home.path),
         "loops": "all",
         "max_rows": settings.max_rows,
@@ -135,20 +156,8 @@ def _children(
         "host": settings.host,
         "seed": seed,
     }
-    controlling = {
-        "home": str(home.path),
-        "files": list(files),
-        "mlflow": settings.mlflow,
-        "manual_clock": manual_clock,
-        "now": now,
-        "once": once,
-        "endpoint": f"http://{settings.host}:{data.getsockname()[1]}",
-    }
-    one_core = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    return [
-        Child("serving", "mainspring.serving.worker", serving, data.fileno(), environment=one_core),
-        Child("controller", "mainspring.app.control", controlling, control.fileno()),
-    ]
+    one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return Child("serving", "mainspring.serving.worker", told, data.fileno(), environment=one_core)
 
 
 def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:
@@ -158,13 +167,12 @@ def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) ->
         stopping.append(number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    controller = next(child for child in children if child.name == "controller")
     try:
         for child in children:
             child.start()
         while not stopping:
             for child in children:
-                code = _restart_if_dead(child, say, final=once and child is controller)
+                code = _restart_if_dead(child, say, final=once and child.name == "controller")
                 if code is not None:
                     return code
             time.sleep(0.05)
@@ -188,7 +196,9 @@ def _restart_if_dead(child: Child, say: Callable[[str], None], *, final: bool) -
     lived = time.monotonic() - child.started
     child.deaths = 1 if lived > CALM_SECONDS else child.deaths + 1
     if child.deaths > 8:
-        say(f"{child.name} process died {child.deaths} times in a row (exit {code}); see the lines above and `mainspring doctor`")
+        say(
+            f"{child.name} process died {child.deaths} times in a row (exit {code}); see above, and `mainspring doctor`"
+        )
         return 1
     say(f"{child.name} process died (exit {code}); starting it again")
     time.sleep(BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS)) - 1])

@@ -1,4 +1,4 @@
-"""What a user declares: sources, roles, split, search, gate, release, monitor, retrain. Frozen, standard library only."""
+"""What a user declares: sources, roles, split, search, gate, release, monitor, retrain. Frozen values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def seconds(duration: str | float | timedelta) -> float:
         return float(duration)
     match = _DURATION.fullmatch(duration.strip()) if isinstance(duration, str) else None
     if match is None:
-        raise DeclarationError(f"{duration!r} is not a duration; write a number and a unit, such as '5ms', '6h' or '30d'")
+        raise DeclarationError(
+            f"{duration!r} is not a duration; write a number and a unit, such as '5ms', '6h' or '30d'"
+        )
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -205,7 +207,9 @@ def _check_space(key: str, values: Any) -> None:
         return
     if isinstance(values, tuple) and len(values) == 2 and values[0] < values[1]:
         return
-    raise DeclarationError(f"Search space {key!r}: {values!r} is neither (low, high), ms.log(low, high) nor a list of choices")
+    raise DeclarationError(
+        f"Search space {key!r}: {values!r} is neither (low, high), ms.log(low, high) nor a list of choices"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ gate and release
@@ -360,4 +364,6 @@ class Declaration:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise DeclarationError(f"name {self.name!r} must match {NAME.pattern}: lower case letters, digits, '.', '_', '-'")
+            raise DeclarationError(
+                f"name {self.name!r} must match {NAME.pattern}: lower case letters, digits, '.', '_', '-'"
+            )

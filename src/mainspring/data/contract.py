@@ -47,19 +47,20 @@ def infer(frame: pl.DataFrame, roles: Roles, tolerated: float = 0.05) -> tuple[S
     return Schema(tuple(columns)), tuple(notes)
 
 
-def check(frame: pl.DataFrame, schema: Schema, roles: Roles) -> Checked:
+def check(frame: pl.DataFrame, schema: Schema, roles: Roles, file: Path = Path("schema.json")) -> Checked:
     """Divide the plain *frame* into rows that keep *schema* and rows that don't, with reasons.
 
     A value outside the range or levels seen before is no fault (that is drift), nor is a column that the contract
-    doesn't know: it is noted and left out. Raises SchemaMismatch where a column is gone or of another type altogether.
+    doesn't know: it is noted and left out. Raises SchemaMismatch where a column is gone or of another type altogether;
+    the message names the *file* that keeps the contract.
     """
-    _refuse_missing(frame, schema)
+    _refuse_missing(frame, schema, file)
     notes = [f"column {name!r} is new: the contract doesn't know it and it is left out" for name in frame.columns
              if name not in schema]  # fmt: skip
     made, faults, wider = [], [], []
     for column in schema:
         column, note = _widened(frame[column.name], column)
-        values, fault = _checked(frame[column.name], column, column.name in (roles.key, roles.time))
+        values, fault = _checked(frame[column.name], column, column.name in (roles.key, roles.time), file)
         made.append(values)
         wider.append(column)
         faults += [] if fault is None else [fault]
@@ -141,17 +142,14 @@ def _column(values: pl.Series, kind: Type, required: bool) -> Column:
     return Column(values.name, kind, nullable)
 
 
-def _refuse_missing(frame: pl.DataFrame, schema: Schema) -> None:
+def _refuse_missing(frame: pl.DataFrame, schema: Schema, file: Path) -> None:
     gone = [name for name in schema.names if name not in frame.columns]
     if gone:
         names = ", ".join(map(repr, gone))
         raise SchemaMismatch(
             f"column{'s' * (len(gone) > 1)} {names} of the contract {'is' if len(gone) == 1 else 'are'} gone; the source "
-            f"has {', '.join(frame.columns)}; {_MEND}"
+            f"has {', '.join(frame.columns)}; put it back, or remove {file} to accept the source as it is now"
         )
-
-
-_MEND = "put it back in the source, or remove schema.json in the home's tables/LOOP to accept the source as it is now"
 
 
 def _widened(values: pl.Series, column: Column) -> tuple[Column, str]:
@@ -169,7 +167,7 @@ def _widened(values: pl.Series, column: Column) -> tuple[Column, str]:
     return column, ""
 
 
-def _checked(values: pl.Series, column: Column, required: bool) -> tuple[pl.Series, pl.Series | None]:
+def _checked(values: pl.Series, column: Column, required: bool, file: Path) -> tuple[pl.Series, pl.Series | None]:
     """*values* in the contract's type, and per row the reason against it, or None where all rows are good."""
     made = cast(values, column.type) if values.dtype != pl.Null else values.cast(DTYPES[column.type])
     wrong = made.is_null() & values.is_not_null()
@@ -177,7 +175,7 @@ def _checked(values: pl.Series, column: Column, required: bool) -> tuple[pl.Seri
         is_now = kind_of(values)
         raise SchemaMismatch(
             f"column {column.name!r} is {is_now}, such as {first_values(values, wrong)}; the contract says {column.type}; "
-            f"cast it in the source, or remove schema.json in the home's tables/LOOP to accept it as it is now"
+            f"cast it in the source, or remove {file} to accept it as it is now"
         )
     empty = made.is_null() & ~wrong if required else None
     if not wrong.any() and (empty is None or not empty.any()):

@@ -62,7 +62,11 @@ def calibration(evaluation: Evaluation) -> Html:
         places = curve.mean_predicted
         axes.errorbar(places, curve.observed_rate, spread, fmt="o-", color=BLUE, markersize=4, elinewidth=1.2)
         axes.set(
-            xlabel="predicted probability", ylabel="observed rate", title="Calibration", xlim=(0, 1), ylim=(0, 1.02)
+            xlabel="predicted probability",
+            ylabel="observed rate",
+            title="Calibration",
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
         )
         axes.grid(True)
 

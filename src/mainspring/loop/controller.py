@@ -15,7 +15,7 @@ from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
-from mainspring.loop.watch import EVIDENCE, Watch, declare, mark_trained
+from mainspring.loop.watch import EVIDENCE, Watch, declare, headline, mark_trained
 from mainspring.release import release as releasing
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -126,7 +126,9 @@ class Controller:
         with self._lock:
             before = self._now()
             if now < before:
-                raise Conflict(f"the clock stands at {before.isoformat()} and only moves forward, not to {now.isoformat()}")
+                raise Conflict(
+                    f"the clock stands at {before.isoformat()} and only moves forward, not to {now.isoformat()}"
+                )
             self._deployments.set_clock(now)
             champion.notify(self.home)
             known = {loop: self._last_decision(loop) for loop in self.declarations}
@@ -162,7 +164,9 @@ class Controller:
     def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]:
         self._known(loop)
         with self._lock:
-            return {"reason": champion.promote(self.home, loop, version, reason=reason, mlflow=self.mlflow, now=self._now())}
+            return {
+                "reason": champion.promote(self.home, loop, version, reason=reason, mlflow=self.mlflow, now=self._now())
+            }
 
     def rollback(self, loop: str, reason: str) -> dict[str, Any]:
         self._known(loop)
@@ -210,7 +214,14 @@ class Controller:
         try:
             turned = future.result()
         except BrokenProcessPool:
-            turned = Turned("", "failed", None, (), "the step process died (out of memory?); the next turn goes on from its last step", 0.0)
+            turned = Turned(
+                "",
+                "failed",
+                None,
+                (),
+                "the step process died (out of memory?); the next turn goes on from its last step",
+                0.0,
+            )
         except MainspringError as error:
             turned = Turned("", "failed", None, (), str(error), 0.0)
         self._deployments.save_state(loop, PENDING, None)
@@ -261,7 +272,7 @@ class Controller:
                 kind="monitor",
                 decision="alarm" if report.drift.alarm or report.faults else "report",
                 version=report.version,
-                reason=champion.headline(report),
+                reason=headline(report),
                 data=report.to_json(),
             )
             self._deployments.decide(

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from mainspring.core.declarations import Retrain, seconds
 from mainspring.core.wording import count, listed, number, percent
+from mainspring.monitoring.drift import evidence
 from mainspring.monitoring.report import DAY, Report
 
 
@@ -139,24 +140,24 @@ def _few_labels(rule: Retrain, report: Report) -> str:
 def _drift_alone(report: Report) -> str:
     drift = report.drift
     return (
-        f"inputs have drifted ({listed(drift.drifted, most=4)}; evidence {number(drift.evidence)}, alarm at "
+        f"inputs have drifted ({listed(drift.drifted, most=4)}; evidence {evidence(drift.evidence)}, alarm at "
         f"{number(drift.arl)}), but {percent(report.outside.share)} of the rows lie outside the training support and "
         f"{_quality(report)}: drift alone is reported and doesn't retrain"
     )
 
 
 def _healthy(rule: Retrain, report: Report) -> str:
-    return f"{_quality(report)}, {rule.tolerance:g} is tolerated; the inputs show no drift"
+    return f"{_quality(report)} ({rule.tolerance:g} is tolerated); the inputs show no drift"
 
 
 def _quality(report: Report) -> str:
     loss, metric = report.performance.loss, report.performance.metric
     if loss is None:
         return f"no loss of {metric} has been measured"
-    gate = f"{metric} than the gate's {number(report.performance.reference)}"
+    rows, gate = count(loss.rows, "matured label"), f"the gate's {number(report.performance.reference)}"
     if loss.low <= 0:
-        return f"{count(loss.rows, 'matured label')} show no worse {gate}"
-    return f"{count(loss.rows, 'matured label')} show a worse {gate}, by at least {number(loss.low)}"
+        return f"{rows} don't show {metric} to be worse than {gate}"
+    return f"{rows} show {metric} to be worse than {gate} by at least {number(loss.low)}"
 
 
 def _where(scope: str) -> str:

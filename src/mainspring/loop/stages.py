@@ -12,7 +12,6 @@ from mainspring.evaluation import evaluate as evaluation
 from mainspring.evaluation import gate as gating
 from mainspring.packaging import package as packaging
 from mainspring.pipeline.reach import reach
-from mainspring.release import release as releasing
 from mainspring.serving import runtime
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
@@ -31,7 +30,9 @@ def rival(home: Home, loop: str, digest: str) -> str | None:
     return deployments.version(loop, route.champion).digest
 
 
-def package(train: Candidate, *, features: tuple[Any, ...], models: Any, unit: str | None, loop: str, home: Home) -> Bundle:
+def package(
+    train: Candidate, *, features: tuple[Any, ...], models: Any, unit: str | None, loop: str, home: Home
+) -> Bundle:
     """Pack the candidate with the user's code that its features and estimators reach."""
     lineage = {"dataset_version": train.dataset_version, "holdout": train.holdout_id, "train_rows": train.train_rows}
     code = reach([item if callable(item) and not isinstance(item, type) and hasattr(item, "__qualname__") else type(item)

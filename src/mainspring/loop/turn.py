@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.core.declarations import Declaration
+from mainspring.core.values import Release, Verdict
 from mainspring.pipeline.step import Step, as_step
 from mainspring.store.home import Home
 
@@ -24,7 +25,7 @@ def steps(declaration: Declaration) -> tuple[Step, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """What the ingest step's fingerprint knows of the world outside: where the source and the labelled records stand."""
+    """What the ingest step's fingerprint knows of the world: where source and labelled records stand."""
 
     source: Any
     loop: str
@@ -43,6 +44,29 @@ class Rival:
     def __call__(self, outputs: Mapping[str, Any]) -> Any:
         bundle = outputs["package"]
         return call("mainspring.loop.stages:rival", self.home, bundle.loop, bundle.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a turn came to. held: the gate kept the candidate back; model: "name@version", None without a release."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    model: str | None = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+    held: bool = False
+
+
+def summarise(outputs: Mapping[str, Any]) -> Summary:
+    """The sum of a turn's *outputs*; of a part of a turn, what is there."""
+    verdict = outputs.get("gate")
+    release = outputs.get("release")
+    if not isinstance(verdict, Verdict):
+        return Summary()
+    if not isinstance(release, Release):
+        return Summary(verdict.metrics, None, verdict, verdict.reasons, verdict.next == "hold")
+    name = f"{release.loop}@{release.version}"
+    return Summary(verdict.metrics, name, verdict, release.reasons, release.state == "held")
 
 
 def call(reference: str, *arguments: Any, **keywords: Any) -> Any:

@@ -11,6 +11,7 @@ import msgspec
 
 from mainspring.core.declarations import Declaration, Monitor, Retrain
 from mainspring.core.errors import NotInStore
+from mainspring.core.wording import count, listed, number
 from mainspring.data import ingest
 from mainspring.monitoring import page as paging
 from mainspring.monitoring import report as reporting
@@ -65,12 +66,10 @@ class Watch:
 
     def page(self, report: Report) -> str:
         """*report* and its history as a standalone HTML page."""
-        history = [
-            Report.from_json(record.data)
-            for record in Deployments(self.home).decisions(self.loop)
-            if record.kind == "monitor" and record.data
-        ]
-        return paging.page(report, [past for past in history if past.at < report.at])
+        decisions = Deployments(self.home).decisions(self.loop)
+        past = [Report.from_json(record.data) for record in decisions if record.kind == "monitor" and record.data]
+        told = [(each.at, each.decision, each.reason) for each in decisions if each.kind == "retrain"]
+        return paging.page([*(each for each in past if each.at < report.at), report], told)
 
     def _watched(self, deployments: Deployments) -> Watched:
         route = deployments.route(self.loop)
@@ -79,7 +78,10 @@ class Watch:
         version = deployments.version(self.loop, route.champion)
         bundle = Bundles(self.home).open(version.digest)
         reference = version.metrics.get(bundle.manifest.metric)
-        bounds = (version.metrics.get(f"{bundle.manifest.metric}_low"), version.metrics.get(f"{bundle.manifest.metric}_high"))
+        bounds = (
+            version.metrics.get(f"{bundle.manifest.metric}_low"),
+            version.metrics.get(f"{bundle.manifest.metric}_high"),
+        )
         return Watched(
             loop=self.loop,
             version=version.number,
@@ -114,6 +116,19 @@ class Watch:
             new_labels=labels(self.home, self.loop) - int(trained.get("labels", 0)),
             release_running=route is not None and route.canary is not None,
         )
+
+
+def headline(report: Report) -> str:
+    """The report in a sentence."""
+    performance, service = report.performance, report.service
+    said = [f"{count(service.predictions, 'prediction')}, {count(service.failed, 'error')}"]
+    measured = performance.of("window", report.version)
+    if measured is not None and measured.value is not None:
+        said.append(f"{performance.metric} {number(measured.value)} on {count(measured.rows, 'matured label')}")
+    if report.drift.alarm:
+        said.append(f"drift in {listed(report.drift.drifted, most=4)}")
+    said += [fault.reason for fault in report.faults]
+    return "; ".join(said)
 
 
 def declare(home: Home, declaration: Declaration) -> None:

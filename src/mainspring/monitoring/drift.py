@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mainspring.core.declarations import Monitor
+from mainspring.core.wording import number
 from mainspring.statistics.drift_measures import jensen_shannon, population_stability
 from mainspring.statistics.e_detector import EDetector, Reference
 from mainspring.statistics.intervals import wilson
@@ -94,6 +95,15 @@ class OutsideSupport:
     columns: Mapping[str, float] = field(default_factory=dict)
 
 
+def evidence(value: float) -> str:
+    """An e-detector's M in words; what is far beyond any threshold needs no digits.
+
+    >>> evidence(41.27), evidence(1e200)
+    ('41.3', '> 1 million')
+    """
+    return number(value) if value <= 1e6 else "> 1 million"
+
+
 def watch(
     profile: Profile, rows: pl.DataFrame, monitor: Monitor, state: Mapping[str, Any] | None, *, seen: bool = False
 ) -> tuple[InputDrift, dict[str, Any]]:
@@ -105,11 +115,9 @@ def watch(
     detector = _detector(profile, monitor) if state is None else EDetector.from_dict(state)
     if rows.height and not seen:
         detector = detector.update({name: tuple(each.tolist()) for name, each in counts.items()})
-    drifted, evidence = detector.drifted(), detector.by_feature()
+    drifted, values = detector.drifted(), detector.by_feature()
     features = [
-        _feature(
-            column, profile.rows, counts[column.name], rows, evidence.get(column.name, 0.0), drifted, monitor.tests
-        )
+        _feature(column, profile.rows, counts[column.name], rows, values.get(column.name, 0.0), drifted, monitor.tests)
         for column in profile
         if rows.height
     ]

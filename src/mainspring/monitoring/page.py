@@ -8,7 +8,8 @@ from typing import Any
 
 from mainspring.core.wording import count, listed, number, percent
 from mainspring.monitoring import plots
-from mainspring.monitoring.drift import FeatureDrift
+from mainspring.monitoring.drift import FeatureDrift, evidence
+from mainspring.monitoring.performance import Performance
 from mainspring.monitoring.report import Report
 from mainspring.store import pages
 from mainspring.store.pages import Html
@@ -40,14 +41,13 @@ def page(reports: Sequence[Report], decisions: Sequence[Decided] = ()) -> str:
 def _tiles(report: Report) -> Html:
     found, drift, service, labels = report.performance, report.drift, report.service, report.labels
     ever = found.of("since release", report.version)
-    interval = "" if ever is None else f"{number(ever.low)} to {number(ever.high)} since release"
+    interval = "no matured labels" if ever is None else f"{number(ever.low)} to {number(ever.high)} since release"
     alarm = f"ALARM: {listed(drift.drifted, most=3)}" if drift.alarm else f"alarm at {number(drift.arl)}"
     return pages.facts(
         [
             ("predictions", service.predictions, f"{count(service.failed, 'failure')}"),
-            (found.metric, None if ever is None else ever.value, interval or "no matured labels"),
-            ("at the gate", found.reference),
-            ("drift evidence", drift.evidence, alarm),
+            (found.metric, None if ever is None else ever.value, f"{interval}; {number(found.reference)} at the gate"),
+            ("drift evidence", evidence(drift.evidence), alarm),
             (
                 "outside training support",
                 percent(report.outside.share),
@@ -70,20 +70,28 @@ def _performance(reports: Sequence[Report]) -> list[Html]:
     if any(each.performance.measured for each in reports):
         alt = f"{found.metric} per window with 95 % intervals; the last is {_last(report)}"
         caption = (
-            "Matured labels only, with 95 % intervals. The dotted line is an estimate without labels: it can't see when "
-            "the meaning of the inputs changes, and nothing acts on it."
+            "Matured labels only, with 95 % intervals. The dotted line is an estimate without labels: it can't see a "
+            "change of what the inputs mean, and nothing acts on it."
         )
         parts.append(pages.figure(lambda axes: plots.performance(axes, reports), alt=alt, caption=caption))
-        rows = [(e.version, e.scope, e.rows, e.value, e.low, e.high) for e in found.measured]
-        parts.append(pages.table(["version", "when", "labels", found.metric, "low", "high"], rows))
     else:
         parts.append(pages.text("No label has matured yet, so nothing is measured."))
     if found.loss is not None:
         parts.append(pages.text(_loss(report)))
-    curve = found.calibration
+    return [*parts, pages.side_by_side(_quality(found))]
+
+
+def _quality(found: Performance) -> list[Html]:
+    """The calibration curve, and the metric's figures beside it."""
+    parts, curve = [], found.calibration
     if curve is not None:
         alt = f"Observed against predicted rate in {len(curve.rows)} bins, mean distance {number(curve.ece)}"
-        parts.append(pages.figure(lambda axes: plots.calibration(axes, curve), alt=alt, width=4.6, height=3.6))
+        caption = f"Predicted and observed rates differ by {number(curve.ece)} on average."
+        draw: Any = lambda axes: plots.calibration(axes, curve)  # noqa: E731
+        parts.append(pages.figure(draw, alt=alt, width=4.6, height=3.6, caption=caption))
+    if found.measured:
+        rows = [(e.version, e.scope, e.rows, e.value, e.low, e.high) for e in found.measured]
+        parts.append(pages.table(["version", "when", "labels", found.metric, "low", "high"], rows))
     return parts
 
 
@@ -109,10 +117,9 @@ def _drift(reports: Sequence[Report]) -> list[Html]:
     parts = [
         pages.figure(
             lambda axes: plots.evidence(axes, reports),
-            alt=f"Evidence of drift over time: now {number(drift.evidence)}, alarm at {number(drift.arl)}, {about}",
+            alt=f"Evidence of drift over time: now {evidence(drift.evidence)}, alarm at {number(drift.arl)}, {about}",
             height=2.6,
-            caption="Without drift this passes the line once in "
-            f"{number(drift.arl)} windows or less, however often it is read.",
+            caption=f"Without drift an alarm comes once in {number(drift.arl)} windows at most, on average.",
         )
     ]
     if not drift.features:
@@ -143,7 +150,7 @@ def _feature_table(report: Report) -> Html:
 def _feature_row(feature: FeatureDrift, tests: Sequence[str]) -> list[Any]:
     return [
         feature.feature + (" (drifted)" if feature.drifted else ""),
-        number(feature.evidence, 2),
+        evidence(feature.evidence),
         number(feature.psi, 2),
         number(feature.psi_by_chance, 2),
         "–" if feature.shift is None else f"{feature.shift:+.2f}",

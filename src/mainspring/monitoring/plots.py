@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.patches import Rectangle
 
 from mainspring.monitoring.drift import FeatureDrift
 from mainspring.monitoring.performance import CalibrationNow
@@ -79,11 +82,10 @@ def heat(axes: Axes, reports: Sequence[Report], names: Sequence[str]) -> None:
                 grid[row, column] = found[name].jensen_shannon
                 drifted += [(column, row)] if found[name].drifted else []
     most = max(0.2, float(np.nanmax(grid, initial=0.0)))
-    for row in range(len(names)):
-        for column in range(len(reports)):
-            if np.isfinite(grid[row, column]):
-                strength = min(1.0, grid[row, column] / most)
-                axes.barh(row, 0.94, left=column - 0.47, height=0.88, color=BLUE, alpha=0.05 + 0.95 * strength)
+    cells = [(row, column) for row, column in np.ndindex(*grid.shape) if np.isfinite(grid[row, column])]
+    squares = [Rectangle((column - 0.47, row - 0.44), 0.94, 0.88) for row, column in cells]
+    colours = [(BLUE, 0.05 + 0.95 * grid[cell] / most) for cell in cells]
+    axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
     if drifted:
         axes.plot(*zip(*drifted, strict=True), "o", ms=3.5, color=RED)
     axes.set_yticks(range(len(names)), names)
@@ -133,7 +135,7 @@ def traffic(axes: Axes, reports: Sequence[Report]) -> None:
         axes.bar(places, failed, 0.4, color=RED, label="failed")
     axes.set_title("Predictions per window")
     axes.set_xlim(-0.6, max(len(reports), 12) - 0.4)
-    axes.margins(y=0.3)
+    axes.set_ylim(0, 1.25 * max(1.0, bottom.max()))
     _window_ticks(axes, reports)
     axes.grid(axis="y")
     axes.legend(ncols=3, loc="upper left", fontsize=8)
@@ -141,7 +143,7 @@ def traffic(axes: Axes, reports: Sequence[Report]) -> None:
 
 def _releases(axes: Axes, reports: Sequence[Report]) -> None:
     """A line where another version took over."""
-    for before, after in zip(reports, reports[1:], strict=False):
+    for before, after in pairwise(reports):
         if before.version != after.version:
             place = float(date2num(after.start))
             axes.axvline(place, color=MUTED, lw=1, ls=":")

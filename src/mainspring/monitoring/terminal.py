@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainspring.core.wording import count, listed, number, percent
-from mainspring.monitoring.drift import FeatureDrift
+from mainspring.monitoring.drift import FeatureDrift, evidence
 from mainspring.monitoring.performance import Labels, Measured, Performance
 from mainspring.monitoring.report import Report
 
@@ -27,9 +27,9 @@ def _head(report: Report) -> list[str]:
 def _alarms(report: Report) -> list[str]:
     lines = [f"FAULT    {fault.reason}" for fault in report.faults]
     drift, outside = report.drift, report.outside
-    evidence = f"evidence {number(drift.evidence)} of {number(drift.arl)} after {count(drift.windows, 'window')}"
+    shown = f"evidence {evidence(drift.evidence)} of {number(drift.arl)} after {count(drift.windows, 'window')}"
     about = f"ALARM: {listed(drift.drifted)}; " if drift.alarm else "no alarm, "
-    lines.append(f"drift    {about}{evidence}")
+    lines.append(f"drift    {about}{shown}")
     where = listed([f"{name} {percent(share)}" for name, share in outside.columns.items()], most=4)
     shown = f"{percent(outside.share)} of the rows outside the training support" + (f" ({where})" if where else "")
     lines.append(f"support  {'BEYOND: ' if outside.beyond else ''}{shown}")
@@ -87,7 +87,7 @@ def _features(report: Report) -> list[str]:
 def _cells(feature: FeatureDrift, tests: Sequence[str]) -> list[str]:
     return [
         feature.feature + (" *" if feature.drifted else ""),
-        number(feature.evidence, 2),
+        evidence(feature.evidence),
         number(feature.psi, 2),
         number(feature.psi_by_chance, 2),
         number(feature.jensen_shannon, 2),

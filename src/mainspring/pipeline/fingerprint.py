@@ -37,8 +37,12 @@ class Reason:
 
     def __str__(self) -> str:
         if self.kind in ("parameter", "library", "state") and (self.old, self.new) != (None, None):
-            return " ".join(filter(None, [self.kind if self.kind == "state" else "", self.where, f"{self.old} -> {self.new}"]))
-        return _SENTENCES.get(self.kind, "{kind} {where}").format(kind=self.kind, where=self.where, new=self.new).strip()
+            return " ".join(
+                filter(None, [self.kind if self.kind == "state" else "", self.where, f"{self.old} -> {self.new}"])
+            )
+        return (
+            _SENTENCES.get(self.kind, "{kind} {where}").format(kind=self.kind, where=self.where, new=self.new).strip()
+        )
 
 
 _SENTENCES = {

@@ -112,7 +112,9 @@ class Graph:
         if selection.until:
             chosen &= self.upstream(selection.until)
         if not chosen:
-            raise UsageError(f"no step lies between {selection.start!r} and {selection.until!r}; exchange --from and --until")
+            raise UsageError(
+                f"no step lies between {selection.start!r} and {selection.until!r}; exchange --from and --until"
+            )
         return chosen
 
     def check(self, parameters: Mapping[str, Any]) -> None:
@@ -181,14 +183,25 @@ def _inferred(step: Step, known: set[str]) -> _Signature:
     try:
         parameters = inspect.signature(step.function).parameters  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise DeclarationError(f"step {step.name!r}: its parameters can't be read ({error}); wrap it in a def") from error
+        raise DeclarationError(
+            f"step {step.name!r}: its parameters can't be read ({error}); wrap it in a def"
+        ) from error
     for name in (*step.each, *step.parameters, *step.services):
         if name not in parameters and not any(other.kind is other.VAR_KEYWORD for other in parameters.values()):
-            raise DeclarationError(f"step {step.name!r}: its function has no parameter {name!r}{nearest(name, list(parameters))}")
+            raise DeclarationError(
+                f"step {step.name!r}: its function has no parameter {name!r}{nearest(name, list(parameters))}"
+            )
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise DeclarationError(f"step {step.name!r}: parameter {name!r} can't be given by name; write it as a plain parameter")
-        if parameter.kind is parameter.VAR_KEYWORD or name in step.parameters or name in step.services or name in step.each:
+            raise DeclarationError(
+                f"step {step.name!r}: parameter {name!r} can't be given by name; write it as a plain parameter"
+            )
+        if (
+            parameter.kind is parameter.VAR_KEYWORD
+            or name in step.parameters
+            or name in step.services
+            or name in step.each
+        ):
             continue
         if name in known and name != step.name:
             found.inputs.append(name)
@@ -217,7 +230,9 @@ def _ordered(nodes: Mapping[str, Node]) -> list[str]:
                 heapq.heappush(ready, place[dependant])
     if len(order) < len(nodes):
         cycle = _cycle(nodes, {name for name in nodes if missing[name]})
-        raise DeclarationError(f"the steps wait for each other: {' -> '.join(cycle)}; one of them must do without the other")
+        raise DeclarationError(
+            f"the steps wait for each other: {' -> '.join(cycle)}; one of them must do without the other"
+        )
     return order
 
 

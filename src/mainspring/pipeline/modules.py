@@ -186,7 +186,9 @@ def _is_library_folder(folder: Path) -> bool:
 def _library_folders() -> tuple[Path, ...]:
     """Where the interpreter and its installed packages live."""
     named = {Path(place).resolve() for kind, place in sysconfig.get_paths().items() if kind in _LIBRARY_PATHS}
-    on_path = {Path(entry).resolve() for entry in sys.path if entry.rstrip("/").endswith(("site-packages", "dist-packages"))}
+    on_path = {
+        Path(entry).resolve() for entry in sys.path if entry.rstrip("/").endswith(("site-packages", "dist-packages"))
+    }
     dynamic = {Path(entry).resolve() for entry in sys.path if entry.endswith("lib-dynload")}
     return tuple(named | on_path | dynamic)
 

@@ -80,17 +80,20 @@ class _Walk:
         self.notes: dict[str, None] = {}
         self.opaque: list[str] = []
         self.asked: list[Entry] = []
+        self.excluded: dict[str, set[int]] = {}
         self._queue: list[tuple[_Module, int]] = []
         self._names_done: set[tuple[str, Chain]] = set()
 
     def enter(self, entry: Entry) -> None:
         """Start from *entry*."""
         self.asked.append(entry)
-        self.libraries |= set(entry.libraries)
+        self.libraries |= {library for library in entry.libraries if library not in sys.stdlib_module_names}
         if entry.opaque:
             self.opaque.append(entry.opaque)
-        for note in entry.notes:
-            self.notes[note] = None
+        self._start(entry)
+
+    def _start(self, entry: Entry) -> None:
+        self.notes.update(dict.fromkeys(entry.notes))
         module, _, name = entry.reference.partition(":")
         if name:
             self._name(module, (name.split(".")[0],))
@@ -99,18 +102,14 @@ class _Walk:
         """Walk until nothing new is reached, then cut the modules."""
         self._settle()
         while self._exclude_replaced():
-            modules, self.modules, self._names_done = self.modules, {}, set()
-            for name, before in modules.items():
-                self.modules[name] = _Module(before.text, before.parsed, excluded=before.excluded)
+            self.modules, self._names_done, self.notes = {}, set(), {}
             for entry in self.asked:
-                module, _, name = entry.reference.partition(":")
-                if name:
-                    self._name(module, (name.split(".")[0],))
+                self._start(entry)
             self._settle()
-        kept = {name: module for name, module in sorted(self.modules.items()) if module.reached or self._needed(name)}
+        kept = dict(sorted(self.modules.items()))
         pieces = {key: digest for name, module in kept.items() for key, digest in _pieces(name, module)}
         return Reach(
-            digest=_digest([*map(str, self.opaque), *entry_points, *(f"{key} {digest}" for key, digest in pieces.items())]),
+            digest=_digest([*self.opaque, *entry_points, *(f"{key} {digest}" for key, digest in pieces.items())]),
             modules={name: _cut(module) for name, module in kept.items()},
             libraries=tuple(sorted(self.libraries)),
             entry_points=entry_points,
@@ -198,7 +197,9 @@ class _Walk:
         if found is None or target.name is None:
             return
         if target.name in found.parsed.binders or self._module(f"{name}.{target.name}") is None:
-            self._name(name, (target.name,)) if target.name in found.parsed.binders else self._unbound(found, (target.name,))
+            self._name(name, (target.name,)) if target.name in found.parsed.binders else self._unbound(
+                found, (target.name,)
+            )
 
     def _star(self, module: _Module, target: Import) -> None:
         found = self._module(target.absolute(module.text.parent)) or self._library(target.absolute(module.text.parent))
@@ -234,7 +235,7 @@ class _Walk:
             text = self.texts.get(name) or self.project(name)
             if text is None:
                 return None
-            self.modules[name] = _Module(text, parse(text.text))
+            self.modules[name] = _Module(text, parse(text.text), excluded=self.excluded.setdefault(name, set()))
             above = name.rpartition(".")[0]
             if above:
                 self._module(above)
@@ -252,10 +253,6 @@ class _Walk:
             module.reached.add(index)
             self._queue.append((module, index))
 
-    def _needed(self, name: str) -> bool:
-        """Whether an empty module must be there: something reached imports it, or lies below it."""
-        return True
-
     def _reach_changes(self) -> bool:
         """Reach the statements that change something reached; whether there were any."""
         before = sum(len(module.reached) for module in self.modules.values())
@@ -267,14 +264,20 @@ class _Walk:
         return sum(len(module.reached) for module in self.modules.values()) > before
 
     def _alters(self, module: _Module, unit: Unit, names: set[str]) -> bool:
-        if unit.changes & names or any(_is_data(module, name) and not _is_data(module, by) for by, name in unit.passes if name in names):
+        if unit.changes & names or any(
+            _is_data(module, name) and not _is_data(module, by) for by, name in unit.passes if name in names
+        ):
             return True
         return any(self._sets(module, chain) for chain in unit.configures if chain[0] in names)
 
     def _sets(self, module: _Module, chain: Chain) -> bool:
         """A method called for its effect alters its object; a library's function only where its name says so."""
         targets = [module.parsed.units[index].imports.get(chain[0]) for index in module.parsed.binders[chain[0]]]
-        ours = [target for target in targets if target is None or self._module(target.absolute(module.text.parent)) is not None]
+        ours = [
+            target
+            for target in targets
+            if target is None or self._module(target.absolute(module.text.parent)) is not None
+        ]
         return bool(ours) or configures(chain)
 
     def _exclude_replaced(self) -> bool:
@@ -301,7 +304,9 @@ def _replaces(module: _Module, name: str, live: list[int]) -> bool:
     units = module.parsed.units
     if not units[live[-1]].rebinds or any(units[index].binds != {name} for index in live):
         return False
-    between = (units[index] for index in sorted(module.reached) if live[0] < index < live[-1] and not units[index].defines)
+    between = (
+        units[index] for index in sorted(module.reached) if live[0] < index < live[-1] and not units[index].defines
+    )
     return not any(chain[0] == name for unit in between for chain in unit.uses) and not any(
         name in unit.changes for unit in module.units()
     )

@@ -53,7 +53,9 @@ def at_least(step: str, least: float) -> Condition:
     'accuracy is 0.75, at least 0.8 is asked'
     """
     if not isinstance(step, str) or isinstance(least, bool) or not isinstance(least, int | float):
-        raise DeclarationError(f"at_least({step!r}, {least!r}) needs a step's name and a number, such as at_least('accuracy', 0.8)")
+        raise DeclarationError(
+            f"at_least({step!r}, {least!r}) needs a step's name and a number, such as at_least('accuracy', 0.8)"
+        )
     return Condition(step, least)
 
 
@@ -87,9 +89,13 @@ class Step:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
-            raise DeclarationError(f"step name {self.name!r} must be a Python name: it is the parameter by which others take its output")
+            raise DeclarationError(
+                f"step name {self.name!r} must be a Python name: it is the parameter by which others take its output"
+            )
         if isinstance(self.function, str) and self.inputs is None:
-            raise DeclarationError(f"step {self.name!r}: function {self.function!r} is given as text, so inputs=(...) must name its inputs")
+            raise DeclarationError(
+                f"step {self.name!r}: function {self.function!r} is given as text, so inputs=(...) must name its inputs"
+            )
         if isinstance(self.function, str) and self.function.count(":") != 1:
             raise DeclarationError(f"step {self.name!r}: function {self.function!r} must be written module:function")
         if self.timeout is not None:
@@ -97,7 +103,9 @@ class Step:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise DeclarationError(f"step {self.name!r}: retries={self.retries!r} must be 0 or more")
         if self.when is not None and not isinstance(self.when, Condition):
-            raise DeclarationError(f"step {self.name!r}: when={self.when!r} is no condition; write when=ms.at_least('accuracy', 0.8)")
+            raise DeclarationError(
+                f"step {self.name!r}: when={self.when!r} is no condition; write when=ms.at_least('accuracy', 0.8)"
+            )
         _check_each(self.name, self.each)
 
     def with_state(self, state: State) -> Step:
@@ -107,10 +115,14 @@ class Step:
 
 def _check_each(name: str, each: Mapping[str, Any]) -> None:
     if not isinstance(each, Mapping) or len(each) > 1:
-        raise DeclarationError(f"step {name!r}: each={each!r} must name one parameter and its list: each={{'month': 'months'}}")
+        raise DeclarationError(
+            f"step {name!r}: each={each!r} must name one parameter and its list: each={{'month': 'months'}}"
+        )
     for parameter, values in each.items():
         if not isinstance(values, str | list | tuple):
-            raise DeclarationError(f"step {name!r}: each={{{parameter!r}: {_brief(values)}}} must be a list, or the name of a step that gives one")
+            raise DeclarationError(
+                f"step {name!r}: each={{{parameter!r}: {_brief(values)}}} must be a list, or the name of a step that gives one"
+            )
 
 
 @overload
@@ -157,8 +169,12 @@ def mark(
     name = _name(function)
     for option in later:
         if option in _LATER:
-            raise DeclarationError(f"step {name!r}: {option}= doesn't work in this version: {_LATER[option]}; leave it out")
-        raise DeclarationError(f"step {name!r}: no option {option!r}; there are when, each, retries, backoff, effects, cache, services")
+            raise DeclarationError(
+                f"step {name!r}: {option}= doesn't work in this version: {_LATER[option]}; leave it out"
+            )
+        raise DeclarationError(
+            f"step {name!r}: no option {option!r}; there are when, each, retries, backoff, effects, cache, services"
+        )
     marked = Step(
         name,
         function,

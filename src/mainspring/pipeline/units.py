@@ -64,7 +64,8 @@ class Unit:
     @property
     def name(self) -> str:
         """What a person calls it: the function's or class's name, else the names it binds."""
-        return getattr(self.node, "name", None) or ", ".join(sorted(self.binds)) or f"line {self.line}"
+        named = getattr(self.node, "name", None) or ", ".join(sorted(self.binds))
+        return named or ast.unparse(self.node).partition("\n")[0][:60]
 
     @property
     def defines(self) -> bool:
@@ -74,7 +75,9 @@ class Unit:
     @property
     def rebinds(self) -> bool:
         """Whether it gives its name a new meaning whatever that was before."""
-        plain = isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+        plain = isinstance(
+            self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+        )
         simple = isinstance(self.node, ast.Assign) and all(isinstance(target, ast.Name) for target in self.node.targets)
         return (plain or simple) and not any(chain[0] in self.binds for chain in self.uses if not self.defines)
 
@@ -104,16 +107,19 @@ def parse(text: str) -> Parsed:
     for index, unit in enumerate(units):
         for name in unit.binds:
             binders.setdefault(name, []).append(index)
-    return Parsed(tuple(units), {name: tuple(found) for name, found in binders.items()}, "\n".join(map(ast.unparse, futures)))
+    return Parsed(
+        tuple(units), {name: tuple(found) for name, found in binders.items()}, "\n".join(map(ast.unparse, futures))
+    )
 
 
 def canonical(unit: Unit) -> str:
     """The unit's meaning as text: equal for two that differ in comments, docstrings or formatting only."""
-    return _dumped(unit.source)
+    return meaning(unit.source)
 
 
 @functools.lru_cache(maxsize=8192)
-def _dumped(source: str) -> str:
+def meaning(source: str) -> str:
+    """*source* without what doesn't count: comments, docstrings, formatting."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_text(node.body[0]):
@@ -164,9 +170,15 @@ def bound_by(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
     """The names that an import statement binds, and what each then means."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
-            yield alias.asname or alias.name, Import(node.module or "", None if alias.name == "*" else alias.name, node.level)
+            yield (
+                alias.asname or alias.name,
+                Import(node.module or "", None if alias.name == "*" else alias.name, node.level),
+            )
         else:
-            yield alias.asname or alias.name.split(".")[0], Import(alias.name if alias.asname else alias.name.split(".")[0])
+            yield (
+                alias.asname or alias.name.split(".")[0],
+                Import(alias.name if alias.asname else alias.name.split(".")[0]),
+            )
 
 
 def _loaded_by(node: ast.Import | ast.ImportFrom) -> Iterator[Import]:

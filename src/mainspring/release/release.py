@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from mainspring.core.declarations import Canary, Immediate, Manual
 from mainspring.core.declarations import Release as Strategy
@@ -23,7 +23,9 @@ from mainspring.store.records import Records
 EVIDENCE = "evidence"
 
 Announce = Callable[[str, Version], None]
-"""Tells the registry, in the transaction of the decision, that an alias ("champion", "candidate") moved to a version."""
+"""Tells the registry, in the decision's transaction, that an alias ("champion", "candidate") moved to a version."""
+
+State = Literal["champion", "canary", "waiting", "held"]
 
 
 def release(
@@ -47,23 +49,16 @@ def release(
             loop, gate.bundle, run=run, champion_digest=gate.champion_digest, metrics=gate.metrics, at=now
         )
         version, route = deployments.version(loop, number), deployments.route(loop)
-        if version.state == "registered":
+        state, reason = _place(gate, strategy, version, route)
+        if version.state not in ("champion", "canary") and not _told(deployments, version, run):
             deployments.decide(
                 loop, at=now, kind="gate", decision=gate.decision, version=number,
                 reason="; ".join(gate.reasons), data={"run": run, "next": gate.next},
             )  # fmt: skip
-        state, reason = _place(gate, strategy, version, route)
-        desk = _Desk(deployments, loop, now, announce)
-        if state == "champion" and (route is None or route.champion != number):
-            desk.crown(version, route, reason)
-        elif state == "canary" and (route is None or route.canary != number):
-            assert isinstance(strategy, Canary) and route is not None
-            desk.begin_canary(version, route, strategy, reason, begun)
-        elif version.state == "registered":
-            desk.settle(version, state, reason)
+            _put(_Desk(deployments, loop, now, announce), version, route, state, reason, strategy, begun)
         after = deployments.route(loop)
     share = 1.0 if state == "champion" else after.share if after is not None and after.canary == number else 0.0
-    return Release(loop, number, gate.bundle, state, share, (*gate.reasons, reason))  # type: ignore[arg-type]
+    return Release(loop, number, gate.bundle, state, share, (*gate.reasons, reason))
 
 
 def step(
@@ -151,10 +146,28 @@ def hold(deployments: Deployments, loop: str, *, now: datetime, on: bool = True,
     return after
 
 
-def _place(gate: Verdict, strategy: Strategy, version: Version, route: Route | None) -> tuple[str, str]:
+def _told(deployments: Deployments, version: Version, run: str) -> bool:
+    """This run has released the version already, and was killed before it could say so."""
+    decisions = deployments.decisions(version.loop)
+    return any(each.kind == "gate" and each.version == version.number and each.data["run"] == run for each in decisions)
+
+
+def _put(
+    desk: _Desk, version: Version, route: Route | None, state: State, reason: str, strategy: Strategy, begun: Any
+) -> None:
+    if state == "champion":
+        desk.crown(version, route, reason)
+    elif state == "canary":
+        assert isinstance(strategy, Canary) and route is not None
+        desk.begin_canary(version, route, strategy, reason, begun)
+    else:
+        desk.settle(version, state, reason)
+
+
+def _place(gate: Verdict, strategy: Strategy, version: Version, route: Route | None) -> tuple[State, str]:
     """The state the version should have, and why; pure."""
     name = f"version {version.number}"
-    if version.state in ("champion", "canary", "waiting", "held"):
+    if version.state == "champion" or version.state == "canary":
         return version.state, f"{name} is {version.state} already"
     if version.state == "rolled back":
         return "held", f"{name} was rolled back before; `mainspring promote` releases it all the same"
@@ -271,9 +284,10 @@ class _Desk:
         self.move(self._plain(route, champion=route.previous, previous=None), "rollback", route.champion, reason)
         self._announce("champion", self.deployments.version(self.loop, route.previous))
 
-    def settle(self, version: Version, state: Any, reason: str) -> None:
+    def settle(self, version: Version, state: State, reason: str) -> None:
         """*version* gets no traffic now."""
-        self.deployments.set_state(self.loop, version.number, state)
+        if version.state != "rolled back":
+            self.deployments.set_state(self.loop, version.number, state)
         word = "hold" if state == "held" else "wait"
         self.deployments.decide(
             self.loop, at=self.now, kind="release", decision=word, version=version.number, reason=reason

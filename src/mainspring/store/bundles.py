@@ -72,7 +72,9 @@ class Manifest:
             raise BundleError("the bundle was written by another version of mainspring; package the model again")
         known = {entry.name for entry in fields(cls)}
         if set(document) != known:
-            raise BundleError(f"the manifest has unknown or missing fields ({', '.join(sorted(known ^ set(document)))})")
+            raise BundleError(
+                f"the manifest has unknown or missing fields ({', '.join(sorted(known ^ set(document)))})"
+            )
         roles = document["roles"]
         document["roles"] = Roles(**{**roles, "ignore": tuple(roles["ignore"])})
         document["inputs"] = Schema.from_json(document["inputs"])
@@ -189,7 +191,11 @@ def unseal(folder: Path, keys: Keys) -> Sealed:
     manifest = Manifest.from_bytes(content)
     there, listed = _listing(folder) - _UNSIGNED - _ADDED_BY_MLFLOW, set(manifest.files)
     if there != listed:
-        what = f"{', '.join(sorted(listed - there))} is missing" if listed - there else f"{', '.join(sorted(there - listed))} was added"
+        what = (
+            f"{', '.join(sorted(listed - there))} is missing"
+            if listed - there
+            else f"{', '.join(sorted(there - listed))} was added"
+        )
         raise BundleChanged(f"bundle {folder}: {what} since it was signed; package the model again")
     for name, digest in manifest.files.items():
         if blake3(_content(folder, name)).hexdigest() != digest:

@@ -122,7 +122,9 @@ class Catalog:
         else:
             text = artifact.content.encode()
             if blake3(text).hexdigest() != artifact.digest:
-                raise HomeDamaged(f"artifact {artifact.digest[:12]} was changed or damaged; run the step that made it again")
+                raise HomeDamaged(
+                    f"artifact {artifact.digest[:12]} was changed or damaged; run the step that made it again"
+                )
         try:
             return json.loads(text)
         except ValueError as error:

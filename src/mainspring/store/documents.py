@@ -143,7 +143,9 @@ def _class(path: str, parent: type) -> Any:
         raise HomeDamaged(f"a document names the class {path!r}, which is not mainspring's; it isn't loaded")
     kind = getattr(importlib.import_module(module), name, None)
     if not isinstance(kind, type) or not issubclass(kind, parent) or kind.__module__ != module:
-        raise HomeDamaged(f"a document names {path!r}, which this version doesn't have; run the step that made it again")
+        raise HomeDamaged(
+            f"a document names {path!r}, which this version doesn't have; run the step that made it again"
+        )
     return kind
 
 

@@ -97,7 +97,9 @@ class Levels:
     def write(self, values: pl.Series, block: Array) -> None:
         codes = self._coded(_text(values))
         if self.one_hot:
-            block[:] = codes[:, None] == np.arange(len(self.outputs))
+            shown = np.flatnonzero(codes < len(self.outputs))  # not NaN: no value, and no column for that
+            block[:] = 0.0
+            block[shown, codes[shown].astype(np.intp)] = 1.0
         else:
             block[:, 0] = codes
 

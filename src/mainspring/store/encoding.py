@@ -18,6 +18,7 @@ from mainspring.store.encoded_columns import (
     LARGEST,
     Array,
     Column,
+    Levels,
     Named,
     Output,
     column_from_json,
@@ -98,10 +99,13 @@ class Encoding:
         return tuple(output.name for output in self.outputs)
 
     @cached_property
-    def _finish(self) -> tuple[Array, Array, Array]:
-        fills = [np.nan if output.fill is None else output.fill for output in self.outputs]
-        centres, scales = [output.centre for output in self.outputs], [output.scale for output in self.outputs]
-        return np.array(fills, np.float64), np.array(centres, np.float64), np.array(scales, np.float64)
+    def _finish(self) -> tuple[Any, Array, Array, Array]:
+        """Which columns of the matrix are filled and standardised (one-hot ones never), and with what."""
+        one_hot = [isinstance(column, Levels) and column.one_hot for column in self.columns for _ in column.outputs]
+        places = np.flatnonzero(~np.array(one_hot, dtype=bool)) if any(one_hot) else slice(None)
+        outputs = [output for output, never in zip(self.outputs, one_hot, strict=True) if not never]
+        fills = np.array([np.nan if output.fill is None else output.fill for output in outputs])
+        return places, fills, np.array([o.centre for o in outputs]), np.array([o.scale for o in outputs])
 
     @classmethod
     def fit(cls, features: pl.DataFrame, kind: Kind) -> Encoding:
@@ -137,19 +141,21 @@ class Encoding:
         return self._finished(matrix)
 
     def _finished(self, matrix: Array) -> Array:
-        if self.kind == "scaled":
-            matrix[~(np.abs(matrix) <= LARGEST)] = np.nan
-        else:
+        if self.kind != "scaled":
             np.clip(matrix, -LARGEST, LARGEST, out=matrix)  # estimators refuse infinity; the order stays
         if self.kind == "ordered":
             return matrix
-        fills, centres, scales = self._finish
-        gaps = np.isnan(matrix)
-        if gaps.any():
-            np.copyto(matrix, fills, where=gaps)
+        places, fills, centres, scales = self._finish
+        part = matrix[:, places]
         if self.kind == "scaled":
-            matrix -= centres
-            matrix /= scales
+            part[np.abs(part) > LARGEST] = np.nan  # an infinite mean would be of no use to anybody
+        gaps = np.isnan(part)
+        if gaps.any():
+            np.copyto(part, fills, where=gaps)
+        if self.kind == "scaled":
+            part -= centres
+            part /= scales
+            matrix[:, places] = part
         return matrix
 
     def to_json(self) -> dict[str, Any]:

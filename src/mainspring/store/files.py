@@ -37,7 +37,9 @@ class Files:
             if contents:
                 sync_folder(self.folder)
         except OSError as error:
-            raise StoreError(f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again") from error
+            raise StoreError(
+                f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again"
+            ) from error
         return digests
 
     def path(self, digest: str) -> Path:
@@ -52,9 +54,13 @@ class Files:
         try:
             content = self.path(digest).read_bytes()
         except OSError as error:
-            raise HomeDamaged(f"object {digest[:12]} can't be read ({error.strerror}); run the step that made it again") from error
+            raise HomeDamaged(
+                f"object {digest[:12]} can't be read ({error.strerror}); run the step that made it again"
+            ) from error
         if blake3(content).hexdigest() != digest:
-            raise HomeDamaged(f"object {digest[:12]} in {self.folder} was changed or damaged; run the step that made it again")
+            raise HomeDamaged(
+                f"object {digest[:12]} in {self.folder} was changed or damaged; run the step that made it again"
+            )
         return content
 
     def sound(self, digest: str) -> bool:

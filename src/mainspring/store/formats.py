@@ -44,7 +44,9 @@ class Key:
         """The content of *signed*; raises HomeDamaged when this home hasn't signed it."""
         mac, content = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, hmac.digest(self._secret(), content, hashlib.sha256)):
-            raise HomeDamaged("a pickled object isn't signed by this home and isn't loaded; run the step that made it again")
+            raise HomeDamaged(
+                "a pickled object isn't signed by this home and isn't loaded; run the step that made it again"
+            )
         return content
 
     def _secret(self) -> bytes:
@@ -110,7 +112,9 @@ def _module(format: str) -> Any:
 
 def _pickled(value: Any) -> bytes:
     if isinstance(value, Iterator):
-        raise StoreError(f"a {type(value).__name__} gives its content only once and can't be kept; return a list or a frame")
+        raise StoreError(
+            f"a {type(value).__name__} gives its content only once and can't be kept; return a list or a frame"
+        )
     try:
         return pickle.dumps(value, protocol=5)
     except Exception as error:

@@ -118,7 +118,9 @@ class Home:
             for name in ("objects", "tables", "records", "bundles", "mlartifacts", "run", "tmp"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{path} can't be made or written ({error.strerror}); choose another with --home") from error
+            raise StoreError(
+                f"{path} can't be made or written ({error.strerror}); choose another with --home"
+            ) from error
         home._identify()
         return home
 
@@ -136,7 +138,9 @@ class Home:
     def _identify(self) -> None:
         """The instance id stands in the database and in a marker file, so that an emptied or swapped file is noticed."""
         with self.database.transaction() as connection:
-            connection.execute("create table if not exists instance (id text not null, schema_version integer not null)")
+            connection.execute(
+                "create table if not exists instance (id text not null, schema_version integer not null)"
+            )
             row = connection.execute("select id, schema_version from instance").fetchone()
             if row is None and not self._marker.exists():
                 connection.execute(f"pragma application_id={APPLICATION_ID}")
@@ -145,11 +149,15 @@ class Home:
                 write_atomic(self._marker, identity.encode())
                 return
         if row is None:
-            raise HomeDamaged(f"{self.database.path} is empty but {self.path} is not new; restore it, or move {self.path} away")
+            raise HomeDamaged(
+                f"{self.database.path} is empty but {self.path} is not new; restore it, or move {self.path} away"
+            )
         if not self._marker.exists():
             write_atomic(self._marker, str(row["id"]).encode())
         if row["id"] != self.id:
-            raise HomeDamaged(f"{self.database.path} belongs to another home ({row['id']}, not {self.id}); put the right file back")
+            raise HomeDamaged(
+                f"{self.database.path} belongs to another home ({row['id']}, not {self.id}); put the right file back"
+            )
         if row["schema_version"] > SCHEMA_VERSION:
             raise HomeDamaged(f"{self.path} was written by a newer mainspring; upgrade this installation")
 

@@ -29,7 +29,7 @@ _ID_LENGTH = 6
 _TABLES = (
     """create table if not exists runs (
         number integer primary key, id text not null unique, pipeline text not null, status text not null,
-        parameters text not null, owner text not null, fence integer not null, cancel integer not null default 0,
+        parameters text not null, selection text not null, owner text not null, fence integer not null, cancel integer not null default 0,
         created text not null, ended text, error text)""",
     "create index if not exists runs_by_pipeline on runs (pipeline, number)",
     "create index if not exists runs_running on runs (number) where status = 'running'",
@@ -109,7 +109,7 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------ owning a run
 
-    def begin(self, pipeline: str, parameters: Any) -> Claim:
+    def begin(self, pipeline: str, parameters: Any, selection: Any = None) -> Claim:
         """A new run of *pipeline*, owned by this process."""
         with self._transaction() as connection:
             self._mark_dead(connection)
@@ -117,21 +117,22 @@ class Journal:
             number = max(last + 1, int(self._clock().timestamp() - _EPOCH))
             claim = Claim(_id(number), number, pipeline, 1)
             connection.execute(
-                "insert into runs (number, id, pipeline, status, parameters, owner, fence, created) "
-                "values (?, ?, ?, 'running', ?, ?, 1, ?)",
-                (number, claim.run, pipeline, _text(parameters), _text(myself()), self._now()),
+                "insert into runs (number, id, pipeline, status, parameters, selection, owner, fence, created) "
+                "values (?, ?, ?, 'running', ?, ?, ?, 1, ?)",
+                (number, claim.run, pipeline, _text(parameters), _text(selection), _text(myself()), self._now()),
             )
             self._leases.take(number)
         return claim
 
-    def resume(self, pipeline: str, parameters: Any) -> Claim | None:
-        """The last run of *pipeline*, if it was interrupted and had the same *parameters*; owned by this process now."""
+    def resume(self, pipeline: str, parameters: Any, selection: Any = None) -> Claim | None:
+        """The last run of *pipeline*, if it was interrupted and asked for the same; owned by this process now."""
         with self._transaction() as connection:
             self._mark_dead(connection)
             row = connection.execute(
                 "select * from runs where pipeline = ? order by number desc limit 1", (pipeline,)
             ).fetchone()
-            if row is None or row["status"] != "interrupted" or row["parameters"] != _text(parameters):
+            asked = (_text(parameters), _text(selection))
+            if row is None or row["status"] != "interrupted" or (row["parameters"], row["selection"]) != asked:
                 return None
             if not self._leases.take(row["number"]):
                 return None
@@ -159,7 +160,9 @@ class Journal:
         """Ask the owner of *run*, in whatever process, to stop."""
         with self._transaction() as connection:
             self._mark_dead(connection)
-            changed = connection.execute("update runs set cancel = 1 where id = ? and status = 'running'", (run,)).rowcount
+            changed = connection.execute(
+                "update runs set cancel = 1 where id = ? and status = 'running'", (run,)
+            ).rowcount
         if not changed:
             raise StoreError(f"run {run} is {self.run(run).status}, not running; there is nothing to cancel")
 
@@ -173,13 +176,17 @@ class Journal:
         with self._transaction() as connection:
             row = connection.execute("select fence, status from runs where number = ?", (claim.number,)).fetchone()
             if row is None or row["fence"] != claim.fence or row["status"] != "running":
-                raise StoreError(f"run {claim.run} belongs to another process now; this one stops, see `mainspring runs`")
+                raise StoreError(
+                    f"run {claim.run} belongs to another process now; this one stops, see `mainspring runs`"
+                )
             yield connection
 
     # ----------------------------------------------------------------------------------- writing steps, in `writing`
 
     def step_started(self, claim: Claim, name: str, fingerprint: str, parts: Mapping[str, Any], reason: str) -> None:
-        self._write(claim, name, "running", fingerprint=fingerprint, parts=_text(parts), started=self._now(), reason=reason)
+        self._write(
+            claim, name, "running", fingerprint=fingerprint, parts=_text(parts), started=self._now(), reason=reason
+        )
 
     def step_finished(
         self, claim: Claim, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None
@@ -251,7 +258,9 @@ class Journal:
 
     def expected_seconds(self, pipeline: str) -> dict[str, float]:
         """How long each step took when it last ran."""
-        rows = self._database.query("select step, seconds, max(created) from cache where pipeline = ? group by step", (pipeline,))
+        rows = self._database.query(
+            "select step, seconds, max(created) from cache where pipeline = ? group by step", (pipeline,)
+        )
         return {row["step"]: row["seconds"] for row in rows}
 
     def runs(self, pipeline: str | None = None, limit: int = 50) -> list[RunRecord]:
@@ -275,7 +284,9 @@ class Journal:
 
     def made(self, digest: str) -> list[StepRecord]:
         """The steps that gave the artifact *digest*; their parts name the digests of their inputs: lineage."""
-        return [_step(row) for row in self._database.query("select * from steps where digest = ? order by rowid", (digest,))]
+        return [
+            _step(row) for row in self._database.query("select * from steps where digest = ? order by rowid", (digest,))
+        ]
 
     def look(self) -> None:
         """Mark runs whose process is gone as interrupted."""
@@ -301,7 +312,9 @@ class Journal:
         kept = {"run": claim.run, "name": name, "pipeline": claim.pipeline, "status": status, **columns}
         marks = ", ".join("?" * len(kept))
         with self._transaction() as connection:
-            connection.execute(f"insert or replace into steps ({', '.join(kept)}) values ({marks})", list(kept.values()))
+            connection.execute(
+                f"insert or replace into steps ({', '.join(kept)}) values ({marks})", list(kept.values())
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -309,7 +322,9 @@ class Journal:
             with self._database.transaction() as connection:
                 yield connection
         except DatabaseError as error:
-            raise StoreError(f"{self._database.path} can't be written ({error}); make room or mend it, then run again") from error
+            raise StoreError(
+                f"{self._database.path} can't be written ({error}); make room or mend it, then run again"
+            ) from error
 
     def _now(self) -> str:
         return self._clock().astimezone(UTC).isoformat()

@@ -95,7 +95,9 @@ class Keys:
         try:
             return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_text(), validate=True))
         except (ValueError, OSError) as error:
-            raise StoreError(f"{path} is not a signing key ({error}); restore it, or move it away for a new one") from error
+            raise StoreError(
+                f"{path} is not a signing key ({error}); restore it, or move it away for a new one"
+            ) from error
 
 
 def configuration() -> Path:
@@ -117,7 +119,9 @@ def _make(path: Path) -> None:
         _claim(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"no signing key can be made at {path} ({error.strerror}); make {path.parent} writable") from error
+        raise StoreError(
+            f"no signing key can be made at {path} ({error.strerror}); make {path.parent} writable"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

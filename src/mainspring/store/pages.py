@@ -121,11 +121,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str
     True
     """
     cells = [[_shown(value) for value in row] for row in rows]
-    numeric = [
-        bool(cells) and all(not isinstance(row[place], Html) and _NUMERIC.fullmatch(row[place]) for row in cells)
-        for place in range(len(headers))
-    ]
-    kinds = [" class=number" if number else "" for number in numeric]
+    columns = list(zip(*cells, strict=True)) or [()] * len(headers)
+    kinds = [" class=number" if _numbers(column) else "" for _, column in zip(headers, columns, strict=True)]
     head = "".join(f"<th scope=col{kind}>{_escaped(header)}</th>" for header, kind in zip(headers, kinds, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td{kind}>{_escaped(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
@@ -165,7 +162,12 @@ def figure(draw: Callable[[Axes], None], *, alt: str, width: float = 7, height: 
     return Html(f'<figure><div class="scroll" tabindex="0">{drawing}</div>{below}</figure>')
 
 
+def _numbers(column: Sequence[str]) -> bool:
+    return bool(column) and all(not isinstance(cell, Html) and _NUMERIC.fullmatch(cell) for cell in column)
+
+
 def _shown(value: Any) -> str:
+    value = value.item() if hasattr(value, "item") else value  # numpy's numbers
     if isinstance(value, str):
         return value
     if value is None:
@@ -186,7 +188,7 @@ def _themed(svg: str, alt: str, width: float) -> str:
     svg = svg[svg.index("<svg") :]
     opening, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening)
-    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    rest = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", rest, flags=re.DOTALL)
     for colour, name in _VARIABLES.items():
         rest = rest.replace(colour, f"var(--{name})")
     style = f"min-width: {width * 78:.0f}px; max-width: {width * 100:.0f}px"

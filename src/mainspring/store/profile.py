@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mainspring.core import wording
 from mainspring.core.schema import Column, Schema, Type
 
 Counts = npt.NDArray[np.int64]
@@ -50,8 +51,8 @@ class Numbers:
     @property
     def bins(self) -> tuple[str, ...]:
         """What each count counts, for a reader."""
-        upper = tuple(f"up to {edge:g}" for edge in self.edges)
-        return (f"below {self.low:g}", *upper, f"above {self.high:g}", "missing")
+        upper = tuple(f"≤ {_short(edge)}" for edge in self.edges)
+        return (f"< {_short(self.low)}", *upper, f"> {_short(self.high)}", "missing")
 
     @property
     def ordered(self) -> int:
@@ -206,6 +207,11 @@ class Profile:
 def numbers(values: pl.Series) -> npt.NDArray[np.float64]:
     """*values* as float64; what is missing or isn't a number is NaN."""
     return values.cast(pl.Float64, strict=False).to_numpy()
+
+
+def _short(edge: float) -> str:
+    shown = wording.number(edge, 4)
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def _text(values: pl.Series) -> pl.Series:

@@ -122,7 +122,9 @@ class Table:
             sync_folder(folder)
 
     def _damaged(self, error: Exception) -> HomeDamaged:
-        return HomeDamaged(f"table {self.path} can't be read ({_first_line(error)}); restore it, or move it away to start over")
+        return HomeDamaged(
+            f"table {self.path} can't be read ({_first_line(error)}); restore it, or move it away to start over"
+        )
 
 
 def digest(frame: pl.DataFrame) -> str:

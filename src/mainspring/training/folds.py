@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import joblib
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
 
 from mainspring.core.errors import TrainingError
 from mainspring.statistics.metrics import Metric, Predictions
@@ -21,6 +23,8 @@ from mainspring.training.rows import Array, Indices, TrainingRows
 
 Fold = tuple[Indices, Indices]
 
+_SMALL_CELLS = 500_000
+"""Below, native threads gain nothing, and on a busy machine their waiting for each other costs a hundredfold."""
 _CACHE_BYTES = 512 * 2**20
 _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 
@@ -52,7 +56,7 @@ class Folds:
         train, test = self.parts[fold]
         inputs, others = self._matrices(contender.kind, fold)
         estimator = on_all_cores(contender.build(parameters))
-        with warnings.catch_warnings():
+        with native_threads(inputs), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a trial nobody needs to know; the refit's are kept
             fit(estimator, inputs, *self.rows.at(train))
             said = predictions(estimator, others, self.rows, self.metric)
@@ -101,10 +105,13 @@ def prior(rows: TrainingRows, train: Indices, count: int) -> Predictions:
 def fit(estimator: Any, inputs: Any, target: npt.NDArray[Any], weight: Array | None) -> None:
     """Fit *estimator*; weights go where they are accepted."""
     key = None if weight is None else weight_key(estimator)
-    if key is None:
-        estimator.fit(inputs, target)
-    else:
-        estimator.fit(inputs, target, **{key: weight})
+    estimator.fit(inputs, target, **({} if key is None else {key: weight}))
+
+
+def native_threads(inputs: Any) -> AbstractContextManager[Any]:
+    """OpenMP's and BLAS's threads held back while an estimator works on few cells."""
+    limits: AbstractContextManager[Any] = threadpool_limits(1 if np.prod(inputs.shape) < _SMALL_CELLS else None)
+    return limits
 
 
 def weight_key(estimator: Any) -> str | None:

@@ -20,7 +20,7 @@ from mainspring.statistics.splitters import folds as folds_by_rule
 from mainspring.store.encoding import Encoding
 from mainspring.store.profile import Profile
 from mainspring.training.algorithms import Algorithm, Contender, check_metric, contenders
-from mainspring.training.folds import Folds, fit, on_all_cores, on_one_core, prior, weight_key
+from mainspring.training.folds import Folds, fit, native_threads, on_all_cores, on_one_core, prior, weight_key
 from mainspring.training.rows import TrainingRows, sample, training_rows, transformers
 from mainspring.training.search import Found, compare
 from mainspring.training.search import search as raced
@@ -90,7 +90,8 @@ def _has_auto(models: Any) -> bool:
 
 def _folds(rows: TrainingRows, frame: Frame, measure: Metric, rule: Any, seed: int, count: int) -> Folds:
     def column(name: str) -> npt.NDArray[Any]:
-        return frame.data.get_column(name).to_numpy()
+        values: npt.NDArray[Any] = frame.data.get_column(name).to_numpy()
+        return values
 
     target = rows.target if rows.classes else None
     parts = folds_by_rule(rule, frame.roles, column, rows.features.height, count=count, seed=seed, target=target)
@@ -136,7 +137,7 @@ def _silent(what: str, done: int, total: int) -> None:
 
 def _fit(model: Any, name: str, inputs: Any, rows: TrainingRows) -> list[str]:
     """Fit *model*; what it warned of, and whether it left the weights aside."""
-    with warnings.catch_warnings(record=True) as caught:
+    with native_threads(inputs), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             fit(model, inputs, rows.target, rows.weight)

@@ -1,0 +1,118 @@
+"""From a source to the next version of a loop's rows: read, checked, united with labelled predictions, committed once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, TooManyBadRows
+from mainspring.core.protocols import Progress
+from mainspring.core.schema import Schema, Type
+from mainspring.core.values import Dataset
+from mainspring.core.wording import count, percent
+from mainspring.data import contract
+from mainspring.data.casting import plain
+from mainspring.data.contract import POSITION, REASON, Checked
+from mainspring.data.sources import Reader, reader
+from mainspring.data.unite import PREDICTION, labelled_rows, united
+from mainspring.data.validate import refuse_columns, refuse_duplicates
+from mainspring.data.versions import Step, Versions
+from mainspring.store.home import Home
+from mainspring.store.records import Records
+from mainspring.store.tables import ORDER
+
+
+def ingest(
+    *, source: Any, roles: Roles, home: Home, loop: str, max_bad: float = 0.05, progress: Progress | None = None
+) -> Dataset:
+    """The dataset version of everything that the source and the labelled predictions have given by now.
+
+    A source with a cursor is asked only for what is new; any other is read as a whole and takes the place of its
+    earlier rows. Rows and cursor are one commit; without anything new there is none, and the answer is the same value
+    as before. A row that breaks the contract goes to quarantine; more of them than the share *max_bad*, or any other
+    fault of the source, raises before anything is committed.
+    """
+    frozen, versions = contract.load(home, loop), Versions(home, loop)
+    rows_of = reader(source, _text_columns(frozen))
+    last = None if frozen is None else versions.last(rows_of.identity)
+    since = last.cursor if last is not None and rows_of.incremental else None
+    raw, cursor = _read(rows_of, since, progress)
+    step = Step(rows_of.identity, rows_of.name, since, cursor)
+    if step.whole:
+        _refuse_empty(raw, rows_of.name)
+    checked = _checked(raw, frozen, roles, step, max_bad, home, loop)
+    known = None if last is None else versions.rows(last.dataset)
+    labelled = labelled_rows(Records(home, loop), roles, checked.schema)
+    rows = united(known, checked.good, labelled, roles, checked.schema, whole=step.whole)
+    return versions.commit(rows, checked, last, step)
+
+
+def position(source: Any, home: Home, loop: str) -> Any:
+    """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
+    where = reader(source).position()
+    return None if where is None else {"source": where, "labels": Records(home, loop).end()["feedback"]}
+
+
+def _text_columns(frozen: Schema | None) -> tuple[str, ...]:
+    return tuple(column.name for column in frozen or () if column.type is Type.TEXT)
+
+
+def _read(source: Reader, since: Any, progress: Progress | None) -> tuple[pl.DataFrame, Any]:
+    parts: list[pl.DataFrame] = []
+    cursor, rows = since, 0
+    for part, cursor in source.read(since):  # noqa: B007 - the last one is used
+        parts.append(part)
+        rows += part.height
+        if progress is not None:
+            progress(f"reading {source.name}", rows, 0)
+    try:
+        return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame(), cursor
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"the parts of {source.name} don't fit: {reason}; give each column one type") from error
+
+
+def _refuse_empty(raw: pl.DataFrame, name: str) -> None:
+    if not raw.height:
+        header = f", only a header: {', '.join(raw.columns)}" if raw.width else ""
+        raise SourceEmpty(f"{name} has no rows{header}; give it some and run again")
+
+
+def _checked(
+    raw: pl.DataFrame, frozen: Schema | None, roles: Roles, step: Step, max_bad: float, home: Home, loop: str
+) -> Checked:
+    """The rows read, checked against the frozen contract, or against the one that they suggest."""
+    if frozen is not None and not raw.height:
+        return Checked(pl.DataFrame(), pl.DataFrame(), frozen)
+    _refuse_reserved(raw, step.source)
+    frame, said = plain(raw)
+    refuse_columns(frame.columns, roles, step.source)
+    schema, inferred = (frozen, ()) if frozen is not None else contract.infer(frame, roles, max_bad)
+    checked = contract.check(frame, schema, roles, contract.path(home, loop))
+    _refuse_bad(checked.bad, frame.height, step.source, max_bad)
+    refuse_duplicates(checked.good, roles, step.source)
+    return replace(checked, notes=(*said, *inferred, *checked.notes, *_set_aside(checked.bad, frame.height)))
+
+
+def _refuse_reserved(raw: pl.DataFrame, name: str) -> None:
+    reserved = [column for column in (ORDER, PREDICTION, REASON, POSITION) if column in raw.columns]
+    if reserved:
+        raise SchemaMismatch(f"column {reserved[0]!r} of {name} has a name that mainspring keeps for itself; rename it")
+
+
+def _refuse_bad(bad: pl.DataFrame, rows: int, name: str, max_bad: float) -> None:
+    if bad.height > max_bad * rows:
+        first = "; ".join(f"row {place + 1:,}: {why}" for place, why in bad.select(POSITION, REASON).head(3).rows())
+        raise TooManyBadRows(
+            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than max_bad={percent(max_bad)}; "
+            f"{first}; mend them in the source, or raise max_bad"
+        )
+
+
+def _set_aside(bad: pl.DataFrame, rows: int) -> tuple[str, ...]:
+    if not bad.height:
+        return ()
+    return (f"{bad.height:,} of {count(rows, 'row')} went to quarantine, the first because {bad[REASON][0]}",)

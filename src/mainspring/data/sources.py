@@ -1,0 +1,157 @@
+"""Every kind of source as a reader: files, queries, frames in memory, functions, and plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from mainspring.core.declarations import CsvSource, FrameSource, FunctionSource, ParquetSource, SqlSource
+from mainspring.core.errors import MainspringError, SourceError
+from mainspring.data.databases import Query
+from mainspring.data.files import Files
+from mainspring.store.tables import digest
+
+
+class Reader(Protocol):
+    """What ingest asks of a source."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    @property
+    def identity(self) -> Any:
+        """JSON that differs where the declaration asks for other rows; the cursor then starts over."""
+
+    @property
+    def incremental(self) -> bool:
+        """Whether `read` gives only what is beyond *since*; else it gives all rows each time."""
+
+    def position(self) -> Any:
+        """What changes when the source has something new (JSON); None when only reading can tell."""
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        """Frames, each with the cursor behind its rows."""
+
+
+def reader(source: Any, text_columns: Sequence[str] = ()) -> Reader:
+    """The reader of a declared *source*, or of a plug-in: anything with `position()` and `read(since)`.
+
+    text_columns: what files that don't say their types must be read as text.
+    """
+    if isinstance(source, CsvSource | ParquetSource):
+        return Files(source, text_columns)
+    if isinstance(source, SqlSource):
+        return Query(source)
+    if isinstance(source, FrameSource):
+        return _Memory(source)
+    if isinstance(source, FunctionSource):
+        return _Function(source)
+    if callable(getattr(source, "read", None)) and callable(getattr(source, "position", None)):
+        return _PlugIn(source)
+    raise SourceError(f"data={source!r} is no source; give ms.csv, ms.parquet, ms.sql, a frame or a function")
+
+
+def to_frame(data: Any, name: str) -> pl.DataFrame:
+    """A polars frame of a polars, pandas or Arrow table, or of a list of dicts; *name* says in messages whose it is."""
+    try:
+        return _to_frame(data)
+    except (pl.exceptions.PolarsError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise SourceError(f"{name} gave {type(data).__name__} that is no table of rows: {reason}") from error
+
+
+def _to_frame(data: Any) -> pl.DataFrame:
+    if isinstance(data, pl.DataFrame | pl.LazyFrame):
+        return data.lazy().collect()
+    if type(data).__module__.partition(".")[0] == "pandas":
+        return _from_pandas(data)
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return pl.DataFrame(data)
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return pl.DataFrame(data, infer_schema_length=None, strict=False)
+    raise TypeError("give a polars, pandas or Arrow table, or a list of dicts")
+
+
+def _from_pandas(data: Any) -> pl.DataFrame:
+    """A named index is a column; a column of mixed objects becomes text, whose odd cells the contract then finds."""
+    if data.index.name is not None:
+        data = data.reset_index()
+    try:
+        return pl.from_pandas(data)
+    except Exception as error:  # pyarrow's own, which this room doesn't know
+        if len(set(map(str, data.columns))) < len(data.columns):
+            raise ValueError("column names repeat; name each once") from error
+    return pl.DataFrame([pl.Series(str(name), data[name].to_list(), strict=False) for name in data.columns])
+
+
+class _Memory:
+    """A frame in memory."""
+
+    incremental, name, identity = False, "the frame", "FrameSource"
+
+    def __init__(self, source: FrameSource) -> None:
+        self._data = source.data
+
+    def position(self) -> Any:
+        return digest(to_frame(self._data, self.name))
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        yield to_frame(self._data, self.name), None
+
+
+class _Function:
+    """A function that returns rows, or yields them in parts."""
+
+    incremental = False
+
+    def __init__(self, source: FunctionSource) -> None:
+        self._function = source.function
+        self.name = f"function {getattr(source.function, '__qualname__', repr(source.function))!r}"
+        self.identity = ["FunctionSource", self.name]
+
+    def position(self) -> Any:
+        return None
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        made = _called(self._function, self.name)
+        parts = made if isinstance(made, Iterator) else iter([made])
+        while (part := _called(lambda: next(parts, _END), self.name)) is not _END:
+            yield to_frame(part, self.name), None
+
+
+class _PlugIn:
+    """A plug-in: where it knows its position it is asked only for the rows beyond the last one."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.name = f"source {type(source).__name__}"
+        self.identity = ["PlugIn", type(source).__module__, type(source).__qualname__]
+        self._position = _called(source.position, self.name)
+
+    @property
+    def incremental(self) -> bool:
+        return self._position is not None
+
+    def position(self) -> Any:
+        return self._position
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        parts = iter(_called(lambda: self._source.read(since), self.name))
+        while (part := _called(lambda: next(parts, _END), self.name)) is not _END:
+            yield to_frame(part, self.name), self._position
+
+
+_END = object()
+
+
+def _called(function: Callable[[], Any], name: str) -> Any:
+    try:
+        return function()
+    except MainspringError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or "no message"
+        raise SourceError(f"{name} raised {type(error).__name__}: {reason}; mend it and run again") from error

@@ -1,0 +1,128 @@
+"""The versions of a loop's rows: what the last commit knew, and the next commit of rows, cursor and dataset at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from mainspring.core.schema import Schema
+from mainspring.core.values import Dataset
+from mainspring.data import contract
+from mainspring.data.contract import POSITION, REASON, Checked
+from mainspring.data.unite import PREDICTION
+from mainspring.store.home import Home
+from mainspring.store.tables import Table, digest
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last commit: the dataset it made, and the cursor behind it (None: the source must be read as a whole)."""
+
+    dataset: Dataset
+    cursor: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a reading of a source went: from one cursor (None: its beginning) to another."""
+
+    identity: Any
+    source: str
+    since: Any
+    cursor: Any
+
+    @property
+    def whole(self) -> bool:
+        return self.since is None
+
+
+class Versions:
+    """The committed rows of one loop, and beside them the rows that broke the contract."""
+
+    def __init__(self, home: Home, loop: str) -> None:
+        self._home, self._loop = home, loop
+        self._rows, self._quarantine = Table(home, loop, "rows"), Table(home, loop, "quarantine")
+
+    def last(self, identity: Any) -> Last | None:
+        """The last commit, if any; its cursor counts for the source with this *identity* only."""
+        version = self._rows.version()
+        known = self._rows.metadata(version) if version is not None else {}
+        if "dataset" not in known:
+            return None
+        dataset = _dataset(known["dataset"], version or 0)
+        return Last(dataset, self._cursor(known["cursor"], version) if known["source"] == identity else None)
+
+    def rows(self, dataset: Dataset) -> pl.DataFrame:
+        """The rows of a version, the hidden column of predictions included."""
+        return self._rows.read(dataset.version)
+
+    def commit(self, rows: pl.DataFrame, checked: Checked, last: Last | None, step: Step) -> Dataset:
+        """The dataset with these *rows*: a new version, or the last one where nothing is different."""
+        known = None if last is None else self.rows(last.dataset)
+        same = known is not None and rows.schema == known.schema and rows.equals(known)
+        self._set_aside(checked.bad, step, base=self._rows.version(), only=same)
+        if same and last is not None:
+            return last.dataset
+        dataset = self._described(rows, checked, known)
+        contract.save(self._home, self._loop, checked.schema)
+        metadata = {"dataset": _to_json(dataset), "source": step.identity, "cursor": step.cursor}
+        if known is not None and known.height and known.schema == rows.schema and rows.head(known.height).equals(known):
+            version = self._rows.append(rows.slice(known.height), metadata=metadata)
+        else:
+            version = self._rows.replace(rows, metadata=metadata)
+        return _dataset(metadata["dataset"], version)
+
+    def _cursor(self, cursor: Any, version: int | None) -> Any:
+        """Beyond the last commit where all rows read since then were set aside."""
+        if cursor is None or self._quarantine.version() is None:
+            return cursor
+        known = self._quarantine.metadata()
+        return known["cursor"] if known["only"] and known["base"] == version else cursor
+
+    def _set_aside(self, bad: pl.DataFrame, step: Step, *, base: int | None, only: bool) -> None:
+        """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again."""
+        if not bad.height:
+            return
+        kept = bad.select(
+            pl.lit(step.source).alias("source"),
+            (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
+            pl.col(REASON).alias("reason"),
+            pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
+        )
+        metadata = {"since": step.since, "cursor": step.cursor, "base": base, "only": only, "digest": digest(kept)}
+        before = self._quarantine.metadata() if self._quarantine.version() is not None else {}
+        if all(before.get(name) == metadata[name] for name in ("since", "cursor", "base", "only", "digest")):
+            return
+        repeats = all(before.get(name) == metadata[name] for name in ("since", "digest"))
+        write = self._quarantine.replace if step.whole else self._quarantine.append
+        write(kept.head(0) if repeats and not step.whole else kept, metadata=metadata)
+
+    def _described(self, rows: pl.DataFrame, checked: Checked, known: pl.DataFrame | None) -> Dataset:
+        notes = list(checked.notes)
+        labelled = rows.height - rows[PREDICTION].null_count()
+        labelled_before = 0 if known is None else known.height - known[PREDICTION].null_count()
+        before = 0 if known is None else known[PREDICTION].null_count()
+        return Dataset(
+            loop=self._loop,
+            version=0,
+            rows=rows.height,
+            digest=digest(rows.drop(PREDICTION)),
+            schema=checked.schema,
+            new_rows=max(0, rows.height - labelled - before),
+            labelled_rows=max(0, labelled - labelled_before),
+            quarantined_rows=checked.bad.height,
+            notes=tuple(notes),
+        )
+
+
+def _to_json(dataset: Dataset) -> dict[str, Any]:
+    fields = asdict(dataset)
+    del fields["version"]
+    return {**fields, "schema": dataset.schema.to_json(), "notes": list(dataset.notes)}
+
+
+def _dataset(fields: dict[str, Any], version: int) -> Dataset:
+    known = {**fields, "schema": Schema.from_json(fields["schema"]), "notes": tuple(fields["notes"])}
+    return Dataset(version=version, **known)

@@ -1,0 +1,138 @@
+"""What is fresh and what is stale: a step's parts now, what it was last time, and the kept output that still holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mainspring.core.errors import MainspringError, StepFailed
+from mainspring.execution.code import Code, Codes
+from mainspring.pipeline import fingerprint
+from mainspring.pipeline.fingerprint import Parts, Reason
+from mainspring.pipeline.graph import Graph, Node
+from mainspring.pipeline.step import Step
+from mainspring.store.catalog import Artifact, Catalog
+from mainspring.store.journal import Hit, Journal, StepRecord
+
+CodeOf = Callable[[Step], Code]
+
+
+class Freshness:
+    """The state of one pipeline's steps, between its journal and the code, parameters and world of now."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        journal: Journal,
+        catalog: Catalog,
+        pipeline: str,
+        parameters: Mapping[str, Any],
+        force: tuple[str, ...] = (),
+        code: CodeOf | None = None,
+    ) -> None:
+        graph.check(parameters)
+        self._journal, self._catalog, self._pipeline = journal, catalog, pipeline
+        self._parameters = parameters
+        self._codes = Codes()
+        self._code = code or self._codes
+        self._latest: dict[str, StepRecord] | None = None
+        self.force = set(force)
+
+    @property
+    def latest(self) -> Mapping[str, StepRecord]:
+        """The last finished row of each step."""
+        if self._latest is None:
+            self._latest = self._journal.latest(self._pipeline)
+        return self._latest
+
+    def arguments(self, node: Node) -> dict[str, Any]:
+        """The run parameters that *node* takes, with their values in this run."""
+        return {name: self._parameters.get(name, default) for name, default in node.parameters.items()}
+
+    def parts(self, node: Node, inputs: Mapping[str, Artifact], outputs: Mapping[str, Any]) -> Parts:
+        """What the fingerprint of *node* is made of, given its inputs; *outputs* are read only by its outside state."""
+        return self._parts(
+            node, {name: artifact.digest for name, artifact in inputs.items()}, _state(node.step, outputs)
+        )
+
+    def own_parts(self, node: Node, like: Parts) -> Parts:
+        """The same while its inputs aren't known yet: they and the outside state are taken to be *like* before."""
+        return self._parts(node, like.inputs, like.state)
+
+    def element_parts(self, node: Node, parts: Parts, element: Any) -> Parts:
+        """The parts of one element of a fan-out: the element in place of the list."""
+        values = node.step.each[node.element or ""]
+        inputs = {name: digest for name, digest in parts.inputs.items() if name != values or name in node.inputs}
+        digest = fingerprint.digest(element, other=self._catalog.digest, code=self._codes.digest)
+        shown = " ".join(repr(element).split())[:80]
+        parameters = {**parts.parameters, node.element or "": (digest, shown)}
+        return Parts(parts.code, parts.libraries, parameters, inputs, parts.state)
+
+    def hit(self, node: Node, parts: Parts, finished: tuple[str, Hit] | None) -> tuple[Hit | None, list[Reason]]:
+        """The kept output for these parts, or why there is none. finished: what this very run has done before it resumed."""
+        digest = parts.fingerprint
+        if finished is not None and finished[0] == digest and self._catalog.sound(finished[1].output):
+            return finished[1], []
+        if node.name in self.force:
+            return None, [Reason("forced")]
+        if not node.step.cache:
+            return None, [Reason("uncached")]
+        if only_running_can_tell(node.step, parts):
+            return None, [Reason("unknown", new="only reading can tell whether there is something new")]
+        found = self._journal.hit(self._pipeline, node.name, digest)
+        if found is None:
+            return None, self.reasons(node, parts)
+        if not self._catalog.sound(found.output):
+            return None, [Reason("lost")]
+        return found, []
+
+    def reasons(self, node: Node, parts: Parts) -> list[Reason]:
+        """What has changed since *node* last finished."""
+        old = self.before(node)
+        if old is None:
+            return [Reason("new")]
+        return _named_pieces(node, parts.differences(old)) or [Reason("lost")]
+
+    def before(self, node: Node) -> Parts | None:
+        """The parts of *node* when it last finished."""
+        record = self.latest.get(node.name)
+        return None if record is None or record.parts is None else Parts.from_json(record.parts)
+
+    def _parts(self, node: Node, inputs: Mapping[str, str], state: Any) -> Parts:
+        code = self._code(node.step)
+        literal = {name: values for name, values in node.step.each.items() if not isinstance(values, str)}
+        return fingerprint.parts(
+            node.step,
+            code.pieces,
+            inputs,
+            state,
+            code.libraries,
+            {**self.arguments(node), **literal},
+            other=self._catalog.digest,
+            code=self._codes.digest,
+        )
+
+
+def only_running_can_tell(step: Step, parts: Parts) -> bool:
+    """Whether the step looks outside at something that shows no position."""
+    return step.state is not None and parts.state is None
+
+
+def _state(step: Step, outputs: Mapping[str, Any]) -> Any:
+    if step.state is None:
+        return None
+    try:
+        return json.loads(json.dumps(step.state(outputs), sort_keys=True))
+    except MainspringError:
+        raise
+    except Exception as error:
+        raise StepFailed(
+            f"step {step.name!r}: its state outside can't be told ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _named_pieces(node: Node, found: list[Reason]) -> list[Reason]:
+    """Without the step's name where the changed pieces of its code are named."""
+    pieces = [reason for reason in found if reason.kind == "code" and reason.where != node.name]
+    return [reason for reason in found if not (pieces and reason.kind == "code" and reason.where == node.name)]

@@ -1,0 +1,122 @@
+"""The plan: which steps would run and why, told without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mainspring.core.errors import MainspringError
+from mainspring.execution.freshness import CodeOf, Freshness
+from mainspring.execution.outcome import Outputs
+from mainspring.pipeline.fingerprint import Reason
+from mainspring.pipeline.graph import Graph, Node, Selection
+from mainspring.store.catalog import Artifact, Catalog
+from mainspring.store.home import Home
+from mainspring.store.journal import Journal
+
+PlanState = Literal["cached", "run", "maybe", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """What would become of a step. maybe: it runs unless the stale steps before it give what they gave before; skip: its
+    condition doesn't hold. seconds: how long it took last time, None when unknown or cached."""
+
+    name: str
+    state: PlanState
+    reasons: tuple[Reason, ...]
+    seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        reasons = [{"kind": each.kind, "where": each.where, "old": each.old, "new": each.new} for each in self.reasons]
+        return {"name": self.name, "state": self.state, "reasons": reasons, "seconds": self.seconds}
+
+
+def plan(
+    graph: Graph,
+    *,
+    home: Home,
+    pipeline: str,
+    parameters: Mapping[str, Any] | None = None,
+    selection: Selection = Selection(),  # noqa: B008  frozen
+    code: CodeOf | None = None,
+) -> list[PlannedStep]:
+    """What a run of *pipeline* would do now, step by step; steps that aren't selected are left out."""
+    journal, catalog = Journal(home), Catalog(home)
+    chosen = graph.select(selection)
+    freshness = Freshness(graph, journal, catalog, pipeline, parameters or {}, selection.force, code)
+    expected = journal.expected_seconds(pipeline)
+    ahead = _Ahead(freshness, catalog, {}, set())
+    planned = []
+    for node in graph.nodes.values():
+        if node.name not in chosen:
+            ahead.take(node)
+            continue
+        state, reasons = ahead.judge(node)
+        seconds = expected.get(node.name) if state in ("run", "maybe") else None
+        planned.append(PlannedStep(node.name, state, tuple(reasons), seconds))
+    return planned
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """What is known of the outputs while the plan walks down the graph."""
+
+    freshness: Freshness
+    catalog: Catalog
+    known: dict[str, Artifact]
+    skipped: set[str]
+
+    def take(self, node: Node) -> None:
+        """A step that isn't selected counts as it last was."""
+        record = self.freshness.latest.get(node.name)
+        if record is not None and record.output is not None:
+            self.known[node.name] = record.output
+
+    def judge(self, node: Node) -> tuple[PlanState, list[Reason]]:
+        """The state of *node*; its output is known from here on when it is cached."""
+        without = next((name for name in node.waits if name in self.skipped), None)
+        if without is not None:
+            return self._skip(node, f"{without} is skipped")
+        unknown = [name for name in node.waits if name not in self.known]
+        if unknown:
+            return self._behind(node, unknown)
+        outputs = Outputs(self.catalog, self.known, {})
+        refused = node.step.when.refuses(outputs) if node.step.when else None
+        if refused is not None:
+            return self._skip(node, refused)
+        try:
+            parts = self.freshness.parts(
+                node, {name: self.known[name] for name in node.waits if taken(node, name)}, outputs
+            )
+        except MainspringError as error:
+            return "run", [Reason("unknown", new=str(error))]
+        hit, reasons = self.freshness.hit(node, parts, None)
+        if hit is None:
+            return "run", reasons
+        self.known[node.name] = hit.output
+        return "cached", []
+
+    def _skip(self, node: Node, reason: str) -> tuple[PlanState, list[Reason]]:
+        self.skipped.add(node.name)
+        return "skip", [Reason("condition", new=reason)]
+
+    def _behind(self, node: Node, unknown: list[str]) -> tuple[PlanState, list[Reason]]:
+        """A step behind stale ones surely runs when something of its own has changed, else perhaps."""
+        upstream = [Reason("upstream", name) for name in unknown]
+        before = self.freshness.before(node)
+        if before is None:
+            return "run", [Reason("new")]
+        if node.name in self.freshness.force:
+            return "run", [Reason("forced")]
+        if not node.step.cache:
+            return "run", [Reason("uncached")]
+        own = self.freshness.reasons(node, self.freshness.own_parts(node, before))
+        changed = [reason for reason in own if reason.kind != "lost"]
+        return ("run", changed) if changed else ("maybe", upstream)
+
+
+def taken(node: Node, name: str) -> bool:
+    """Whether *node* uses the value of *name*, beyond asking it for its condition."""
+    return name in node.inputs or name in node.step.each.values()

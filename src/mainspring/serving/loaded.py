@@ -1,0 +1,101 @@
+"""A version that is loaded and has passed its own sample: what an answer is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mainspring.core.errors import BundleError
+from mainspring.core.protocols import Model
+from mainspring.serving.rows import Columns
+from mainspring.store.deployments import Version
+
+Load = Callable[[str], Model]
+"""A bundle's digest -> its model; the model has the bundle's `manifest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A model's answer to some rows, as plain values: one class or number a row, and one list of probabilities."""
+
+    labels: list[Any]
+    probabilities: list[list[float]] | None
+
+
+class Loaded:
+    """One version in memory.
+
+    joins: whether rows of several requests may share a model call; only where the sample's answers are the same, bit
+    for bit, row by row and all at once.
+    """
+
+    def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None) -> None:
+        manifest: Any = getattr(model, "manifest")  # noqa: B009
+        self.version, self.model, self.manifest = version, model, manifest
+        self.name, self.classes = version.name, tuple(manifest.classes)
+        self.regression = manifest.task == "regression"
+        sample = None if sample is None or sample.is_empty() else sample.head(32)
+        self.columns = Columns(manifest.inputs, manifest.roles, _needless(model, manifest, sample))
+        self.joins = sample is not None and _joins(model, sample)
+
+    def say(self, typed: Sequence[Any]) -> Said:
+        """The answers for rows that `columns` has read."""
+        return _plain(self.model.predict(self.columns.frame(typed)), self.classes, len(typed))
+
+
+def load(version: Version, model: Model, sample: pl.DataFrame | None) -> Loaded:
+    """*model* as *version*, warmed up on the bundle's sample; raises BundleError when it can't answer that."""
+    try:
+        loaded = Loaded(version, model, sample)
+        if sample is not None and not sample.is_empty():
+            _plain(model.predict(sample), loaded.classes, sample.height)
+    except Exception as error:
+        raise BundleError(f"{version.name} can't answer its own sample ({error}); roll it back, or run the loop again") from error
+    return loaded
+
+
+def _plain(predictions: Any, classes: tuple[Any, ...], rows: int) -> Said:
+    probabilities = predictions.probabilities
+    if predictions.labels is not None:
+        labels = np.asarray(predictions.labels).tolist()
+    elif probabilities is not None:
+        labels = [classes[place] for place in np.argmax(probabilities, axis=1).tolist()]
+    else:
+        labels = np.asarray(predictions.values).tolist()
+    if len(labels) != rows:
+        raise BundleError(f"the model gave {len(labels)} answers for {rows} rows; run the loop again")
+    return Said(labels, None if probabilities is None else np.asarray(probabilities, dtype=float).tolist())
+
+
+def _needless(model: Model, manifest: Any, sample: pl.DataFrame | None) -> frozenset[str]:
+    """The key, time and group columns without which the model says the same: a request may leave them out."""
+    roles = {manifest.roles.key, manifest.roles.time, manifest.roles.group} & set(manifest.inputs.names)
+    if sample is None:
+        return frozenset()
+    return frozenset(name for name in roles if name and _same_without(model, sample, name))
+
+
+def _same_without(model: Model, sample: pl.DataFrame, name: str) -> bool:
+    try:
+        bare = sample.with_columns(pl.lit(None, dtype=sample.schema[name]).alias(name))
+        return _bits(model.predict(sample)) == _bits(model.predict(bare))
+    except Exception:  # the user's features function may raise anything on a missing value
+        return False
+
+
+def _joins(model: Model, sample: pl.DataFrame) -> bool:
+    whole = _bits(model.predict(sample))
+    singles = [_bits(model.predict(sample[place])) for place in range(sample.height)]
+    return whole == [row for single in singles for row in single]
+
+
+def _bits(predictions: Any) -> list[Any]:
+    """What was said of each row, in a form that only equal bits make equal."""
+    if predictions.probabilities is not None:
+        return [row.tobytes() for row in np.ascontiguousarray(predictions.probabilities)]
+    said = predictions.values if predictions.labels is None else predictions.labels
+    return [repr(each) for each in np.asarray(said).tolist()]

@@ -1,0 +1,180 @@
+"""A request's rows as the frame that a model sees, and as the raw values that its record keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import NoneType
+from typing import Any
+
+import polars as pl
+
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import InvalidRows
+from mainspring.core.schema import Schema, Type
+from mainspring.core.wording import listed
+
+Row = Mapping[str, Any]
+
+_DTYPES: dict[Type, Any] = {
+    Type.INTEGER: pl.Int64,
+    Type.FLOAT: pl.Float64,
+    Type.BOOLEAN: pl.Boolean,
+    Type.TEXT: pl.String,
+    Type.DATETIME: pl.Datetime("us"),
+    Type.DATE: pl.Date,
+}
+_ASIS: dict[Type, frozenset[type]] = {
+    Type.INTEGER: frozenset({int, NoneType}),
+    Type.FLOAT: frozenset({float, int, NoneType}),
+    Type.BOOLEAN: frozenset({bool, NoneType}),
+    Type.TEXT: frozenset({str, NoneType}),
+    Type.DATETIME: frozenset({NoneType}),
+    Type.DATE: frozenset({NoneType}),
+}
+_PLAIN = frozenset({str, int, float, bool, NoneType})
+_MEANT = {
+    Type.INTEGER: "a whole number",
+    Type.FLOAT: "a number",
+    Type.BOOLEAN: "true or false",
+    Type.TEXT: "text",
+    Type.DATETIME: "a time such as '2013-07-01T10:00:00'",
+    Type.DATE: "a date such as '2013-07-01'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that were found to fit. *typed* feeds the frame; *raw* are the known columns as they came, for the record."""
+
+    typed: list[Row]
+    raw: list[dict[str, Any]]
+    extra: int
+
+
+class Columns:
+    """What rows must carry to be served by one model.
+
+    >>> from mainspring.core.schema import Column
+    >>> columns = Columns(Schema((Column("age", Type.INTEGER),)), Roles("late", key="id"))
+    >>> rows = columns.read([{"age": 41, "id": "x", "noise": 0}])
+    >>> rows.raw, rows.extra
+    ([{'age': 41, 'id': 'x'}], 1)
+    """
+
+    def __init__(self, inputs: Schema, roles: Roles, optional: Iterable[str] = ()) -> None:
+        named = [name for name in (roles.key, roles.time, roles.group) if name]
+        self.inputs = inputs
+        self.required = frozenset(inputs.names) - frozenset(optional)
+        self._dtypes = {column.name: _DTYPES[column.type] for column in inputs}
+        self._kept = (*inputs.names, *(name for name in dict.fromkeys(named) if name not in inputs))
+        self._known = frozenset(self._kept)
+        self._scalars = [name for name in self._kept if name not in inputs]
+        self._checks = [(column.name, _ASIS[column.type], column.type) for column in inputs]
+
+    def read(self, rows: Sequence[Row], *, strict: bool = False) -> Rows:
+        """Check every value; raises InvalidRows that names column, row and value. *strict* refuses extra columns."""
+        required = self.required
+        for number, row in enumerate(rows):
+            if not required <= row.keys():
+                missing = sorted(required - row.keys())
+                raise InvalidRows(f"row {number} lacks {_columns(missing)}; a missing value is written null")
+        extra = frozenset().union(*rows) - self._known
+        if extra and strict:
+            raise InvalidRows(f"{_columns(sorted(extra))} unknown to this loop; leave them out, or drop strict=true")
+        for name in self._scalars:
+            self._plain(name, rows)
+        return Rows(self._typed(rows), [{name: row.get(name) for name in self._kept} for row in rows], len(extra))
+
+    def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
+        """`Rows.typed` (of several requests, if need be) as the frame of the model's raw input columns."""
+        try:
+            return pl.from_dicts(rows, schema=self._dtypes)
+        except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
+            raise InvalidRows(f"the rows don't fit the loop's columns: {error}".splitlines()[0][:300]) from error
+
+    def _typed(self, rows: Sequence[Row]) -> list[Row]:
+        """The same rows where JSON's types are the columns' already; copies where times must be read."""
+        typed: list[Row] = list(rows)
+        for name, asis, kind in self._checks:
+            values = [row.get(name) for row in rows]
+            types = set(map(type, values))
+            if not types <= asis:
+                values = _converted(name, values, kind)
+                typed = [{**row, name: value} for row, value in zip(typed, values, strict=True)]
+            elif int in types:
+                _check_size(name, values)
+        return typed
+
+    def _plain(self, name: str, rows: Sequence[Row]) -> None:
+        """A role's column that no model sees is kept as it came, if it is one value."""
+        values = [row.get(name) for row in rows]
+        if not _PLAIN.issuperset(map(type, values)):
+            number = next(number for number, value in enumerate(values) if type(value) not in _PLAIN)
+            raise InvalidRows(f"column {name!r}, row {number}: {_shown(values[number])} is not a single value")
+        _check_size(name, values)
+
+
+def _converted(name: str, values: list[Any], kind: Type) -> list[Any]:
+    convert = _CONVERSIONS[kind]
+    converted = []
+    for number, value in enumerate(values):
+        try:
+            converted.append(None if value is None else convert(value))
+        except (ValueError, TypeError, OverflowError):
+            raise _unfit(name, number, value, kind) from None
+    return converted
+
+
+def _check_size(name: str, values: list[Any]) -> None:
+    for number, value in enumerate(values):
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is beyond 64 bits; send it as 1e19")
+
+
+def _unfit(name: str, number: int, value: Any, kind: Type) -> InvalidRows:
+    return InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is not {_MEANT[kind]}; a missing value is null")
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise ValueError(value)
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(_text(value).strip())
+    offset = moment.utcoffset()
+    return moment if offset is None else moment.replace(tzinfo=None) - offset
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(value)
+
+
+def _refused(value: Any) -> Any:
+    raise TypeError(value)
+
+
+_CONVERSIONS: dict[Type, Callable[[Any], Any]] = {
+    Type.INTEGER: _integer,
+    Type.FLOAT: lambda value: value if type(value) in (int, float) else _refused(value),
+    Type.BOOLEAN: lambda value: value if value is True or value is False else _refused(value),
+    Type.TEXT: _text,
+    Type.DATETIME: _moment,
+    Type.DATE: lambda value: date.fromisoformat(_text(value).strip()),
+}
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {listed([repr(name) for name in names])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

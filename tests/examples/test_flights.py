@@ -1,0 +1,48 @@
+"""The main job on a smaller sample: it closes the loop, and it does so the same way twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
+
+
+def live(folder: Path) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "60", "--until", "2013-06-20"],
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    timeline: list[dict[str, Any]] = json.loads((folder / "timeline.json").read_text())
+    return timeline
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [tmp_path_factory.mktemp("flights") / "a", tmp_path_factory.mktemp("flights") / "b"]
+
+
+@pytest.fixture(scope="module")
+def timelines(folders: list[Path]) -> list[list[dict[str, Any]]]:
+    return [live(folder) for folder in folders]
+
+
+def test_the_loop_closes(timelines: list[list[dict[str, Any]]], folders: list[Path]) -> None:
+    taken = [(entry["kind"], entry["decision"]) for entry in timelines[0]]
+
+    assert taken[:2] == [("gate", "promote"), ("release", "promote")]
+    assert ("retrain", "retrain") in taken
+    assert taken.count(("gate", "promote")) + taken.count(("gate", "inconclusive")) >= 2
+    assert ("release", "canary") in taken
+    for name in ("timeline.png", "months.json", "served.parquet"):
+        assert (folders[0] / name).stat().st_size > 0
+
+
+def test_history_repeats_itself(timelines: list[list[dict[str, Any]]]) -> None:
+    assert timelines[0] == timelines[1]
