@@ -31,7 +31,6 @@ import summary  # noqa: E402
 
 LOOP = "late-flights"
 NOT_KNOWN_YET = ("dep_time", "arr_time", "arr_delay", "air_time", "late")
-LANDED_AFTER = timedelta(hours=20)
 
 
 @dataclass
@@ -98,24 +97,24 @@ def service(folder: Path, start: date) -> Iterator[Service]:
 
 
 def live(service: Service, flights: pl.DataFrame, start: date, until: date) -> pl.DataFrame:
-    """Send each flight on its day, its label after landing, and move the clock; what was served."""
+    """Each morning move the clock, send the labels of yesterday's flights, predict today's; what was served."""
     served, day, landed = [], start, list[dict[str, Any]]()
     days = dict(iter(flights.with_columns(day=pl.col("scheduled").dt.date()).group_by("day", maintain_order=True)))
     while day < until:
-        service.control("POST", "/api/clock", {"now": _midnight(day).isoformat()})
+        service.control("POST", "/api/clock", {"now": _morning(day).isoformat()})
         if landed:
             service.post(f"/feedback/{LOOP}", landed)
         rows = days[(day,)].drop("day").to_dicts() if (day,) in days else []
         answers = [_predict(service, row) for row in rows]
         served += answers
         landed = [
-            {"id": answer["id"], "label": row["late"], "at": (_midnight(day) + LANDED_AFTER).isoformat()}
+            {"id": answer["id"], "label": row["late"]}
             for row, answer in zip(rows, answers, strict=True)
             if row["late"] is not None
         ]
         day += timedelta(days=1)
         _show(day, len(served))
-    service.control("POST", "/api/clock", {"now": _midnight(until).isoformat()})
+    service.control("POST", "/api/clock", {"now": _morning(until).isoformat()})
     return pl.DataFrame(served)
 
 
@@ -140,6 +139,11 @@ def _show(day: date, served: int) -> None:
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _morning(day: date) -> datetime:
+    """When a day's flights are predicted, and yesterday's have landed."""
+    return _midnight(day) + timedelta(hours=6)
 
 
 def _free_port() -> int:

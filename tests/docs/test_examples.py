@@ -58,6 +58,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        (folder / "examples").symlink_to(ROOT / "examples")
         self.followed = 0
         self.service: subprocess.Popen[bytes] | None = None
         bin_folder = Path(sys.executable).parent

@@ -111,6 +111,6 @@ def judged(y: np.ndarray, candidate: Predictions, champion: Predictions | None =
     return Evaluation(**{**fields, **changed})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def judge() -> Any:
     return judged

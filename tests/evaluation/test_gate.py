@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,16 @@ def test_a_candidate_worse_by_twice_the_margin_is_not_promoted(
     assert all(verdict.next == "hold" for verdict in verdicts)
 
 
+def test_a_candidate_worse_by_just_the_margin_is_promoted_no_oftener_than_the_spent_alpha_allows(judge: Any) -> None:
+    random = np.random.default_rng(12)
+    promoted = 0
+    for _ in range(200):
+        y, old = random.integers(0, 2, 4_000), random.random(4_000) < 0.8
+        promoted += decide(judge, y, flipped(old, 0.01, 0.03, random), old, Gate(margin=0.02)).decision == "promote"
+
+    assert promoted <= 11  # 5 expected at 2.5 %; more than 11 has a chance below 1 %
+
+
 def test_an_equally_good_candidate_is_promoted_where_the_holdout_can_show_the_margin(
     judge: Any, world: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -149,14 +160,27 @@ def test_a_small_holdout_that_shows_a_large_gain_is_enough(judge: Any, world: tu
 
 
 def test_perfect_predictions_on_a_handful_of_rows_prove_nothing(judge: Any) -> None:
-    y = np.array([0, 0, 0, 1, 1, 1])
+    y = np.array([0] * 30 + [1] * 3)
     old = Predictions(probabilities=np.column_stack([1 - y * 0.9, y * 0.9]), classes=(0, 1))
     new = Predictions(probabilities=np.column_stack([1 - y * 0.8, y * 0.8]), classes=(0, 1))
 
-    verdict = gate(judge(y, new, old, metric="roc_auc"), rule=Gate("roc_auc"), uses=1)
-    first = gate(judge(y, new, metric="roc_auc"), rule=Gate("roc_auc"), uses=1)
+    beside_champion = gate(judge(y, new, old, metric="roc_auc"), rule=Gate("roc_auc"), uses=1)
+    beside_dummy = gate(judge(y, new, metric="roc_auc"), rule=Gate("roc_auc"), uses=1)
 
-    assert verdict.decision == "inconclusive" and first.decision == "inconclusive"
+    assert beside_champion.decision == "inconclusive" and beside_dummy.decision == "inconclusive"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_fewer_than_ten_rows_are_no_ground_for_a_verdict(judge: Any, rows: int) -> None:
+    y = np.arange(float(rows))
+    new, old = Predictions(values=y), Predictions(values=y + 1.0 + y % 2)
+
+    verdict = gate(judge(y, new, old), rule=Gate("rmse"), uses=1)
+    first = gate(judge(y, new, baseline=10.0), rule=Gate("rmse"), uses=1)
+
+    assert (verdict.decision, verdict.next) == ("inconclusive", "canary")
+    assert (first.decision, first.next) == ("inconclusive", "hold")
+    assert "no verdict is given on fewer than 10" in first.reasons[0]
 
 
 def test_a_smaller_loss_is_better(judge: Any) -> None:
@@ -265,7 +289,7 @@ def test_a_first_candidate_whose_gain_is_within_chance_is_inconclusive_and_waits
     verdict = gate(judge(y, answers(y, right)), rule=Gate(), uses=1)
 
     assert (verdict.decision, verdict.next) == ("inconclusive", "hold")
-    assert "about 96 would" in verdict.reasons[0] or "would" in verdict.reasons[0]
+    assert re.search(r"30 holdout rows don't show it with 97.5 % confidence; about \d+ would", verdict.reasons[0])
 
 
 def test_the_floor_holds_whatever_the_champion_does(judge: Any, world: tuple[np.ndarray, np.ndarray]) -> None:
@@ -304,7 +328,9 @@ def test_a_slice_that_is_shown_worse_holds_a_candidate_that_is_good_on_average(
     verdict = sliced(judge, world, part(900, 0.70, 0.001), part(900, 0.82, 0.9, "UA"))
 
     assert verdict.decision == "hold"
-    assert verdict.reasons[0].startswith("Where carrier is AA (900 rows), accuracy is 0.7000 against the champion's 0.8000")
+    assert verdict.reasons[0].startswith(
+        "Where carrier is AA (900 rows), accuracy is 0.7000 against the champion's 0.8000"
+    )
 
 
 def test_slices_are_judged_together_so_that_many_of_them_do_not_hold_by_chance(
@@ -344,7 +370,9 @@ def test_the_budget_left_is_shown_and_the_twentieth_use_is_refused(
     y, right = world
     evaluation = judge(y, answers(y, right))
 
-    assert any("Use 3 of 19" in reason and "16 left" in reason for reason in gate(evaluation, rule=Gate(), uses=3).reasons)
+    assert any(
+        "Use 3 of 19" in reason and "16 left" in reason for reason in gate(evaluation, rule=Gate(), uses=3).reasons
+    )
     assert gate(evaluation, rule=Gate(), uses=19).decision == "promote"
     assert gate(evaluation, rule=Gate(), uses=20).decision == "hold"
 
@@ -363,13 +391,13 @@ def test_the_budget_left_is_shown_and_the_twentieth_use_is_refused(
     st.booleans(),
 )
 def test_every_verdict_has_reasons_and_one_consistent_consequence(
-    rows: int, new: float, old: float, margin: float, uses: int, told: Any, first: bool
+    judge: Any, rows: int, new: float, old: float, margin: float, uses: int, told: Any, first: bool
 ) -> None:
     random = np.random.default_rng(rows)
     y = random.integers(0, 2, rows)
     candidate, champion = answers(y, random.random(rows) < new), answers(y, random.random(rows) < old)
     rule = Gate(margin=margin, on_inconclusive=told)
-    evaluation = _judged(y, candidate, None if first else champion)
+    evaluation = judge(y, candidate, None if first else champion)
 
     verdict = gate(evaluation, rule=rule, uses=uses)
 
@@ -378,12 +406,3 @@ def test_every_verdict_has_reasons_and_one_consistent_consequence(
     assert verdict.decision != "hold" or (verdict.next == "hold" and any(c.passed is False for c in verdict.checks))
     assert all(math.isfinite(value) for value in verdict.metrics.values())
     assert gate(evaluation, rule=rule, uses=uses) == verdict
-
-
-_judged: Any = None
-
-
-@pytest.fixture(autouse=True)
-def _judge_for_properties(judge: Any) -> None:
-    global _judged
-    _judged = judge

@@ -52,7 +52,7 @@ class Traffic:
         label_after: timedelta | None = timedelta(hours=2),
         failing: float = 0.0,
     ) -> Traffic:
-        """*change*: an expression that moves the inputs; *effect*: what the truth became, as a part of what was learnt."""
+        """*change*: moves the inputs; *effect*: what the truth became, as a part of what was learnt."""
         rows = self.rows(many)
         rows = rows if change is None else rows.with_columns(change)
         p = self.chance(rows)

@@ -37,9 +37,9 @@ def cli(context: click.Context, home: str | None, debug: bool) -> None:
     context.obj = {"home": home, "debug": debug}
 
 
-def _call(name: str, **arguments: Any) -> None:
+def _call(verb: str, /, **arguments: Any) -> None:
     context = click.get_current_context()
-    command = getattr(importlib.import_module("mainspring.app.commands"), name)
+    command = getattr(importlib.import_module("mainspring.app.commands"), verb)
     code = command(home=context.find_root().obj["home"], **arguments)
     context.exit(code or 0)
 

@@ -67,7 +67,7 @@ def run(
     codes = []
     for found in load(file):
         with showing.Progress(found.name, quiet=as_json) as progress:
-            where = Surroundings.of(home, selection=selection, report=progress.event, progress=progress.work)
+            where = Surroundings.of(home, selection=selection, report=progress.event)
             done = found.start(where, _parameters(found, settings))
         if as_json:
             _print_json("run", done.status, **_run_fields(done))

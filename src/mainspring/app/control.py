@@ -102,7 +102,7 @@ def run_turn(file: str, name: str, home: str, mlflow: str | None, now: datetime)
     """One turn of loop *name* in this process; its errors come back as text."""
     started = time.monotonic()
     loop = next(found for found in load(file) if found.name == name)
-    where = Surroundings(Home.open(Path(home)), mlflow=mlflow, clock=lambda: now, progress=_say_progress(name))
+    where = Surroundings(Home.open(Path(home)), mlflow=mlflow, clock=lambda: now, report=_say_progress(name))
     run = loop.start(where, {})
     error = "" if run.error is None else str(run.error)
     return Turned(run.id, run.status, run.model, run.reasons, error, time.monotonic() - started)
@@ -111,12 +111,12 @@ def run_turn(file: str, name: str, home: str, mlflow: str | None, now: datetime)
 def _say_progress(name: str) -> Any:
     last = [0.0]
 
-    def progress(what: str, done: int, total: int) -> None:
-        if time.monotonic() - last[0] > 2.0:
+    def report(event: Any) -> None:
+        if event.kind == "progress" and time.monotonic() - last[0] > 2.0:
             last[0] = time.monotonic()
-            print(f"{name}: {what} {done}{f' of {total}' if total else ''}", flush=True)
+            print(f"{name}: {event.message} {event.done}{f' of {event.of}' if event.of else ''}", flush=True)
 
-    return progress
+    return report
 
 
 def _calm_down(parent: int) -> None:

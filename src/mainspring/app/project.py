@@ -12,7 +12,7 @@ from mainspring.app import config
 from mainspring.core import declarations
 from mainspring.core.declarations import Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
 from mainspring.core.errors import DeclarationError
-from mainspring.core.protocols import Clock, Progress
+from mainspring.core.protocols import Clock
 from mainspring.core.values import Verdict
 from mainspring.execution import engine, planning
 from mainspring.execution.planning import PlannedStep
@@ -20,6 +20,7 @@ from mainspring.loop import turn
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.pipeline.step import Step, as_step
 from mainspring.store.home import Home
+from mainspring.store.journal import RunStatus
 
 Report = Callable[[Any], None]
 
@@ -29,7 +30,7 @@ class Run:
     """What one run did. outputs: step name -> value, read when asked for; model: "name@version" or None."""
 
     id: str
-    status: Literal["done", "failed", "held", "interrupted", "cancelled"]
+    status: RunStatus
     outputs: Mapping[str, Any]
     metrics: Mapping[str, float]
     model: str | None
@@ -47,7 +48,6 @@ class Surroundings:
     mlflow: str | None = None
     clock: Clock = lambda: datetime.now(UTC)
     report: Report | None = None
-    progress: Progress | None = None
     selection: Selection = field(default_factory=Selection)
 
     @classmethod
@@ -89,7 +89,7 @@ class Pipeline:
 
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """Run in these surroundings; the steps' errors are in the Run."""
-        outcome = _execute(self.graph, self.name, where, parameters)
+        outcome = _execute(self.graph, self.name, where, parameters, None)
         return Run(
             outcome.run_id,
             outcome.status,
@@ -206,12 +206,11 @@ class Loop:
 
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """One turn in these surroundings; the stages' errors are in the Run."""
-        outcome = _execute(self._bound(where), self.name, where, parameters)
+        outcome = _execute(self._bound(where), self.name, where, parameters, turn.conclude)
         summary = turn.summarise(outcome.outputs)
-        status = "held" if outcome.status == "done" and summary.held else outcome.status
         return Run(
             outcome.run_id,
-            status,
+            outcome.status,
             outcome.outputs,
             summary.metrics,
             summary.model,
@@ -231,8 +230,10 @@ class Loop:
         return Graph(turn.bind(turn.steps(self.declaration), self.declaration, where.home))
 
 
-def _execute(graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any]) -> engine.Outcome:
-    services = {"home": where.home, "progress": where.progress, "clock": where.clock, "mlflow": where.mlflow}
+def _execute(
+    graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any], conclude: Any
+) -> engine.Outcome:
+    services = {"clock": where.clock, "mlflow": where.mlflow}
     return engine.execute(
         graph,
         home=where.home,
@@ -241,6 +242,7 @@ def _execute(graph: Graph, name: str, where: Surroundings, parameters: Mapping[s
         parameters=parameters,
         selection=where.selection,
         report=where.report,
+        conclude=conclude,
     )
 
 

@@ -77,16 +77,10 @@ class Progress:
 def plan(name: str, steps: Sequence[Any]) -> None:
     table = _table(name, "step", "state", "why", "expected")
     for step in steps:
-        why = "; ".join(reason(each) for each in step.reasons)
+        why = "; ".join(str(each) for each in step.reasons)
         seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
         table.add_row(step.name, _state(step.state), why, seconds)
     _print(table)
-
-
-def reason(reason: Any) -> str:
-    """One reason of a plan in words."""
-    change = "" if reason.old is None and reason.new is None else f" {_short(reason.old)} -> {_short(reason.new)}"
-    return f"{reason.kind}: {reason.where}{change}" if reason.where else f"{reason.kind}{change}"
 
 
 def run(done: Any) -> None:
@@ -174,11 +168,6 @@ def _figure(value: float | None) -> str:
 
 def _state(state: str) -> str:
     return f"[{_STATES[state]}]{state}[/]" if state in _STATES else state
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mainspring.core.declarations import Gate
 from mainspring.core.values import Evaluation
-from mainspring.core.wording import number, percent
+from mainspring.core.wording import count, number, percent
 from mainspring.evaluation.holdout import Labels
 from mainspring.statistics.intervals import normal_quantile
 from mainspring.statistics.metrics import Metric, metric
@@ -18,6 +18,10 @@ from mainspring.statistics.paired_tests import Difference, paired_difference, sm
 
 IN_THE_TARGETS_UNIT = frozenset({"mae", "rmse", "median_ae"})
 """Metrics whose size says nothing by itself: their margin is a share of the champion's value."""
+
+
+FEWEST = 10
+"""Rows (or entities) below which nothing is compared: no interval means anything there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ def unit(evaluation: Evaluation) -> Unit:
 def beats_dummy(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     """Whether a first candidate is better than a model that knows the training target only."""
     name, (value, low, high) = evaluation.metric, evaluation.metrics[evaluation.metric]
+    if _cases(evaluation) < FEWEST:
+        return Comparison(None, _too_few(evaluation))
     sign = 1.0 if unit(evaluation).greater_is_better else -1.0
     gap = sign * (value - evaluation.baseline)
     if math.isnan(gap):
@@ -105,6 +111,8 @@ def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     )
     if math.isnan(found.low):
         return Comparison(None, _undefined(evaluation), found.estimate >= 0)
+    if _cases(evaluation) < FEWEST:
+        return Comparison(None, _too_few(evaluation), found.estimate >= 0)
     before = evaluation.champion_metrics[evaluation.metric][0]
     margin = unit(evaluation).margin(rule, before)
     shown = _can_show(evaluation, found, alpha)
@@ -171,6 +179,17 @@ def _conclusion(passed: bool | None, found: Difference, margin: float, shown: fl
     if passed:
         return "better than the champion." if found.low > 0 else "as good as the champion."
     return "not shown to be as good." if 2 * found.estimate - found.low >= -margin else "shown to be worse."
+
+
+def _cases(evaluation: Evaluation) -> int:
+    """Rows, or entities where rows repeat one."""
+    return evaluation.rows if evaluation.clusters is None else len(np.unique(evaluation.clusters))
+
+
+def _too_few(evaluation: Evaluation) -> str:
+    entities = "row" if evaluation.clusters is None else "entity"
+    held = count(_cases(evaluation), entities, "entities" if entities == "entity" else "")
+    return f"The holdout has {held} only; no verdict is given on fewer than {FEWEST}."
 
 
 def _undefined(evaluation: Evaluation) -> str:

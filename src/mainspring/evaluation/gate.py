@@ -183,6 +183,8 @@ def _verdict(
     order = {"hold": (False, None, True), "inconclusive": (None, False, True), "promote": (True, None, False)}[decision]
     reasons = tuple(check.reason for state in order for check in checks if check.passed is state)
     figures = {name: value[0] for name, value in evaluation.metrics.items()}
+    _, low, high = evaluation.metrics[evaluation.metric]
+    figures |= {f"{evaluation.metric}_low": low, f"{evaluation.metric}_high": high}
     figures |= {f"champion_{name}": value[0] for name, value in evaluation.champion_metrics.items()}
     figures |= {"baseline": evaluation.baseline, "latency_p95_ms": evaluation.latency_ms.get("p95", math.nan)}
     figures |= {} if comparison is None else comparison.figures

@@ -47,7 +47,7 @@ def importance(
         shuffled = pl.concat([sample.with_columns(sample[name].gather(order)) for order in orders])
         said = model.predict(shuffled)
         parts = [taken(said, np.arange(wanted) + wanted * part) for part in range(REPEATS)]
-        drops[name] = sign * (intact - float(np.mean([weighing.function(known.target, part) for part in parts])))
+        drops[name] = float(np.mean([sign * (intact - weighing.function(known.target, part)) for part in parts])) + 0.0
         if progress:
             progress("importance of columns", done + 1, len(columns))
     return tuple(sorted(drops.items(), key=lambda drop: (-drop[1], drop[0])))

@@ -87,7 +87,7 @@ def _pieces(name: str, found: Reach) -> dict[str, str]:
 
 @cache
 def _named(name: str, function: str) -> Code:
-    """The code of "module:function": of mainspring's own the rooms that the function can import, else the module's file."""
+    """The code of "module:function": the module's file, or of mainspring's own all rooms that it can import."""
     module = function.partition(":")[0]
     files = _room_files(module) if module.startswith(f"{_OURS}.") else [_file(module, name)]
     hashed = blake3(function.encode())

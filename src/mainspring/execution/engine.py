@@ -1,8 +1,7 @@
-"""The engine: runs what is stale in a graph, keeps what it gives, and leaves a state from which the next run goes on."""
+"""The engine: runs what is stale in a graph, keeps what it gives, and can be killed at any point."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -46,7 +45,8 @@ def execute(
     catalog.files.sweep()
     asked, part = _asked(parameters or {}, catalog), selection.to_json()
     claim = journal.resume(pipeline, asked, part) or journal.begin(pipeline, asked, part)
-    turn = Turn(graph, chosen, home, journal, catalog, freshness, claim, dict(services or {}), report or _silent, executor)
+    given = {**(services or {}), "home": home, "run": claim.run}
+    turn = Turn(graph, chosen, journal, catalog, freshness, claim, given, report or _silent, executor)
     turn.tell("resumed" if claim.resumed else "begun")
     try:
         outcome = _run(turn, journal, claim, conclude)
@@ -82,7 +82,7 @@ def _asked(parameters: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     """The run parameters for the journal: plain values as they are, others by digest."""
     plain = (bool, int, float, str, type(None))
     return {
-        name: value if isinstance(value, plain) else {"type": type(value).__name__, "digest": digest(value, other=catalog.digest)}
+        name: value if isinstance(value, plain) else {"digest": digest(value, other=catalog.digest)}
         for name, value in parameters.items()
     }
 
@@ -93,8 +93,3 @@ def _words(error: BaseException) -> str:
 
 def _silent(event: Event) -> None:
     """Nobody listens."""
-
-
-def workers() -> int:
-    """How many steps run at once unless an executor is given."""
-    return max(2, min(4, os.cpu_count() or 1))

@@ -70,7 +70,7 @@ class Freshness:
         return Parts(parts.code, parts.libraries, parameters, inputs, parts.state)
 
     def hit(self, node: Node, parts: Parts, finished: tuple[str, Hit] | None) -> tuple[Hit | None, list[Reason]]:
-        """The kept output for these parts, or why there is none. finished: what this very run has done before it resumed."""
+        """The kept output for these parts, or why there is none. finished: what this run did before it resumed."""
         digest = parts.fingerprint
         if finished is not None and finished[0] == digest and self._catalog.sound(finished[1].output):
             return finished[1], []

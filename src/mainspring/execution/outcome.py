@@ -17,8 +17,8 @@ StepState = Literal["cached", "run", "skipped", "failed"]
 class Event:
     """Something that happened in a run.
 
-    kind: "begun" and "resumed" (the run), "started", "progress", "retry", and the step's end: "run", "cached", "skipped",
-    "failed". step: "" for the run itself; message: the reason, the error, or what is being done; done and of: how much.
+    kind: "begun" and "resumed" (the run); "started", "progress", "retry", and "run", "cached", "skipped" or "failed" at
+    the end of a step. step: "" for the run; message: the reason, the error, or what is being done: *done* of *of*.
     """
 
     kind: str

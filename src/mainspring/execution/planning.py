@@ -20,8 +20,10 @@ PlanState = Literal["cached", "run", "maybe", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """What would become of a step. maybe: it runs unless the stale steps before it give what they gave before; skip: its
-    condition doesn't hold. seconds: how long it took last time, None when unknown or cached."""
+    """What would become of a step.
+
+    maybe: it runs unless the stale steps before it give what they gave before; skip: its condition doesn't hold.
+    seconds: how long it took last time; None when unknown or cached."""
 
     name: str
     state: PlanState

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed
 from mainspring.execution.freshness import Freshness
 from mainspring.execution.outcome import Event, Outputs, Report, StepResult, StepState
+from mainspring.execution.schedule import Schedule
+from mainspring.execution.task import Fan, Task, elements
 from mainspring.execution.work import Done, Failed, Stopped, explained, sentence, work
-from mainspring.pipeline.fingerprint import Parts, Reason
+from mainspring.pipeline.fingerprint import Parts
 from mainspring.pipeline.graph import Graph, Node
 from mainspring.store.catalog import Artifact, Catalog
-from mainspring.store.home import Home
 from mainspring.store.journal import Claim, Hit, Journal
 
 _LOOK_SECONDS = 0.25
-_NOTHING = object()
-
-
-@dataclass(slots=True, eq=False)
-class _Task:
-    """One call of a step's function: the whole step, or one element of its fan-out."""
-
-    node: Node
-    name: str
-    parts: Parts
-    reason: str
-    index: int | None = None
-    element: Any = None
-
-
-@dataclass(slots=True, eq=False)
-class _Fan:
-    """A step that runs once per element: the outputs so far, in the elements' order."""
-
-    parts: Parts
-    outputs: list[Artifact | None]
-    same: dict[str, list[int]] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class _Lost(Exception):
@@ -63,7 +39,6 @@ class Turn:
         self,
         graph: Graph,
         chosen: frozenset[str],
-        home: Home,
         journal: Journal,
         catalog: Catalog,
         freshness: Freshness,
@@ -74,23 +49,20 @@ class Turn:
     ) -> None:
         self._graph, self._chosen = graph, chosen
         self._journal, self._catalog, self._freshness, self._claim = journal, catalog, freshness, claim
-        self._services = {**services, "home": home, "run": claim.run}
+        self._services = services
         self._report, self._executor, self._own_pool = report, executor, False
         self._finished = journal.finished(claim.run) if claim.resumed else {}
-        self._place = {name: index for index, name in enumerate(graph.names)}
-        self._open = {name: set(node.waits) for name, node in graph.nodes.items()}
-        self._ready = [self._place[name] for name, waits in self._open.items() if not waits]
         self._names = graph.names
-        self._taken_up: set[str] = set()
+        self._schedule = Schedule(graph)
         self._artifacts: dict[str, Artifact] = {}
         self._values: dict[str, Any] = {}
         self._users = {name: len(users) for name, users in graph.dependants.items()}
         self._results: dict[str, StepResult] = {}
         self._errors: dict[str, BaseException] = {}
         self._remade: set[str] = set()
-        self._fans: dict[str, _Fan] = {}
-        self._queue: deque[_Task] = deque()
-        self._running: dict[Future[Done | Failed], _Task] = {}
+        self._fans: dict[str, Fan] = {}
+        self._queue: deque[Task] = deque()
+        self._running: dict[Future[Done | Failed], Task] = {}
         self._writes: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._looked = 0.0
@@ -130,8 +102,7 @@ class Turn:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     def outputs(self) -> Outputs:
-        kept = {name: value for name, value in self._values.items() if self._artifacts[name].content is None}
-        return Outputs(self._catalog, self._artifacts, kept)
+        return Outputs(self._catalog, self._artifacts, self._values)
 
     def results(self) -> tuple[StepResult, ...]:
         return tuple(self._results[name] for name in self._names if name in self._results)
@@ -143,12 +114,7 @@ class Turn:
 
     def _settle(self) -> None:
         """Take up every step whose inputs are over: from the cache, skipped, or queued to be run."""
-        while self._ready:
-            name = self._names[heapq.heappop(self._ready)]
-            if name in self._taken_up or self._open[name]:
-                continue
-            self._taken_up.add(name)
-            node = self._graph.nodes[name]
+        while (node := self._schedule.next()) is not None:
             try:
                 self._take_up(node)
             except _Lost as lost:
@@ -157,9 +123,9 @@ class Turn:
                 self._fail(node, node.name, error)
 
     def _take_up(self, node: Node) -> None:
-        without = next((name for name in node.waits if name not in self._artifacts), None)
         if node.name not in self._chosen:
             return self._take_last(node)
+        without = next((name for name in node.waits if name not in self._artifacts), None)
         if without is not None:
             return self._skip(node, f"{without} {'failed' if without in self._errors else 'was skipped'}")
         outputs = _Read(self)
@@ -173,28 +139,26 @@ class Turn:
             return self._cached(node, parts, hit)
         reason = "; ".join(str(each) for each in reasons[:3])
         if node.element is None:
-            self._queue.append(_Task(node, node.name, parts, reason))
+            self._queue.append(Task(node, node.name, parts, reason))
             return None
         return self._fan_out(node, parts, reason)
 
     def _take_last(self, node: Node) -> None:
         """A step before the selection: its last output, whatever has changed since."""
+        if not any(name in self._chosen for name in self._graph.dependants[node.name]):
+            return self._over(node.name, None)
         record = self._freshness.latest.get(node.name)
-        needed = any(name in self._chosen for name in self._graph.dependants[node.name])
-        if record is not None and record.output is not None and self._catalog.sound(record.output):
-            self._over(node.name, record.output)
-        elif needed:
-            raise StepFailed(f"step {node.name!r} isn't selected but has no kept output; run without --from and --only first")
-        else:
-            self._over(node.name, None)
+        if record is None or record.output is None or not self._catalog.sound(record.output):
+            raise StepFailed(f"step {node.name!r} isn't selected and has no kept output; run it first, without --from")
+        return self._over(node.name, record.output)
 
     def _cached(self, node: Node, parts: Parts, hit: Hit) -> None:
-        self._writes.append(partial(self._journal.step_cached, self._claim, node.name, parts.fingerprint, parts.to_json(), hit))
+        self._note(self._journal.step_cached, node.name, parts.fingerprint, parts.to_json(), hit)
         self._result(node.name, "cached", 0.0, f"from run {hit.run}")
         self._over(node.name, hit.output)
 
     def _skip(self, node: Node, reason: str) -> None:
-        self._writes.append(partial(self._journal.step_skipped, self._claim, node.name, reason))
+        self._note(self._journal.step_skipped, node.name, reason)
         self._result(node.name, "skipped", 0.0, reason)
         self._over(node.name, None)
 
@@ -202,10 +166,7 @@ class Turn:
         """*name* is settled: those who wait for it may go on, and what only it needed is let go."""
         if artifact is not None:
             self._artifacts[name] = artifact
-        for dependant in self._graph.dependants[name]:
-            self._open[dependant].discard(name)
-            if not self._open[dependant] and dependant not in self._taken_up:
-                heapq.heappush(self._ready, self._place[dependant])
+        self._schedule.over(name)
         for source in self._graph.nodes[name].waits:
             self._users[source] -= 1
             if not self._users[source]:
@@ -218,45 +179,30 @@ class Turn:
     # --------------------------------------------------------------------------------------------------- fan-out, lost
 
     def _fan_out(self, node: Node, parts: Parts, reason: str) -> None:
-        elements = self._elements(node)
-        fan = self._fans[node.name] = _Fan(parts, [None] * len(elements))
-        self._writes.append(
-            partial(self._journal.step_started, self._claim, node.name, parts.fingerprint, parts.to_json(), reason)
-        )
+        values = elements(node, self._each(node))
+        fan = self._fans[node.name] = Fan(parts, [None] * len(values))
+        self._note(self._journal.step_started, node.name, parts.fingerprint, parts.to_json(), reason)
         tasks = []
-        for index, element in enumerate(elements):
-            own = self._freshness.element_parts(node, parts, element)
-            name = f"{node.name}[{index}]"
-            if own.fingerprint in fan.same:
-                fan.same[own.fingerprint].append(index)
+        for index, element in enumerate(values):
+            own, name = self._freshness.element_parts(node, parts, element), f"{node.name}[{index}]"
+            if not fan.add(index, own):
                 continue
-            fan.same[own.fingerprint] = [index]
             hit, _ = self._freshness.hit(node, own, self._finished.get(name))
             if hit is None:
-                tasks.append(_Task(node, name, own, reason, index, element))
+                tasks.append(Task(node, name, own, reason, index, element))
             else:
-                self._writes.append(
-                    partial(self._journal.step_cached, self._claim, name, own.fingerprint, own.to_json(), hit)
-                )
-                self._fill(fan, own, hit.output)
+                self._note(self._journal.step_cached, name, own.fingerprint, own.to_json(), hit)
+                fan.fill(own, hit.output)
         self._queue.extend(tasks)
         if not tasks:
             self._gather(node)
 
-    def _elements(self, node: Node) -> list[Any]:
+    def _each(self, node: Node) -> Any:
+        """The list that *node* runs over: written there, a step's output, or a run parameter."""
         values = node.step.each[node.element or ""]
-        if isinstance(values, str):
-            values = self.value(values) if values in self._graph.nodes else self._freshness.arguments(node)[values]
-        if not isinstance(values, list | tuple):
-            raise StepFailed(
-                f"step {node.name!r} runs over each {node.element!r} of {node.step.each[node.element or '']!r}, "
-                f"which is a {type(values).__name__}; give a list"
-            )
-        return list(values)
-
-    def _fill(self, fan: _Fan, parts: Parts, output: Artifact) -> None:
-        for index in fan.same[parts.fingerprint]:
-            fan.outputs[index] = output
+        if not isinstance(values, str):
+            return values
+        return self.value(values) if values in self._graph.nodes else self._freshness.arguments(node)[values]
 
     def _gather(self, node: Node) -> None:
         """The step is over when all its elements are: their outputs in a list, in order."""
@@ -275,21 +221,17 @@ class Turn:
         self._finished.pop(lost.name, None)
         self._fans.pop(consumer.name, None)
         self._queue = deque(task for task in self._queue if task.node is not consumer)
-        self._taken_up -= {lost.name, consumer.name}
         self._artifacts.pop(lost.name, None)
-        for dependant in self._graph.dependants[lost.name]:
-            if dependant not in self._taken_up:
-                self._open[dependant].add(lost.name)
+        self._schedule.again(lost.name, consumer.name)
         for source in self._graph.nodes[lost.name].waits:
             self._users[source] += 1
-        heapq.heappush(self._ready, self._place[lost.name])
         return None
 
     # ------------------------------------------------------------------------------------------------------ at work
 
-    def _next(self) -> list[tuple[_Task, dict[str, Any]]]:
+    def _next(self) -> list[tuple[Task, dict[str, Any]]]:
         """The tasks to start now, with their arguments; their rows are written before they start."""
-        tasks: list[tuple[_Task, dict[str, Any]]] = []
+        tasks: list[tuple[Task, dict[str, Any]]] = []
         while self._queue and len(self._running) + len(tasks) < self._width():
             task = self._queue.popleft()
             try:
@@ -301,36 +243,29 @@ class Turn:
                 self._fail(task.node, task.name, error)
                 self._settle()
             else:
-                self._writes.append(
-                    partial(
-                        self._journal.step_started,
-                        self._claim,
-                        task.name,
-                        task.parts.fingerprint,
-                        task.parts.to_json(),
-                        task.reason,
-                    )
-                )
+                parts = task.parts
+                self._note(self._journal.step_started, task.name, parts.fingerprint, parts.to_json(), task.reason)
         return tasks
 
     def _width(self) -> int:
         given = getattr(self._executor, "_max_workers", None)
         return given if isinstance(given, int) else max(2, min(4, os.cpu_count() or 1))
 
-    def _arguments(self, task: _Task) -> dict[str, Any]:
+    def _arguments(self, task: Task) -> dict[str, Any]:
         node = task.node
         arguments = {**node.step.parameters, **self._freshness.arguments(node)}
         for name in node.step.services:
             arguments[name] = self._progress(task) if name == "progress" else self._service(node, name)
-        for name in node.inputs:
-            arguments[name] = self.value(name)
+        task.inputs = {name: self.value(name) for name in node.inputs}
+        arguments.update(task.inputs)
         if node.element is not None:
             arguments[node.element] = task.element
         return arguments
 
     def _service(self, node: Node, name: str) -> Any:
         if name not in self._services:
-            raise StepFailed(f"step {node.name!r} asks for the service {name!r}, which this run doesn't have; it has {', '.join(self._services)}")
+            has = ", ".join(self._services)
+            raise StepFailed(f"step {node.name!r} asks for the service {name!r}; this run has {has} and progress")
         return self._services[name]
 
     def value(self, name: str) -> Any:
@@ -346,10 +281,10 @@ class Turn:
             self._values[name] = value
         return value
 
-    def _start(self, tasks: list[tuple[_Task, dict[str, Any]]]) -> None:
+    def _start(self, tasks: list[tuple[Task, dict[str, Any]]]) -> None:
         alone = self._executor is None and not self._running and len(tasks) == 1
         if not alone and self._executor is None and tasks:
-            self._executor, self._own_pool = ThreadPoolExecutor(self._width(), thread_name_prefix="mainspring-step"), True
+            self._executor, self._own_pool = ThreadPoolExecutor(self._width(), "mainspring-step"), True
         for task, arguments in tasks:
             self.tell("started", task.name, task.reason)
             call = partial(work, task.node.step, arguments, self._catalog, self._stop, partial(self._retried, task))
@@ -358,7 +293,7 @@ class Turn:
             elif self._executor is not None:
                 self._running[self._executor.submit(call)] = task
 
-    def _here(self, task: _Task, call: Callable[[], Done | Failed]) -> None:
+    def _here(self, task: Task, call: Callable[[], Done | Failed]) -> None:
         """Run a lone task in this thread."""
         try:
             self._done(task, call())
@@ -388,7 +323,7 @@ class Turn:
         self._stop.set()
         self._queue.clear()
 
-    def _progress(self, task: _Task) -> Callable[[str, int, int], None]:
+    def _progress(self, task: Task) -> Callable[[str, int, int], None]:
         """Tells how far a step is; also where a step that runs long notices that it is to stop."""
         given, here = self._services.get("progress"), threading.get_ident()
 
@@ -403,63 +338,56 @@ class Turn:
 
         return progress
 
-    def _retried(self, task: _Task, attempt: int, error: str) -> None:
+    def _retried(self, task: Task, attempt: int, error: str) -> None:
         self.tell("retry", task.name, f"attempt {attempt} of {task.node.step.retries + 1} failed: {error}")
 
     # ------------------------------------------------------------------------------------------------- what has ended
 
-    def _done(self, task: _Task, result: Done | Failed) -> None:
+    def _done(self, task: Task, result: Done | Failed) -> None:
         if isinstance(result, Failed):
-            inputs = {name: self._values[name] for name in task.node.inputs if name in self._values}
-            error = explained(task.node.step, task.name, inputs, result)
+            element = {} if task.index is None else {task.node.element or "": task.element}
+            error = explained(task.node.step, task.name, {**task.inputs, **element}, result)
             self._fail(task.node, task.name, error, result)
             return
         self._finish(task.node, task.name, result.artifact, result.seconds, result.attempt, keep=task.node.step.cache)
         if task.index is None:
-            self._values[task.name] = result.value
+            if result.artifact.content is None:
+                self._values[task.name] = result.value
             self._result(task.name, "run", result.seconds, task.reason)
             self._over(task.name, result.artifact)
         else:
             self._element_done(task, result)
 
-    def _element_done(self, task: _Task, result: Done) -> None:
+    def _element_done(self, task: Task, result: Done) -> None:
         self.tell("run", task.name, task.reason, seconds=result.seconds)
         fan = self._fans.get(task.node.name)
         if fan is None:
             return
         fan.seconds += result.seconds
-        self._fill(fan, task.parts, result.artifact)
-        if all(output is not None for output in fan.outputs):
+        fan.fill(task.parts, result.artifact)
+        if fan.full:
             self._gather(task.node)
 
     def _finish(self, node: Node, name: str, output: Artifact, seconds: float, attempt: int, *, keep: bool) -> None:
         keep_as = node.name if keep and node.step.cache else None
-        self._writes.append(
-            partial(
-                self._journal.step_finished,
-                self._claim,
-                name,
-                output,
-                seconds=seconds,
-                attempt=attempt,
-                keep_as=keep_as,
-            )
-        )
+        self._note(self._journal.step_finished, name, output, seconds=seconds, attempt=attempt, keep_as=keep_as)
 
     def _fail(self, node: Node, name: str, error: BaseException, result: Failed | None = None) -> None:
         """A failed step, or element of one, ends the step; the branches beside it go on."""
         words = str(error) if isinstance(error, MainspringError) else sentence(error)
         trace, attempt, seconds = ("", 1, 0.0) if result is None else (result.trace, result.attempt, result.seconds)
         for row in dict.fromkeys([name, node.name]):
-            self._writes.append(
-                partial(self._journal.step_failed, self._claim, row, words, trace, attempt=attempt, seconds=seconds)
-            )
+            self._note(self._journal.step_failed, row, words, trace, attempt=attempt, seconds=seconds)
         self._fans.pop(node.name, None)
         self._queue = deque(task for task in self._queue if task.node is not node)
         if node.name not in self._errors:
             self._errors[node.name] = error
             self._result(node.name, "failed", seconds, words)
             self._over(node.name, None)
+
+    def _note(self, write: Callable[..., None], name: str, *figures: Any, **named: Any) -> None:
+        """Have *write* put down with the next transaction."""
+        self._writes.append(partial(write, self._claim, name, *figures, **named))
 
     def _flush(self) -> None:
         """Write down, in one transaction, all that has happened since the last; then ask whether to go on."""

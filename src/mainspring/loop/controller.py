@@ -20,6 +20,7 @@ from mainspring.release import release as releasing
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.records import Records
+from mainspring.store.registry import Registry
 
 TICK_SECONDS = 1.0
 MOST_MISSED = 100
@@ -237,10 +238,12 @@ class Controller:
     def _release(self, loop: str, now: datetime) -> None:
         declaration = self.declarations[loop]
         records = Records(self.home, loop)
-        action = releasing.step(self._deployments, records, loop, declaration.release, now)
-        if action.kind in ("advance", "promote", "rollback", "hold"):
+        registry = Registry(self.home, self.mlflow)
+        announce = champion.announcer(registry)
+        action = releasing.step(self._deployments, records, loop, declaration.release, now, announce)
+        if action.kind != "wait":
             champion.notify(self.home)
-            champion.publish(self.home, loop, self.mlflow)
+            registry.drain()
             self._say(f"{loop}: {action.kind}: {action.reason}")
 
     def _due(self, loop: str, now: datetime) -> list[datetime]:

@@ -147,7 +147,8 @@ def _drift_alone(report: Report) -> str:
 
 
 def _healthy(rule: Retrain, report: Report) -> str:
-    return f"{_quality(report)} ({rule.tolerance:g} is tolerated); the inputs show no drift"
+    tolerated = "" if report.performance.loss is None else f" ({rule.tolerance:g} is tolerated)"
+    return f"{_quality(report)}{tolerated}; the inputs show no drift"
 
 
 def _quality(report: Report) -> str:

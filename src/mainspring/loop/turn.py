@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mainspring.core.declarations import Declaration
 from mainspring.core.values import Release, Verdict
@@ -67,6 +67,11 @@ def summarise(outputs: Mapping[str, Any]) -> Summary:
         return Summary(verdict.metrics, None, verdict, verdict.reasons, verdict.next == "hold")
     name = f"{release.loop}@{release.version}"
     return Summary(verdict.metrics, name, verdict, release.reasons, release.state == "held")
+
+
+def conclude(outputs: Mapping[str, Any]) -> Literal["done", "held"]:
+    """The status of a turn without failures."""
+    return "held" if summarise(outputs).held else "done"
 
 
 def call(reference: str, *arguments: Any, **keywords: Any) -> Any:

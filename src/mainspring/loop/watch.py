@@ -77,11 +77,8 @@ class Watch:
             raise NotInStore(f"{self.loop} has no champion yet, so nothing is served; `mainspring run FILE` makes one")
         version = deployments.version(self.loop, route.champion)
         bundle = Bundles(self.home).open(version.digest)
-        reference = version.metrics.get(bundle.manifest.metric)
-        bounds = (
-            version.metrics.get(f"{bundle.manifest.metric}_low"),
-            version.metrics.get(f"{bundle.manifest.metric}_high"),
-        )
+        metric = bundle.manifest.metric
+        value, low, high = (version.metrics.get(f"{metric}{bound}") for bound in ("", "_low", "_high"))
         return Watched(
             loop=self.loop,
             version=version.number,
@@ -89,14 +86,14 @@ class Watch:
             profile=Profile.from_json(msgspec.json.decode(bundle.read("profile.json"))),
             task=bundle.manifest.task,
             classes=bundle.manifest.classes,
-            metric=bundle.manifest.metric,
-            reference=None if reference is None else (reference, *(reference if b is None else b for b in bounds)),
+            metric=metric,
+            reference=None if value is None or low is None or high is None else (value, low, high),
             columns=bundle.manifest.inputs.names,
         )
 
     def _served(self, watched: Watched, since: datetime, until: datetime) -> Served:
         records = Records(self.home, self.loop)
-        predictions = [record for record in records.predictions()[0] if since < record.at <= until]
+        predictions = [record for record in records.predictions()[0] if since <= record.at <= until]
         feedback = [record for record in records.feedback()[0] if record.at <= until]
         return Served.of(
             predictions,

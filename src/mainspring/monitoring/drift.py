@@ -99,9 +99,9 @@ def evidence(value: float) -> str:
     """An e-detector's M in words; what is far beyond any threshold needs no digits.
 
     >>> evidence(41.27), evidence(1e200)
-    ('41.3', '> 1 million')
+    ('41.3', '> 10⁶')
     """
-    return number(value) if value <= 1e6 else "> 1 million"
+    return number(value) if value <= 1e6 else "> 10⁶"
 
 
 def watch(

@@ -9,17 +9,22 @@ import numpy as np
 import polars as pl
 
 from mainspring.core.wording import count, listed, number, percent
+from mainspring.statistics.drift_measures import population_stability
 from mainspring.statistics.intervals import wilson
+from mainspring.statistics.weighted import Array
 from mainspring.store.profile import Numbers, Profile, numbers
 
 MISSING_JUMP = 0.10
 FAILED_SHARE = 0.20
 LEAST_ROWS = 20
 _LEVEL = 0.998  # a fault blocks retraining, so a single window must show it clearly
-_QUARTERS = (25, 40, 50, 60, 75)
-_UNIT_FACTORS = (1000.0, 1024.0, 100.0, 60.0, 24.0, 12.0, 10.0, 7.0, 3600.0, 3.6, 2.54, 1.609, 1.852, 2.2046, 3.2808)
-_SPREAD = 0.05
-"""How far the ratios of the quantiles may lie apart, as a part, to be one factor."""
+_UNITS = (1000.0, 1024.0, 100.0, 10.0, 60.0, 3600.0, 24.0, 12.0, 7.0, 3.6, 2.54, 2.2046, 3.2808)
+"""Usual ratios of units. Smaller ones (a mile has 1.6 km) can't be told from growth; they are reported as drift."""
+_LEAST_FACTOR = 5.0
+"""From here on any constant factor is taken for a changed unit."""
+_FAR = 0.5
+_ALIKE = 2.5
+"""How often its value by chance the stability index may be after the units are changed back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +74,32 @@ def _units(profile: Profile, rows: pl.DataFrame) -> Iterator[Fault]:
             factor = _factor(column, rows[column.name])
             if factor is not None:
                 reason = (
-                    f"{column.name} is {number(factor)} times its values in training at every quartile, as if its unit "
-                    "had changed; mend its source"
+                    f"{column.name} is {number(factor)} times what it was in training, as if its unit had changed; "
+                    "mend its source"
                 )
                 yield Fault("unit", column.name, reason)
 
 
 def _factor(column: Numbers, values: pl.Series) -> float | None:
-    """The constant by which all quantiles are scaled, if there is one: a known ratio of units, or at least five."""
+    """The constant by which all values are scaled, if dividing by it gives the training's distribution back."""
     present = numbers(values)
     present = present[~np.isnan(present)]
-    before = np.array([column.percentiles[quarter] for quarter in _QUARTERS])
-    if len(present) < 5 * LEAST_ROWS or not before.all() or len(np.unique(before)) < 4:
+    if len(present) < 5 * LEAST_ROWS or len(set(column.percentiles)) < 4 or _index(column, present) < _FAR:
         return None
-    now = np.percentile(present, _QUARTERS)
-    ratios = now / before
-    if ratios.min() <= 0 or ratios.max() > ratios.min() * (1 + 2 * _SPREAD):
-        return None
-    factor = float(np.median(ratios))
-    size = max(factor, 1 / factor)
-    known = any(abs(size / unit - 1) < _SPREAD / 2 for unit in _UNIT_FACTORS)
-    return factor if size >= 5 or known else None
+    by_chance = (len(column.counts) - 1) * (1 / len(present) + 1 / max(sum(column.counts), 1))
+    indices = {factor: _index(column, present / factor) for factor in _candidates(column, present)}
+    likeliest = min(indices, key=lambda factor: indices[factor])
+    return likeliest if indices[likeliest] < _ALIKE * by_chance else None
+
+
+def _candidates(column: Numbers, present: Array) -> list[float]:
+    usual = [*_UNITS, *(1 / unit for unit in _UNITS)]
+    median, before = float(np.median(present)), column.percentiles[50]
+    factor = median / before if before else 1.0
+    return [factor, *usual] if factor > 0 and max(factor, 1 / factor) >= _LEAST_FACTOR else usual
+
+
+def _index(column: Numbers, present: Array) -> float:
+    """The stability index of the values that are there."""
+    counts = column.count(pl.Series(present))
+    return population_stability(column.counts[:-1], counts[:-1])

@@ -23,7 +23,7 @@ Decided = tuple[datetime, str, str]
 def page(reports: Sequence[Report], decisions: Sequence[Decided] = ()) -> str:
     """The page on the last of *reports*, with those before as its history; *decisions* on retraining below."""
     report = reports[-1]
-    window = f"{report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M}"
+    window = f"{report.start:%Y-%m-%d %H:%M} to {report.at:%Y-%m-%d %H:%M}"
     parts = [
         _tiles(report),
         *_warnings(report),
@@ -90,8 +90,8 @@ def _quality(found: Performance) -> list[Html]:
         draw: Any = lambda axes: plots.calibration(axes, curve)  # noqa: E731
         parts.append(pages.figure(draw, alt=alt, width=4.6, height=3.6, caption=caption))
     if found.measured:
-        rows = [(e.version, e.scope, e.rows, e.value, e.low, e.high) for e in found.measured]
-        parts.append(pages.table(["version", "when", "labels", found.metric, "low", "high"], rows))
+        rows = [(e.version, e.scope, e.rows, e.value, f"{number(e.low)}–{number(e.high)}") for e in found.measured]
+        parts.append(pages.table(["version", "when", "labels", found.metric, "95 % interval"], rows))
     return parts
 
 

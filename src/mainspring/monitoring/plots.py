@@ -138,7 +138,8 @@ def traffic(axes: Axes, reports: Sequence[Report]) -> None:
     axes.set_ylim(0, 1.25 * max(1.0, bottom.max()))
     _window_ticks(axes, reports)
     axes.grid(axis="y")
-    axes.legend(ncols=3, loc="upper left", fontsize=8)
+    if versions:
+        axes.legend(ncols=3, loc="upper left", fontsize=8)
 
 
 def _releases(axes: Axes, reports: Sequence[Report]) -> None:
@@ -152,7 +153,7 @@ def _releases(axes: Axes, reports: Sequence[Report]) -> None:
 
 
 def _days(reports: Sequence[Report]) -> list[float]:
-    return [float(date2num(each.end)) for each in reports]
+    return [float(date2num(each.at)) for each in reports]
 
 
 def _dates(axes: Axes) -> None:
@@ -165,7 +166,7 @@ def _window_ticks(axes: Axes, reports: Sequence[Report]) -> None:
     """The days of some windows on an axis that counts windows."""
     step = max(1, -(-len(reports) // 6))
     places = list(range(0, len(reports), step))
-    axes.set_xticks(places, [f"{reports[place].end:%d %b}" for place in places])
+    axes.set_xticks(places, [f"{reports[place].at:%d %b}" for place in places])
 
 
 def _short(words: str) -> str:

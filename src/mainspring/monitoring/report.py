@@ -56,7 +56,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One window of a loop.
+    """One window of a loop, after *start* until *at*.
 
     settled: the watched version was there for the whole window, so that what is seen isn't its own arrival.
     days_since_training and cooldown_days_left are days on the loop's clock.
@@ -66,7 +66,6 @@ class Report:
     at: datetime
     version: int
     start: datetime
-    end: datetime
     service: Service
     drift: InputDrift
     outside: OutsideSupport
@@ -126,7 +125,6 @@ def build(
         at=at,
         version=watched.version,
         start=start,
-        end=at,
         service=service(window),
         drift=input_drift,
         outside=drift.outside_support(watched.profile, known.rows, windows),
@@ -140,12 +138,9 @@ def build(
         new_rows=standing.new_rows,
         new_labels=standing.new_labels,
     )
-    span = (
-        {"start": kept["start"], "until": kept["until"]}
-        if again
-        else {"start": start.timestamp(), "until": at.timestamp()}
-    )
-    after = {"version": watched.version, **span, "windows": windows, "drift": detector, "looks": looks}
+    after = {**kept, "windows": windows, "drift": detector, "looks": looks}
+    if not again:
+        after |= {"start": start.timestamp(), "until": at.timestamp()}
     return replace(report, notes=_notes(report, served, monitor)), after
 
 
@@ -206,7 +201,7 @@ def _notes(report: Report, served: Served, monitor: Monitor) -> tuple[str, ...]:
 
 def _early_labels(labels: Labels, monitor: Monitor) -> str | None:
     delay = seconds(monitor.label_delay)
-    if labels.delay_p95 is None or labels.delay_p95 <= delay:
+    if labels.delay_p95 is None or labels.delay_p95 <= 1.1 * delay:
         return None
     longest = labels.delay_p95 / 3600
     return (

@@ -20,7 +20,7 @@ def render(report: Report) -> str:
 
 
 def _head(report: Report) -> list[str]:
-    window = f"{report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M}"
+    window = f"{report.start:%Y-%m-%d %H:%M} to {report.at:%Y-%m-%d %H:%M}"
     return [f"{report.loop}@{report.version}   {window}   {count(report.service.predictions, 'prediction')}"]
 
 

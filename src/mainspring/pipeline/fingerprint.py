@@ -27,8 +27,11 @@ _WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a step is stale. kind: new, code, parameter, input, state, library, forced, lost, unknown or condition; where: the
-    function, parameter, input or library; old and new: what it was and is."""
+    """Why a step is stale, or skipped.
+
+    kind: new, code, parameter, library, state, input, upstream, forced, uncached, lost, unknown or condition.
+    where: the piece of code, parameter, input or library; old and new: what it was and is.
+    """
 
     kind: str
     where: str = ""

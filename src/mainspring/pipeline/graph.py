@@ -40,8 +40,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which steps of a run are asked for. start, until: from and up to a step; only: just these; force: not from the cache.
+    """Which steps of a run are asked for.
 
+    start, until: from and up to a step; only: just these; force: not from the cache.
     Steps before the selection aren't looked at: their last outputs are taken.
     """
 
@@ -126,7 +127,7 @@ class Graph:
                 raise UsageError(f"no run parameter {name!r}{nearest(name, tuple(known))}; {has}")
 
     def parse(self, name: str, text: str) -> Any:
-        """The value that *text*, as typed on a command line, stands for: by the parameter's annotation, else its default."""
+        """The value that *text*, as typed on a command line, stands for, by the parameter's annotation or default."""
         self.check({name: text})
         node = next(node for node in self.nodes.values() if name in node.parameters)
         wanted = _annotation(node.step.function, name) or type(node.parameters[name])
@@ -159,8 +160,8 @@ def _node(step: Step, known: set[str]) -> Node:
             waits.append(values)
         elif isinstance(values, str) and values not in found.parameters:
             raise DeclarationError(
-                f"step {step.name!r}: each={step.each!r} names {values!r}, which is no step{nearest(values, sorted(known))}; "
-                f"the steps are {', '.join(sorted(known))}"
+                f"step {step.name!r}: each={step.each!r} names {values!r}, "
+                f"which is no step{nearest(values, sorted(known))}; the steps are {', '.join(sorted(known))}"
             )
     return Node(step, tuple(found.inputs), found.parameters, tuple(dict.fromkeys(waits)))
 
@@ -209,8 +210,8 @@ def _inferred(step: Step, known: set[str]) -> _Signature:
             found.parameters[name] = parameter.default
         else:
             raise DeclarationError(
-                f"step {step.name!r}: parameter {name!r} is no step{nearest(name, sorted(known - {step.name}))} and has no default; "
-                f"add a step {name!r}, or give it a value: {name}=..."
+                f"step {step.name!r}: parameter {name!r} is no step{nearest(name, sorted(known - {step.name}))} "
+                f"and has no default; add a step {name!r}, or give it a value: {name}=..."
             )
     return found
 

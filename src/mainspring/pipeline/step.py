@@ -121,7 +121,8 @@ def _check_each(name: str, each: Mapping[str, Any]) -> None:
     for parameter, values in each.items():
         if not isinstance(values, str | list | tuple):
             raise DeclarationError(
-                f"step {name!r}: each={{{parameter!r}: {_brief(values)}}} must be a list, or the name of a step that gives one"
+                f"step {name!r}: each={{{parameter!r}: {_brief(values)}}} must be a list, "
+                f"or the name of a step that gives one"
             )
 
 

@@ -46,7 +46,7 @@ _MEANT = {
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that were found to fit. *typed* feeds the frame; *raw* are the known columns as they came, for the record."""
+    """Rows that fit. *typed* feeds the frame; *raw* are the known columns as they came, for the record."""
 
     typed: list[Row]
     raw: list[dict[str, Any]]

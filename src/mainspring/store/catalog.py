@@ -27,7 +27,7 @@ _KEPT_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A kept value. content: a small document itself, kept by whoever keeps the artifact; else the object store has it."""
+    """A kept value. content: a small document, kept by whoever keeps the artifact; else the object store has it."""
 
     digest: str
     format: str

@@ -127,8 +127,9 @@ def _decode_other(tag: str, node: dict[str, Any], leaf: Callable[[dict[str, Any]
 
 def _record(node: dict[str, Any], leaf: Callable[[dict[str, Any]], Any]) -> Any:
     """The dataclass as it was: its fields are set, its checks at construction have been passed before."""
-    kind = _class(node["class"], object)
-    if not is_dataclass(kind) or [each.name for each in fields(kind)] != list(node["fields"]):
+    kind: Any = _class(node["class"], object)
+    names = [each.name for each in fields(kind)] if is_dataclass(kind) else None
+    if names != list(node["fields"]):
         raise HomeDamaged(f"{node['class']} has other fields than when it was kept; run the step that made it again")
     value = object.__new__(kind)
     for name, kept in node["fields"].items():

@@ -29,8 +29,8 @@ _ID_LENGTH = 6
 _TABLES = (
     """create table if not exists runs (
         number integer primary key, id text not null unique, pipeline text not null, status text not null,
-        parameters text not null, selection text not null, owner text not null, fence integer not null, cancel integer not null default 0,
-        created text not null, ended text, error text)""",
+        parameters text not null, selection text not null, owner text not null, fence integer not null,
+        cancel integer not null default 0, created text not null, ended text, error text)""",
     "create index if not exists runs_by_pipeline on runs (pipeline, number)",
     "create index if not exists runs_running on runs (number) where status = 'running'",
     """create table if not exists steps (
@@ -137,8 +137,8 @@ class Journal:
             if not self._leases.take(row["number"]):
                 return None
             connection.execute(
-                "update runs set status = 'running', owner = ?, fence = fence + 1, cancel = 0, ended = null, error = null "
-                "where number = ?",
+                "update runs set status = 'running', owner = ?, fence = fence + 1, cancel = 0, ended = null, "
+                "error = null where number = ?",
                 (_text(myself()), row["number"]),
             )
         return Claim(row["id"], row["number"], pipeline, row["fence"] + 1, resumed=True)
@@ -191,7 +191,7 @@ class Journal:
     def step_finished(
         self, claim: Claim, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None
     ) -> None:
-        """The step is over. keep_as: the step under whose name the output is found by its fingerprint; None: nobody's."""
+        """The step is over. keep_as: the step under whose name the cache finds the output; None: it doesn't."""
         with self._transaction() as connection:
             connection.execute(
                 "update steps set status = 'done', output = ?, digest = ?, seconds = ?, attempt = ?, ended = ? "
@@ -239,7 +239,8 @@ class Journal:
     def finished(self, run: str) -> dict[str, tuple[str, Hit]]:
         """The steps that *run* has finished so far: name -> fingerprint, output."""
         rows = self._database.query(
-            "select name, fingerprint, output, cached_from, seconds from steps where run = ? and status in ('done', 'cached')",
+            "select name, fingerprint, output, cached_from, seconds from steps "
+            "where run = ? and status in ('done', 'cached')",
             (run,),
         )
         return {
@@ -298,7 +299,7 @@ class Journal:
     # ------------------------------------------------------------------------------------------------------ private
 
     def _mark_dead(self, connection: Connection) -> None:
-        """Inside a write transaction: an owner takes its lease before it commits, and ends its run before it lets go."""
+        """In a write transaction: an owner takes its lease before it commits, and ends its run before it lets go."""
         for row in connection.execute("select number, id from runs where status = 'running'").fetchall():
             if self._leases.free(row["number"]):
                 connection.execute(

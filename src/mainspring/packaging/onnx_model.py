@@ -1,0 +1,162 @@
+"""The ONNX form of a fitted model, kept only where it answers as the Python model does (parity)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from mainspring.packaging import trees
+from mainspring.packaging.graph import NotConvertible, standard
+from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
+
+Array = npt.NDArray[Any]
+
+TOLERANCE = 1e-5
+"""How far probabilities, and values relative to their spread, may lie apart."""
+_PERTURBED_ROWS = 4_000
+_SLOW_OR_WRONG = frozenset({"QuantileTransformer", "SplineTransformer", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a fitted model says of a matrix: *codes* are columns of *probabilities*; both None for regression."""
+
+    codes: Array | None
+    probabilities: Array | None
+    values: Array | None
+
+
+def answers(model: Any, matrix: Any) -> Answers:
+    """What the Python *model* says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # feature names, which our matrix doesn't carry
+        said = np.asarray(model.predict(matrix)).reshape(-1)
+        if not hasattr(model, "classes_"):
+            return Answers(None, None, said.astype(np.float64))
+        codes = np.searchsorted(model.classes_, said)
+        probabilities = np.asarray(model.predict_proba(matrix)) if hasattr(model, "predict_proba") else None
+    return Answers(codes, probabilities, None)
+
+
+def convert(model: Any, matrix: Any, seed: int = 0) -> tuple[bytes | None, str]:
+    """The ONNX form of *model* when it answers like it on *matrix* and thousands of rows made from it; else None and why."""
+    if not isinstance(matrix, np.ndarray):
+        return None, "served by scikit-learn: the model takes a named frame"
+    rows = np.concatenate([matrix, *_perturbed(matrix, np.random.default_rng(seed))])
+    expected, reason = answers(model, rows), ""
+    for content, problem in _attempts(model, matrix.shape[1]):
+        if content is None:
+            reason = reason or problem
+            continue
+        problem = _difference(expected, content, rows)
+        if not problem:
+            return content, ""
+        reason = problem
+    return None, f"served by scikit-learn: {reason}"
+
+
+def _attempts(model: Any, columns: int) -> Iterator[tuple[bytes | None, str]]:
+    """Our own exact graph for trees; else the converters', in float64 and, where that has no operators, in float32."""
+    try:
+        exact = trees.convert(model, columns)
+    except NotConvertible as problem:
+        yield None, str(problem)
+        return
+    if exact is not None:
+        yield exact, ""
+        return
+    for precision in ("DoubleTensorType", "FloatTensorType"):
+        try:
+            yield _converted(model, columns, precision), ""
+        except Exception as error:  # a converter fails in its own ways on what it doesn't know
+            yield None, _first_line(error)
+
+
+def _converted(model: Any, columns: int, precision: str) -> bytes:
+    """What skl2onnx makes of *model*; it takes half a second to import, so it loads only here."""
+    import skl2onnx
+    from skl2onnx.common import data_types
+
+    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+    bad = [type(step).__name__ for step in steps if type(step).__name__ in _SLOW_OR_WRONG]
+    if bad:
+        raise NotConvertible(f"{bad[0]} has no sound ONNX form")
+    probable = hasattr(model, "predict_proba")
+    made = skl2onnx.to_onnx(
+        model,
+        initial_types=[("X", getattr(data_types, precision)([None, columns]))],
+        options={id(steps[-1]): {"zipmap": False}} if probable else None,
+    )
+    given = [output.name for output in made.graph.output]
+    if not hasattr(model, "classes_"):
+        return standard(made, {given[0]: VALUE})
+    return standard(made, {given[0]: CLASS, given[1]: PROBABILITY} if probable else {given[0]: CLASS})
+
+
+def _difference(expected: Answers, content: bytes, rows: Array) -> str:
+    """In what the ONNX model *content* answers otherwise than expected; empty when in nothing."""
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        said = dict(zip(names, session.run(names, {INPUT: rows}), strict=True))
+    except Exception as error:  # onnxruntime's errors share no base but Exception
+        return f"onnxruntime can't run it ({_first_line(error)})"
+    if expected.values is not None:
+        spread = max(float(np.std(expected.values)), 1e-12)
+        return _far(np.abs(said[VALUE].reshape(-1) - expected.values) / spread, "value")
+    if expected.probabilities is not None:
+        far = _far(np.abs(said[PROBABILITY] - expected.probabilities).max(axis=1), "probability")
+        if far:
+            return far
+    differ = np.flatnonzero(said[CLASS].reshape(-1) != expected.codes)
+    if len(differ):
+        return f"the ONNX form predicts another class on {len(differ)} of {len(rows)} rows"
+    return ""
+
+
+def _far(distance: Array, what: str) -> str:
+    far = ~(distance <= TOLERANCE)
+    if not far.any():
+        return ""
+    return f"the ONNX form's {what} is off by up to {np.nanmax(distance):.2g} on {int(far.sum())} of {len(distance)} rows"
+
+
+def _perturbed(matrix: Array, random: np.random.Generator) -> Iterator[Array]:
+    """Rows like those of *matrix* that training didn't see: values of other rows, noise, edges, gaps where there are gaps."""
+    if not matrix.size:
+        return
+    count, columns = _PERTURBED_ROWS // 4, range(matrix.shape[1])
+    mixed = np.column_stack([random.choice(matrix[:, column], count) for column in columns])
+    yield mixed
+    noisy = matrix[random.integers(0, len(matrix), count)]
+    whole = np.array([_is_whole(matrix[:, column]) for column in columns])
+    spread = np.where(whole, 0.0, _spread(matrix))
+    yield noisy + random.normal(size=noisy.shape) * spread
+    yield np.where(random.random(noisy.shape) < 0.2, noisy + random.normal(size=noisy.shape) * 10 * spread, noisy)
+    yield mixed.astype(np.float32).astype(np.float64)
+    if np.isnan(matrix).any():
+        gaps = np.isnan(matrix).any(axis=0) & (random.random(mixed.shape) < 0.2)
+        yield np.where(gaps, np.nan, mixed)
+
+
+def _is_whole(values: Array) -> bool:
+    known = values[~np.isnan(values)]
+    return bool((known == np.round(known)).all())
+
+
+def _spread(matrix: Array) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in every row
+        spread: Array = np.nan_to_num(np.nanstd(matrix, axis=0))
+    return spread
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

@@ -1,0 +1,134 @@
+"""Labels that come back: each finds its prediction, is checked, and is durable before it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mainspring.core.errors import InvalidRequest, InvalidRows, Overloaded, RequestError, StoreError
+from mainspring.serving.served import ServedLoop
+from mainspring.store.records import FeedbackRecord
+
+_FIELDS = frozenset({"id", "key", "time", "label", "at"})
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a feedback: the predictions it labelled, and how many of the labels were new."""
+
+    ids: list[str]
+    new: int
+
+
+@dataclass(slots=True)
+class Feedback:
+    """Takes labels for one loop. A list is taken whole or not at all."""
+
+    served: ServedLoop
+    threads: Executor
+    _writing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+
+    async def take(self, items: list[Any]) -> Taken:
+        """Check *items*, write the new labels, and return when all of them are safe from a power cut."""
+        if not self.served.labels_ready:
+            raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
+        new = self._note(items)
+        ids = [item.id for item, _ in new]
+        fresh = [record for record, is_new in new if is_new]
+        earlier = [self._writing[identity] for identity in ids if identity in self._writing]
+        if fresh:
+            await self._write(fresh)
+        await asyncio.gather(*earlier)
+        return Taken(ids, len(fresh))
+
+    def _note(self, items: list[Any]) -> list[tuple[FeedbackRecord, bool]]:
+        noted: list[tuple[FeedbackRecord, bool]] = []
+        try:
+            for number, item in enumerate(items):
+                record = self._record(number, item)
+                noted.append((record, self.served.labels.take(record.id, record.label)))
+        except RequestError:
+            self._forget(record for record, is_new in noted if is_new)
+            raise
+        return noted
+
+    def _record(self, number: int, item: Any) -> FeedbackRecord:
+        if not isinstance(item, dict) or "label" not in item or ("id" in item) == ("key" in item):
+            raise InvalidRequest(
+                f'feedback {number} must be {{"id": ..., "label": ...}} or {{"key": ..., "label": ...}}'
+            )
+        unknown = sorted(set(item) - _FIELDS)
+        if unknown:
+            raise InvalidRequest(
+                f"feedback {number} has the unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
+            )
+        label, at = self._label(number, item["label"]), self._at(number, item)
+        return FeedbackRecord(id=self._find(number, item), label=label, at=at)
+
+    def _find(self, number: int, item: Mapping[str, Any]) -> str:
+        if "id" in item:
+            if not isinstance(item["id"], str):
+                raise InvalidRows(f"feedback {number}: id {str(item['id'])[:60]!r} is not text as /predict returned it")
+            return str(item["id"])
+        if item["key"] is None or isinstance(item["key"], dict | list):
+            raise InvalidRows(f"feedback {number}: key {str(item['key'])[:60]!r} is not a single value")
+        return self.served.labels.find(item["key"], item.get("time"))
+
+    def _label(self, number: int, label: Any) -> Any:
+        routing = self.served.live()
+        if routing.champion.regression:
+            if isinstance(label, int | float) and not isinstance(label, bool) and math.isfinite(_float(label)):
+                return _float(label)
+            raise InvalidRows(f"feedback {number}: label {str(label)[:60]!r} is not a number")
+        classes = {each: each for loaded in routing.versions() for each in loaded.classes}
+        found = None if isinstance(label, dict | list) else classes.get(label)
+        if found is None or isinstance(found, bool) != isinstance(label, bool):
+            known = ", ".join(repr(each) for each in list(classes)[:20])
+            raise InvalidRows(f"feedback {number}: label {str(label)[:60]!r} is none of the classes {known}")
+        return found
+
+    def _at(self, number: int, item: Mapping[str, Any]) -> datetime:
+        if item.get("at") is None:
+            return self.served.clock()
+        try:
+            at = datetime.fromisoformat(item["at"])
+            zoned = None if at.tzinfo is None else at.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidRows(f"feedback {number}: at {str(item['at'])[:60]!r} is not a time in ISO 8601") from None
+        if zoned is None:
+            raise InvalidRows(f"feedback {number}: at {item['at']!r} has no time zone; add +00:00")
+        return zoned
+
+    async def _write(self, records: list[FeedbackRecord]) -> None:
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+        self._writing.update((record.id, written) for record in records)
+        try:
+            await loop.run_in_executor(self.threads, self.served.records.append_feedback, records)
+        except StoreError as error:
+            self._forget(records)
+            refusal = Overloaded(f"the label can't be kept now: {error}")
+            written.set_exception(refusal)
+            written.exception()  # nobody may be waiting for it, and that is no fault
+            raise refusal from error
+        else:
+            written.set_result(None)
+        finally:
+            for record in records:
+                self._writing.pop(record.id, None)
+
+    def _forget(self, records: Iterable[FeedbackRecord]) -> None:
+        for record in records:
+            self.served.labels.forget(record.id)
+
+
+def _float(label: float) -> float:
+    try:
+        return float(label)
+    except OverflowError:
+        return math.inf

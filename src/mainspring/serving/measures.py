@@ -1,0 +1,82 @@
+"""What the endpoint counts about itself, and the text in which Prometheus reads it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+Labels = tuple[tuple[str, str], ...]
+
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_HELP = {
+    "mainspring_requests_total": ("counter", "Requests by loop, version and status"),
+    "mainspring_rows_total": ("counter", "Rows predicted by loop and version"),
+    "mainspring_extra_columns_total": ("counter", "Unknown columns ignored in rows"),
+    "mainspring_unrecorded_total": ("counter", "Predictions answered that could not be recorded"),
+    "mainspring_feedback_total": ("counter", "Labels taken by loop"),
+    "mainspring_refused_total": ("counter", "Requests refused before a loop was reached, by status"),
+    "mainspring_load_failures_total": ("counter", "Versions that could not be loaded"),
+    "mainspring_request_seconds": ("histogram", "Seconds from a request's last byte to its answer"),
+    "mainspring_version_share": ("gauge", "Share of the units that a version gets"),
+}
+
+
+class Measures:
+    """Counters and a latency histogram in memory; they begin at 0 with the process.
+
+    >>> measures = Measures()
+    >>> measures.count("mainspring_rows_total", 3, loop="late", version="1")
+    >>> 'mainspring_rows_total{loop="late",version="1"} 3' in measures.text()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, Labels]] = Counter()
+        self._latencies: dict[Labels, list[int]] = {}
+        self._seconds: Counter[Labels] = Counter()
+
+    def count(self, name: str, by: int = 1, **labels: str) -> None:
+        self._counts[name, tuple(labels.items())] += by
+
+    def latency(self, seconds: float, loop: str) -> None:
+        labels = (("loop", loop),)
+        counts = self._latencies.setdefault(labels, [0] * (len(_BUCKETS) + 1))
+        counts[bisect_left(_BUCKETS, seconds)] += 1
+        self._seconds[labels] += seconds  # type: ignore[assignment]
+
+    def text(self, shares: Mapping[tuple[str, str], float] | None = None) -> str:
+        """The exposition format; *shares*: (loop, version) -> share of the units now."""
+        lines: dict[str, list[str]] = {name: [] for name in _HELP}
+        for (name, labels), value in sorted(self._counts.items()):
+            lines[name].append(f"{name}{_labels(labels)} {value}")
+        for (loop, version), share in sorted((shares or {}).items()):
+            labels = (("loop", loop), ("version", version))
+            lines["mainspring_version_share"].append(f"mainspring_version_share{_labels(labels)} {share}")
+        for labels, counts in sorted(self._latencies.items()):
+            lines["mainspring_request_seconds"] += self._histogram(labels, counts)
+        return "".join(_section(name, each) for name, each in lines.items() if each)
+
+    def _histogram(self, labels: Labels, counts: list[int]) -> Iterable[str]:
+        name, total = "mainspring_request_seconds", 0
+        for bound, many in zip((*map(str, _BUCKETS), "+Inf"), counts, strict=True):
+            total += many
+            yield f"{name}_bucket{_labels((*labels, ('le', bound)))} {total}"
+        yield f"{name}_sum{_labels(labels)} {self._seconds[labels]}"
+        yield f"{name}_count{_labels(labels)} {total}"
+
+
+def _section(name: str, lines: Iterable[str]) -> str:
+    kind, text = _HELP[name]
+    return "\n".join((f"# HELP {name} {text}", f"# TYPE {name} {kind}", *lines, ""))
+
+
+def _labels(labels: Labels) -> str:
+    if not labels:
+        return ""
+    escaped = (f'{name}="{_escaped(value)}"' for name, value in labels)
+    return "{" + ",".join(escaped) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

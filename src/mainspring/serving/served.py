@@ -1,0 +1,249 @@
+"""One served loop: picks the version for a unit, predicts, records, and takes labels."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError
+from mainspring.core.protocols import Clock
+from mainspring.serving.loaded import Loaded, Said
+from mainspring.serving.rows import Row, Rows
+from mainspring.statistics.assignment import assigned
+from mainspring.store.deployments import Route
+from mainspring.store.labels import Labels
+from mainspring.store.records import Arm, PredictionRecord, Records
+
+_log = logging.getLogger(__name__)
+_SLOW_SECONDS = 0.005
+_MOST_WAITING = 512
+
+
+class ModelFailed(RequestError):
+    """The model raised; the request may be fine."""
+
+    status = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Who answers now: the route as it was loaded, and its versions."""
+
+    route: Route
+    champion: Loaded
+    canary: Loaded | None = None
+    previous: Loaded | None = None
+
+    def pick(self, unit: str) -> tuple[Arm, Loaded]:
+        """The arm that *unit* sticks to."""
+        if self.canary is not None and assigned(self.route.salt, unit, self.route.share):
+            return "canary", self.canary
+        return "champion", self.champion
+
+    def versions(self) -> list[Loaded]:
+        """What is loaded, the champion first."""
+        return [loaded for loaded in (self.champion, self.canary, self.previous) if loaded is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is told. recorded: False when the disk had no room for the record."""
+
+    loaded: Loaded
+    ids: list[str]
+    said: Said
+    extra: int
+    recorded: bool
+
+
+@dataclass(slots=True)
+class _Ask:
+    """A request on its way through the model."""
+
+    arm: Arm
+    loaded: Loaded
+    revision: int
+    rows: Rows
+    unit: str
+    ids: list[str]
+    began: float
+    answered: asyncio.Future[Answer] | None = None
+    said: Said | None = None
+    error: Exception | None = None
+
+
+_NO_ROWS = Rows([], [], 0)
+
+
+@dataclass(slots=True)
+class ServedLoop:
+    """A loop's live side. All methods run in the event loop; *threads* takes slow model calls.
+
+    Requests that arrive in one turn of the event loop and hit one version share a model call where the version `joins`,
+    and one write of their records.
+    """
+
+    name: str
+    records: Records
+    clock: Clock
+    identify: Callable[[int], list[str]]
+    threads: Executor
+    routing: Routing | None = None
+    why_not: str = "it has no version yet; `mainspring run FILE` makes one"
+    labels: Labels = field(init=False)
+    labels_ready: bool = False
+    unrecorded: int = 0
+    _waiting: list[_Ask] = field(default_factory=list)
+    _in_flight: int = 0
+    _row_seconds: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labels = Labels(self.records)
+
+    def live(self) -> Routing:
+        """The routing; raises NotServed or Overloaded while nothing can answer."""
+        if self.routing is None:
+            raise Overloaded(f"loop {self.name!r} can't answer: {self.why_not}")
+        return self.routing
+
+    async def predict(self, rows: Sequence[Row], *, unit: str | None, strict: bool, began: float) -> Answer:
+        """Answer *rows* as one unit with one version; InvalidRows names what doesn't fit."""
+        routing = self.live()
+        if self._in_flight >= _MOST_WAITING:
+            raise Overloaded(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
+        ids = self.identify(len(rows))
+        unit = unit or _unit(rows[0], routing.champion.manifest) or ids[0]
+        arm, loaded = routing.pick(unit)
+        try:
+            read = loaded.columns.read(rows, strict=strict)
+        except InvalidRows as error:
+            if arm == "canary":
+                self._refused(_Ask(arm, loaded, routing.route.revision, _NO_ROWS, unit, ids, began, error=error), rows)
+            raise
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        ask = _Ask(arm, loaded, routing.route.revision, read, unit, ids, began, answered)
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append(ask)
+        self._in_flight += 1
+        try:
+            return await answered
+        finally:
+            self._in_flight -= 1
+
+    def _refused(self, ask: _Ask, rows: Sequence[Row]) -> None:
+        """Rows that the champion takes and the canary doesn't count against the canary."""
+        try:
+            ask.rows = self.live().champion.columns.read(rows)
+        except InvalidRows:
+            return
+        self._record(self._records(ask))
+
+    # ------------------------------------------------------------------------------------------------ the model call
+
+    def _flush(self) -> None:
+        asks, self._waiting = self._waiting, []
+        for group in _groups(asks):
+            if self._expected_seconds(group) < _SLOW_SECONDS:
+                self._call(group)
+                self._finish(group)
+            else:
+                calling = asyncio.get_running_loop().run_in_executor(self.threads, self._call, group)
+                calling.add_done_callback(lambda _, group=group: self._finish(group))  # type: ignore[misc]
+
+    def _call(self, group: list[_Ask]) -> None:
+        """One model call for the group; when it fails, each request for itself, so that one can't spoil the others."""
+        loaded = group[0].loaded
+        start = time.perf_counter()
+        try:
+            said = loaded.say([row for ask in group for row in ask.rows.typed])
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for ask in group:
+                self._call([ask])
+            return
+        place = 0
+        for ask in group:
+            end = place + len(ask.ids)
+            ask.said = Said(said.labels[place:end], said.probabilities and said.probabilities[place:end])
+            place = end
+        number = loaded.version.number
+        each = (time.perf_counter() - start) / place
+        self._row_seconds[number] = 0.9 * self._row_seconds.get(number, each) + 0.1 * each
+
+    def _expected_seconds(self, group: list[_Ask]) -> float:
+        known = self._row_seconds.get(group[0].loaded.version.number, 0.0002)
+        return known * sum(len(ask.ids) for ask in group)
+
+    # --------------------------------------------------------------------------------------------------- the records
+
+    def _finish(self, group: list[_Ask]) -> None:
+        """Record, then answer: a prediction that somebody saw is on record."""
+        blamed = [ask for ask in group if not isinstance(ask.error, RequestError)]
+        records = [record for ask in blamed for record in self._records(ask)]
+        recorded = self._record(records)
+        for ask in group:
+            if ask.answered is None or ask.answered.done():  # the client went away
+                continue
+            if ask.said is None:
+                said = type(ask.error).__name__
+                what = f"{ask.loaded.name} failed on these rows ({said}); it is on record as {ask.ids[0]}"
+                ask.answered.set_exception(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
+            else:
+                ask.answered.set_result(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
+
+    def _records(self, ask: _Ask) -> list[PredictionRecord]:
+        at, latency = self.clock(), 1000 * (time.perf_counter() - ask.began)
+        error = None if ask.error is None else f"{type(ask.error).__name__}: {ask.error}"[:300]
+        roles, none = ask.loaded.manifest.roles, [None] * len(ask.ids)
+        labels = none if ask.said is None else ask.said.labels
+        probabilities: Sequence[Any] = (ask.said and ask.said.probabilities) or none
+        return [
+            PredictionRecord(
+                id=identity, at=at, key=row.get(roles.key), time=row.get(roles.time), unit=ask.unit, arm=ask.arm,
+                version=ask.loaded.version.number, revision=ask.revision, label=label, probabilities=shares,
+                latency_ms=latency, error=error, loop=self.name, row=row,
+            )
+            for identity, row, label, shares in zip(ask.ids, ask.rows.raw, labels, probabilities, strict=True)
+        ]  # fmt: skip
+
+    def _record(self, records: list[PredictionRecord]) -> bool:
+        if not records:
+            return True
+        try:
+            frame = self.records.append(records)
+        except StoreError as error:
+            if self.unrecorded == 0:
+                _log.error("%s: predictions are answered but not recorded: %s", self.name, error)
+            self.unrecorded += len(records)
+            return False
+        if self.labels_ready:
+            self.labels.add(records, frame)
+        return True
+
+
+def _groups(asks: list[_Ask]) -> list[list[_Ask]]:
+    """Requests that may share a model call."""
+    groups: dict[int, list[_Ask]] = {}
+    for place, ask in enumerate(asks):
+        groups.setdefault(ask.loaded.version.number if ask.loaded.joins else -1 - place, []).append(ask)
+    return list(groups.values())
+
+
+def _unit(row: Row, manifest: Any) -> str | None:
+    column = manifest.unit or manifest.roles.key
+    value = row.get(column) if column else None
+    return None if value is None or isinstance(value, dict | list) else str(value)
+
+
+def no_loop(name: str, known: Sequence[str]) -> NotServed:
+    """The error for a loop that isn't here."""
+    served = ", ".join(sorted(known)) or "none yet"
+    return NotServed(f"no loop {name[:100]!r} is served here; served: {served}")

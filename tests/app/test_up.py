@@ -1,0 +1,139 @@
+"""`mainspring up` as a whole: it serves, watches, retrains, and goes on after a kill."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+_spec = importlib.util.spec_from_file_location("service", Path(__file__).with_name("service.py"))
+assert _spec is not None and _spec.loader is not None
+service = importlib.util.module_from_spec(_spec)
+sys.modules["service"] = service
+_spec.loader.exec_module(service)
+
+LOOP = """
+from sklearn.linear_model import LogisticRegression
+
+import mainspring as ms
+
+tumours = ms.Loop(
+    "tumours",
+    data=ms.csv("tumours.csv"),
+    target="target",
+    key="patient",
+    model=LogisticRegression(max_iter=500),
+    release=ms.Canary(steps=(20, 100), min_units=20, min_time="1h", guardrails=("errors",)),
+    monitor=ms.Monitor(every="1d"),
+    retrain=ms.Retrain(every="5d", min_labels=20, cooldown="1d"),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("up")
+    table().head(400).write_csv(folder / "tumours.csv")
+    (folder / "tumours.py").write_text(LOOP)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[Any]:
+    with service.Up(folder, "tumours.py") as running:
+        yield running.ready()
+
+
+def table() -> pl.DataFrame:
+    bunch = load_breast_cancer()
+    frame = pl.DataFrame(bunch.data, schema=[name.replace(" ", "_") for name in bunch.feature_names])
+    return frame.with_columns(patient=pl.int_range(pl.len()) + 1, target=pl.Series(bunch.target))
+
+
+def rows(start: int, count: int) -> list[dict[str, Any]]:
+    return table().drop("target").slice(start, count).to_dicts()
+
+
+def test_it_answers_and_takes_feedback_by_id_and_by_key(up: Any) -> None:
+    status, answer = up.post("/predict/tumours", {"rows": rows(400, 3)})
+    assert status == 200 and len(answer["ids"]) == 3 and answer["model"] == "tumours@1"
+    assert all(abs(sum(row) - 1) < 1e-6 for row in answer["probabilities"])
+
+    assert up.post("/feedback/tumours", {"id": answer["ids"][0], "label": 1})[0] == 200
+    assert up.post("/feedback/tumours", {"key": rows(401, 1)[0]["patient"], "label": 0})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/predict/nobody", {"rows": []}, 404),
+        ("/predict/tumours", b"{", 400),
+        ("/predict/tumours", b'{"mean_radius": NaN}', 400),
+        ("/predict/tumours", {"rows": []}, 422),
+        ("/predict/tumours", {"mean_radius": 1.0}, 422),
+        ("/predict/tumours", {**{name: 1.0 for name in rows(0, 1)[0]}, "mean_radius": "wide"}, 422),
+        ("/feedback/tumours", {"id": "nobody", "label": 1}, 404),
+        ("/feedback/tumours", {"id": "nobody", "label": 7}, 422),
+    ],
+)
+def test_bad_requests_are_refused_with_a_message(up: Any, path: str, body: Any, status: int) -> None:
+    given, answer = up.post(path, body)
+
+    assert given == status and answer["error"]["message"]
+
+
+def test_a_label_is_idempotent_and_can_not_be_contradicted(up: Any) -> None:
+    _, answer = up.post("/predict/tumours", rows(410, 1)[0])
+    feedback = {"id": answer["ids"][0], "label": 1}
+
+    assert [up.post("/feedback/tumours", feedback)[0] for _ in range(2)] == [200, 200]
+    assert up.post("/feedback/tumours", {**feedback, "label": 0})[0] == 409
+
+
+def test_the_api_asks_for_its_token(up: Any) -> None:
+    assert up.api("/api/status")[0] == 200
+    assert up.api("/api/status", token="guess")[0] == 401
+    assert up.api("/api/clock", {"now": "yesterday"})[0] == 400
+
+
+def test_the_loop_closes_and_a_kill_in_between_changes_nothing(up: Any) -> None:
+    for day in range(2, 6):
+        start = 400 + (day - 2) * 30
+        status, answer = up.post("/predict/tumours", {"rows": rows(start, 30)})
+        assert status == 200
+        truth = table()["target"].slice(start, 30).to_list()
+        labels = [{"id": name, "label": label} for name, label in zip(answer["ids"], truth, strict=False)]
+        assert up.post("/feedback/tumours", labels)[0] in (200, 409)
+        assert up.api("/api/clock", {"now": f"2024-01-0{day}T00:00:00+00:00"})[0] == 200
+    up.kill()
+    up.again()
+    up.ready()
+    status, moved = up.api("/api/clock", {"now": "2024-01-07T00:00:00+00:00"})
+    assert status == 200, up.log.read_text()
+    decisions = up.api("/api/loops/tumours/decisions")[1]
+    reports = [entry["at"] for entry in decisions if entry["kind"] == "monitor"]
+    assert len(reports) == len(set(reports)) == 6, reports
+    assert [entry["data"]["cause"] for entry in decisions if entry["decision"] == "retrain"] == ["schedule"]
+    assert len({entry["version"] for entry in decisions if entry["kind"] == "gate"}) == 2
+    assert all(entry["reason"] for entry in decisions)
+
+
+def test_a_second_service_on_one_home_is_refused(up: Any, folder: Path) -> None:
+    with service.Up(folder, "tumours.py") as second:
+        assert second.process.wait(30) == 1
+    assert "another `mainspring up` runs" in second.log.read_text()
+
+
+def test_it_drains_on_ctrl_c(tmp_path: Path) -> None:
+    table().head(300).write_csv(tmp_path / "tumours.csv")
+    (tmp_path / "tumours.py").write_text(LOOP)
+    with service.Up(tmp_path, "tumours.py") as running:
+        running.ready()
+
+        assert running.stop() == 0

@@ -1,0 +1,158 @@
+"""Who takes whose output, in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainspring.core.errors import DeclarationError, UsageError
+from mainspring.pipeline.graph import Graph, Selection
+from mainspring.pipeline.step import Step, at_least, step
+
+
+def rows() -> list[int]:
+    return [1]
+
+
+def clean(rows: list[int]) -> list[int]:
+    return rows
+
+
+def model(clean: list[int], trees: int = 100, loud: bool = False, name: str = "m") -> int:
+    return trees
+
+
+def report(model: int, rows: list[int]) -> str:
+    return ""
+
+
+def graph() -> Graph:
+    return Graph([report, model, clean, rows])
+
+
+def test_steps_come_after_their_inputs_and_else_as_declared() -> None:
+    def beside() -> int:
+        return 1
+
+    assert graph().names == ("rows", "clean", "model", "report")
+    assert Graph([beside, rows, clean]).names == ("beside", "rows", "clean")
+    assert Graph([rows, clean, beside]).names == ("rows", "clean", "beside")
+
+
+def test_upstream_and_downstream_know_no_distance() -> None:
+    assert graph().upstream("model") == {"rows", "clean", "model"}
+    assert graph().downstream("clean") == {"clean", "model", "report"}
+
+
+def test_a_missing_input_names_the_function_and_the_nearest_name() -> None:
+    def fit(claen: list[int]) -> int:
+        return 1
+
+    with pytest.raises(DeclarationError) as error:
+        Graph([rows, clean, fit])
+    assert "step 'fit': parameter 'claen' is no step (did you mean 'clean'?) and has no default" in str(error.value)
+
+    with pytest.raises(DeclarationError, match="its inputs name 'splitt', which is no step"):
+        Graph([Step("train", "a:b", inputs=("splitt",)), Step("split", "a:c", inputs=())])
+    with pytest.raises(DeclarationError, match="its condition needs 'accuracy', which is no step"):
+        Graph([step(when=at_least("accuracy", 0.5))(rows_again)])
+    with pytest.raises(DeclarationError, match="no parameter 'mont'"):
+        Graph([step(each={"mont": [1]})(rows_again)])
+
+
+def rows_again(month: int = 1) -> int:
+    return month
+
+
+def test_two_steps_of_one_name_are_refused() -> None:
+    with pytest.raises(DeclarationError, match="two steps are called 'rows'"):
+        Graph([rows, clean, rows])
+
+
+def test_a_circle_is_named() -> None:
+    def first(third: int) -> int:
+        return third
+
+    def second(first: int) -> int:
+        return first
+
+    def third(second: int, rows: list[int]) -> int:
+        return second
+
+    with pytest.raises(DeclarationError, match="first -> second -> third -> first"):
+        Graph([rows, first, second, third])
+
+
+def test_parameters_that_no_step_gives_are_run_parameters() -> None:
+    assert dict(graph().parameters) == {"trees": 100, "loud": False, "name": "m"}
+    with pytest.raises(UsageError, match=r"no run parameter 'tree' \(did you mean 'trees'\?\)"):
+        graph().check({"tree": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("trees", "50", 50), ("loud", "yes", True), ("loud", "0", False), ("name", "7", "7")],
+)
+def test_typed_text_follows_the_annotation(name: str, text: str, value: Any) -> None:
+    parsed = graph().parse(name, text)
+
+    assert (type(parsed), parsed) == (type(value), value)
+
+
+@pytest.mark.parametrize(("name", "text"), [("trees", "many"), ("loud", "perhaps"), ("loud", "[1]")])
+def test_typed_text_that_doesnt_fit_is_refused(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"run parameter {name}="):
+        graph().parse(name, text)
+
+
+@pytest.mark.parametrize(
+    ("selection", "chosen"),
+    [
+        (Selection(), {"rows", "clean", "model", "report"}),
+        (Selection(start="clean"), {"clean", "model", "report"}),
+        (Selection(until="clean"), {"rows", "clean"}),
+        (Selection(start="clean", until="model"), {"clean", "model"}),
+        (Selection(only=("model",)), {"model"}),
+    ],
+)
+def test_a_part_of_the_graph_can_be_chosen(selection: Selection, chosen: set[str]) -> None:
+    assert graph().select(selection) == chosen
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(start="clen"), "did you mean 'clean'"),
+        (Selection(force=("x",)), "no step 'x'"),
+        (Selection(start="model", until="rows"), "no step lies between"),
+        (Selection(start="model", only=("rows",)), "can't be combined"),
+    ],
+)
+def test_a_wrong_choice_is_refused(selection: Selection, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        graph().select(selection)
+
+
+def test_ten_thousand_steps_in_a_chain_are_no_problem() -> None:
+    steps = [Step(f"s{n}", "a:b", inputs=(f"s{n - 1}",) if n else ()) for n in range(10_000)]
+    chain = Graph(reversed(steps))
+
+    assert chain.names[0] == "s0" and chain.names[-1] == "s9999"
+    assert len(chain.upstream("s9999")) == 10_000
+
+
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.tuples(st.permutations(range(n)), st.lists(st.sets(st.integers(0, 11)), min_size=n, max_size=n))
+    )
+)
+def test_any_graph_without_a_circle_is_ordered(drawn: tuple[list[int], list[set[int]]]) -> None:
+    order, wishes = drawn
+    steps = [Step(f"s{n}", "a:b", inputs=tuple(f"s{m}" for m in sorted(wishes[n]) if m < n)) for n in order]
+    names = Graph(steps).names
+
+    assert sorted(names) == sorted(each.name for each in steps)
+    assert all(names.index(source) < names.index(each.name) for each in steps for source in each.inputs or ())
