@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -25,8 +26,6 @@ def test_a_marked_function_stays_a_plain_function() -> None:
 
 
 def test_a_wrapper_doesnt_pass_for_the_marked_function_inside_it() -> None:
-    import functools
-
     @step(retries=2)
     def inner() -> int:
         return 1

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
@@ -51,12 +51,12 @@ def test_the_forest_is_scikit_learns_on_the_plain_frame(breast_cancer: Split) ->
     candidate = trained(breast_cancer, forest, metric="accuracy")
 
     data = breast_cancer.train.data
-    plain = RandomForestClassifier(n_estimators=100, random_state=42)
-    plain.fit(data.drop("target").to_pandas(), data["target"].to_numpy())
+    frame = data.drop("target").to_pandas()
+    plain = RandomForestClassifier(n_estimators=100, random_state=42).fit(frame, data["target"].to_numpy())
     for ours, theirs in zip(candidate.model.estimators_, plain.estimators_, strict=True):
         assert np.array_equal(ours.tree_.threshold, theirs.tree_.threshold)
     inputs = candidate.encoding.transform(data)
-    assert np.array_equal(candidate.model.predict_proba(inputs), plain.predict_proba(data.drop("target").to_numpy()))
+    assert np.array_equal(candidate.model.predict_proba(inputs), plain.predict_proba(frame))
     assert candidate.parameters["n_estimators"] == 100 and candidate.parameters["random_state"] == 42
     assert candidate.model.n_jobs is None and not hasattr(forest, "estimators_")
 
@@ -83,7 +83,7 @@ def test_an_open_random_state_follows_the_seed(breast_cancer: Split) -> None:
 
 def test_an_estimator_that_fails_is_named_with_its_reason(breast_cancer: Split) -> None:
     with pytest.raises(
-        TrainingError, match="DecisionTreeClassifier can't be fitted: InvalidParameterError: .*max_depth"
+        TrainingError, match=r"DecisionTreeClassifier can't be fitted: InvalidParameterError: .*max_depth"
     ):
         trained(breast_cancer, DecisionTreeClassifier(max_depth=-1))
 
@@ -347,10 +347,6 @@ def test_anybodys_estimator_with_fit_and_predict_is_taken(breast_cancer: Split) 
     assert [round(trial.score, 1) for trial in candidate.trials] == [0.8, 0.6]
 
 
-class NamedColumns(TransformerMixin, BaseEstimator):
-    pass
-
-
 def test_an_estimator_may_say_what_it_needs(breast_cancer: Split) -> None:
     class ByName(Foreign):
         mainspring_encoding = "named"
@@ -366,7 +362,10 @@ def test_an_estimator_may_say_what_it_needs(breast_cancer: Split) -> None:
 
 def test_boosters_of_other_libraries_are_taken(wine: Split) -> None:
     lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
-    models = [lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), xgboost.XGBClassifier(n_estimators=5)]
+    models = [
+        lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1),
+        xgboost.XGBClassifier(n_estimators=5, n_jobs=1),
+    ]
     named = wine.train.data.with_columns(pl.format("kind {}", "target").alias("target"))
 
     candidate = trained(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from mainspring.core.errors import DeclarationError
+from mainspring.core.protocols import Named
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
@@ -219,14 +220,14 @@ def _check_space(key: str, values: Any) -> None:
 class Gate:
     """When a candidate may be released.
 
-    metric: None takes the task's default. margin: how much worse than the champion is still as good.
-    alpha: the chance of promoting a model that is worse by more than the margin. slices: columns whose groups must
-    not get worse. max_latency: of one row, p95, such as "5ms". max_size: of the bundle, in megabytes.
-    on_inconclusive: what to do when the holdout is too small to tell (None: canary when the point estimate isn't
-    worse, else hold). at_least: a floor for the metric, whatever the champion does.
+    metric: a name, or one of your own (`statistics.metrics.register`); None takes the task's default. margin: how much
+    worse than the champion is still as good. alpha: the chance of promoting a model that is worse by more than the
+    margin. slices: columns whose groups must not get worse. max_latency: of one row, p95, such as "5ms". max_size: of
+    the bundle, in megabytes. on_inconclusive: what to do when the holdout is too small to tell (None: canary when the
+    point estimate isn't worse, else hold). at_least: a floor for the metric, whatever the champion does.
     """
 
-    metric: str | None = None
+    metric: str | Named | None = None
     margin: float = 0.01
     alpha: float = 0.05
     slices: Sequence[str] = ()
@@ -236,6 +237,10 @@ class Gate:
     at_least: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(getattr(self.metric, "name", self.metric), str | None):
+            raise DeclarationError(
+                f"Gate(metric={self.metric!r}) must be a name, such as 'roc_auc', or a registered Metric"
+            )
         if self.margin < 0:
             raise DeclarationError(f"Gate(margin={self.margin}) must be 0 or more")
         if not 0 < self.alpha < 1:

@@ -13,6 +13,13 @@ Progress = Callable[[str, int, int], None]
 """Tells the person who waits: what is being done, how much is done, of how much (0: unknown)."""
 
 
+class Named(Protocol):
+    """Something that is known by its name: a metric of the user's own, registered in `statistics.metrics`."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Model(Protocol):
     """A bundle loaded by the runtime that serves it: what is measured is what is shipped."""
 

@@ -12,7 +12,7 @@ import polars as pl
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import HomeDamaged, SchemaMismatch
 from mainspring.core.schema import Column, Schema, Type
-from mainspring.core.wording import count
+from mainspring.core.wording import count, listed
 from mainspring.data.casting import cast, first_values, instants, integers, kind_of, numbers
 from mainspring.store.home import Home, write_atomic
 from mainspring.store.tables import DTYPES
@@ -25,7 +25,7 @@ REASON, POSITION = "_reason", "_position"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checked:
-    """Rows that keep the contract, in its types; rows as they came that don't; the contract, wider where rows ask for it."""
+    """Rows that keep the contract, in its types; rows that don't, as they came; the contract, wider if rows ask for it."""
 
     good: pl.DataFrame
     bad: pl.DataFrame
@@ -145,15 +145,14 @@ def _column(values: pl.Series, kind: Type, required: bool) -> Column:
 def _refuse_missing(frame: pl.DataFrame, schema: Schema, file: Path) -> None:
     gone = [name for name in schema.names if name not in frame.columns]
     if gone:
-        names = ", ".join(map(repr, gone))
         raise SchemaMismatch(
-            f"column{'s' * (len(gone) > 1)} {names} of the contract {'is' if len(gone) == 1 else 'are'} gone; the source "
+            f"{'column' if len(gone) == 1 else 'columns'} {listed(list(map(repr, gone)))} of the contract gone: the source "
             f"has {', '.join(frame.columns)}; put it back, or remove {file} to accept the source as it is now"
         )
 
 
 def _widened(values: pl.Series, column: Column) -> tuple[Column, str]:
-    """A column without any value so far takes the type of its first ones; integers become floats with the first fraction."""
+    """A column without any value so far takes the type of its first ones; integers become floats with a fraction."""
     found = kind_of(values)
     if found is None:
         return column, ""
@@ -174,17 +173,21 @@ def _checked(values: pl.Series, column: Column, required: bool, file: Path) -> t
     if wrong.sum() > (len(values) - values.null_count()) / 2:
         is_now = kind_of(values)
         raise SchemaMismatch(
-            f"column {column.name!r} is {is_now}, such as {first_values(values, wrong)}; the contract says {column.type}; "
-            f"cast it in the source, or remove {file} to accept it as it is now"
+            f"column {column.name!r} is {is_now}, such as {first_values(values, wrong)}; the contract says "
+            f"{column.type}; cast it in the source, or remove {file} to accept it as it is now"
         )
     empty = made.is_null() & ~wrong if required else None
     if not wrong.any() and (empty is None or not empty.any()):
         return made, None
-    said = pl.lit(f"column {column.name!r}: '") + pl.lit(values.cast(pl.String)) + pl.lit(f"' is no {column.type}")
-    reason = pl.when(wrong).then(said)
-    if empty is not None:
-        reason = reason.when(empty).then(pl.lit(f"column {column.name!r} is empty but names the row"))
-    return made, pl.select(reason.alias(column.name)).to_series()
+    return made, _reasons(values, column, wrong, empty)
+
+
+def _reasons(values: pl.Series, column: Column, wrong: pl.Series, empty: pl.Series | None) -> pl.Series:
+    name = f"column {column.name!r}"
+    said = pl.lit(f"{name}: '") + pl.lit(values.cast(pl.String)) + pl.lit(f"' is no {column.type}")
+    lacking = pl.lit(empty) if empty is not None else pl.lit(False)
+    reason = pl.when(wrong).then(said).when(lacking).then(pl.lit(f"{name} is empty but names the row"))
+    return pl.select(reason.alias(column.name)).to_series()
 
 
 def _divided(frame: pl.DataFrame, made: pl.DataFrame, faults: list[pl.Series]) -> tuple[pl.DataFrame, pl.DataFrame]:

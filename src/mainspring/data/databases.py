@@ -1,4 +1,4 @@
-"""Rows of a query: SQLite by the standard library, any other database by SQLAlchemy, which loads only when it is asked."""
+"""Rows of a query: SQLite by the standard library, other databases by SQLAlchemy, which loads only when asked for."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class _Alchemy:
 
 
 def _resolved(url: str) -> tuple[str, str]:
-    """The address that *url* is or refers to, and how messages call it: never by a value that a reference stands for."""
+    """The address that *url* is or refers to, and how messages call it: never by what a reference stands for."""
     kind, _, where = url.partition(":")
     if kind == "env":
         if not os.environ.get(where):

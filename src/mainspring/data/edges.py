@@ -42,7 +42,7 @@ def sharp_rule(values: Numbers, codes: Codes) -> Rule | None:
     classes = int(codes.max()) + 1
     tree = DecisionTreeClassifier(max_leaf_nodes=2 * classes + 4, random_state=0).fit(rank[:, None], codes)
     said = tree.predict(np.arange(len(distinct))[:, None]).astype(np.int64)
-    said, run = _without_slivers(said, rank)
+    run = _runs(said, rank)
     errors = int(((said[rank] != codes) | (run[rank] < 0)).sum())
     places = np.flatnonzero(run >= 0)
     changes = [(left, right) for left, right in pairwise(places) if said[left] != said[right]]
@@ -56,11 +56,11 @@ def sharp_rule(values: Numbers, codes: Codes) -> Rule | None:
     return Rule(tuple(float((left + right) / 2) for left, right in inner), errors, len(codes))
 
 
-def _without_slivers(said: Codes, rank: Codes) -> tuple[Codes, Codes]:
-    """The class of each distinct value, and its run of equal classes: -1 for one of a few rows, which is a fluke."""
+def _runs(said: Codes, rank: Codes) -> Codes:
+    """The run of equal classes that each distinct value lies in; -1 where the run has few rows and may be a fluke."""
     run = np.cumsum(np.concatenate([[0], said[1:] != said[:-1]]))
     few = np.bincount(run[rank]) < RUN_ROWS
-    return said, np.where(few[run], -1, run)
+    return np.where(few[run], -1, run)
 
 
 def tolerated(codes: Codes) -> int:

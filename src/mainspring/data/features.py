@@ -16,7 +16,9 @@ TOLERANCE = 1e-9
 """By so much, relatively, sums may differ where a processor adds them in another order."""
 
 
-def checked_features(functions: Sequence[Any], rows: pl.DataFrame, hidden: frozenset[str], seed: int = 0) -> pl.DataFrame:
+def checked_features(
+    functions: Sequence[Any], rows: pl.DataFrame, hidden: frozenset[str], seed: int = 0
+) -> pl.DataFrame:
     """The columns that *functions* make of *rows*, without the *hidden* ones, which no function may see.
 
     Raises FeaturesError where a function asks for those, or where a row's features change with the rows beside it:
@@ -69,7 +71,9 @@ def _compare(functions: Sequence[Any], one: pl.DataFrame, two: pl.DataFrame, row
     names = ", ".join(repr(getattr(f, "__name__", type(f).__name__)) for f in functions if not hasattr(f, "fit"))
     if one.columns != two.columns:
         differing = listed(sorted(set(one.columns) ^ set(two.columns))) or "their order"
-        raise FeaturesError(f"features function {names} makes other columns ({differing}) {when}; make the same ones always")
+        raise FeaturesError(
+            f"features function {names} makes other columns ({differing}) {when}; make the same ones always"
+        )
     for column in one.iter_columns():
         differs = _differs(column, two[column.name])
         if differs.any():

@@ -1,4 +1,4 @@
-"""From a source to the next version of a loop's rows: read, checked, united with labelled predictions, committed once."""
+"""From a source to the next version of a loop's rows: read, checked, united with labelled predictions, committed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mainspring.data.casting import plain
 from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.sources import Reader, reader
 from mainspring.data.unite import PREDICTION, labelled_rows, united
-from mainspring.data.validate import refuse_columns, refuse_duplicates
+from mainspring.data.validate import refuse_columns, refuse_duplicates, refuse_ignored
 from mainspring.data.versions import Step, Versions
 from mainspring.store.home import Home
 from mainspring.store.records import Records
@@ -90,8 +90,11 @@ def _checked(
     _refuse_reserved(raw, step.source)
     frame, said = plain(raw)
     refuse_columns(frame.columns, roles, step.source)
+    refuse_ignored(raw.columns, roles, step.source)
     schema, inferred = (frozen, ()) if frozen is not None else contract.infer(frame, roles, max_bad)
-    checked = contract.check(frame, schema, roles, contract.path(home, loop))
+    file = contract.path(home, loop)
+    checked = contract.check(frame, schema, roles, file)
+    refuse_columns(checked.good.columns, roles, f"the contract, though the source has it; remove {file} to take it in")
     _refuse_bad(checked.bad, frame.height, step.source, max_bad)
     refuse_duplicates(checked.good, roles, step.source)
     return replace(checked, notes=(*said, *inferred, *checked.notes, *_set_aside(checked.bad, frame.height)))
@@ -107,7 +110,7 @@ def _refuse_bad(bad: pl.DataFrame, rows: int, name: str, max_bad: float) -> None
     if bad.height > max_bad * rows:
         first = "; ".join(f"row {place + 1:,}: {why}" for place, why in bad.select(POSITION, REASON).head(3).rows())
         raise TooManyBadRows(
-            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than max_bad={percent(max_bad)}; "
+            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than max_bad {percent(max_bad)}: "
             f"{first}; mend them in the source, or raise max_bad"
         )
 

@@ -17,6 +17,7 @@ What can't be proven (a column that is only filled in afterwards, such as air ti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,6 +25,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars.selectors as cs
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import LeakFound
@@ -55,9 +57,9 @@ def refuse_leaks(leaks: Sequence[Leak], inputs: Sequence[str], roles: Roles) -> 
     said = "; ".join(leak.evidence for leak in leaks)
     raw = list(dict.fromkeys(leak.ignore for leak in leaks if leak.ignore in inputs))
     derived = list(dict.fromkeys(leak.ignore for leak in leaks if leak.ignore not in inputs))
-    mends = []
+    ignored, mends = [*roles.ignore, *raw], []
     if raw:
-        mends.append(f"if they aren't known when predicting, write ignore={[*roles.ignore, *raw]!r}".replace("'", '"'))
+        mends.append(f"what isn't known when predicting can't be a feature: write ignore={json.dumps(ignored)}")
     if derived:
         mends.append(f"take {listed(derived)} out of the features function, or ignore what it is made of")
     raise LeakFound(f"target {roles.target!r} is given away: {said}; {'; '.join(mends)}")
@@ -136,12 +138,9 @@ def _told(rule: Rule) -> str:
 
 def _differences(features: pl.DataFrame, taken: set[str]) -> Iterator[tuple[str, str, Numbers]]:
     """The differences of two numbers or of two times; of two clock times such as 1455 and 1505 in minutes too."""
-    for kind in (lambda dtype: dtype.is_numeric(), lambda dtype: dtype.is_temporal()):
-        columns = {
-            column.name: values
-            for column in features.iter_columns()
-            if column.name not in taken and kind(column.dtype) and (values := numeric(column)) is not None
-        }
+    free = features.drop(taken)
+    for group in (free.select(cs.numeric()), free.select(cs.temporal())):
+        columns = {column.name: values for column in group.iter_columns() if (values := numeric(column)) is not None}
         for (a, left), (b, right) in combinations(list(columns.items())[:PAIR_COLUMNS], 2):
             yield a, b, left - right
             if _is_clock(left) and _is_clock(right):

@@ -27,7 +27,9 @@ class Target:
     notes: tuple[str, ...]
 
 
-def target(values: pl.Series, task: Literal["auto", "binary", "multiclass", "regression"], positive: Any = None) -> Target:
+def target(
+    values: pl.Series, task: Literal["auto", "binary", "multiclass", "regression"], positive: Any = None
+) -> Target:
     """The task that the labelled *values* set, or that the user names; raises TargetUnusable where they can't.
 
     >>> target(pl.Series("late", ["no", "yes", "no"]), "auto").classes
@@ -80,9 +82,13 @@ def _binary(values: pl.Series, classes: list[Any], positive: Any) -> Target:
         chosen = next((one for one in classes if str(one).lower() in _POSITIVE), classes[-1])
         note = (f"{chosen!r} is the positive class of {values.name!r} (name another by positive=)",)
     else:
-        found = [one for one in classes if type(one) is type(positive) and one == positive or str(one) == str(positive)]
+        found = [
+            one for one in classes if (type(one) is type(positive) and one == positive) or str(one) == str(positive)
+        ]
         if not found:
-            raise DeclarationError(f"positive={positive!r} is no class of target {values.name!r}; it has {_shown(classes)}")
+            raise DeclarationError(
+                f"positive={positive!r} is no class of target {values.name!r}; it has {_shown(classes)}"
+            )
         chosen, note = found[0], ()
     other = next(one for one in classes if one != chosen)
     return Target(values, "binary", (other, chosen), note)

@@ -25,7 +25,7 @@ def validate(ingest: Dataset, *, roles: Roles, home: Home) -> Dataset:
     _refuse_types(ingest, roles)
     asked = [column for column in (roles.target, roles.key, roles.time, roles.weight) if column]
     rows = Table(home, ingest.loop, "rows").read(ingest.version, list(dict.fromkeys(asked)))
-    _refuse_target(rows[roles.target])
+    refuse_target(rows[roles.target])
     refuse_duplicates(rows, roles, name)
     if roles.weight:
         _refuse_weight(rows[roles.weight])
@@ -33,13 +33,19 @@ def validate(ingest: Dataset, *, roles: Roles, home: Home) -> Dataset:
 
 
 def refuse_columns(names: Sequence[str], roles: Roles, where: str) -> None:
-    """Raise where a role or `ignore` names a column that isn't there; the nearest names are told."""
-    for role, name in _named(roles):
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"the columns are {listed(list(names), 12)}"
+    """Raise where a role names a column that isn't there; the nearest names are told."""
+    for role in ("target", "key", "time", "group", "weight"):
+        name = getattr(roles, role)
+        if name and name not in names:
             error = TargetUnusable if role == "target" else SchemaMismatch
-            raise error(f"{role}={name!r} is no column of {where}; {hint}")
+            raise error(f"{role}={name!r} is no column of {where}; {_nearest(name, names)}")
+
+
+def refuse_ignored(names: Sequence[str], roles: Roles, where: str) -> None:
+    """Raise where `ignore` names a column that isn't there: a leak with a typing error in its name would stay."""
+    for name in roles.ignore:
+        if name not in names:
+            raise SchemaMismatch(f"ignore={name!r} is no column of {where}; {_nearest(name, names)}")
 
 
 def refuse_duplicates(rows: pl.DataFrame, roles: Roles, where: str) -> None:
@@ -52,7 +58,7 @@ def refuse_duplicates(rows: pl.DataFrame, roles: Roles, where: str) -> None:
         return
     examples = listed([_shown(names, values) for values in repeated.select(names).head(3).rows()])
     extra = int(repeated["rows"].sum()) - repeated.height
-    mend = "remove the repeats" if roles.time else f"remove the repeats, or name the column that tells them apart: time={'COLUMN'!r}"
+    mend = "remove the repeats" + ("" if roles.time else ", or name the column that tells them apart: time='COLUMN'")
     what = f"{roles.key!r} and {roles.time!r}" if roles.time else repr(roles.key)
     raise DuplicateKeys(
         f"{count(repeated.height, 'key')} in {what} of {where} come more than once ({count(extra, 'row')} too many), "
@@ -60,9 +66,28 @@ def refuse_duplicates(rows: pl.DataFrame, roles: Roles, where: str) -> None:
     )
 
 
-def _named(roles: Roles) -> list[tuple[str, str]]:
-    single = [(role, getattr(roles, role)) for role in ("target", "key", "time", "group", "weight")]
-    return [(role, name) for role, name in single if name] + [("ignore", name) for name in roles.ignore]
+def refuse_target(target: pl.Series) -> None:
+    """Raise where nothing can be learnt from the *target*: no labels, one value only, too few rows."""
+    labelled = target.drop_nulls()
+    if not len(labelled):
+        raise TargetUnusable(
+            f"target {target.name!r} is empty in all {count(len(target), 'row')}; no row has a label yet"
+        )
+    if labelled.n_unique() == 1:
+        raise TargetUnusable(
+            f"target {target.name!r} is {labelled[0]!r} in all {count(len(labelled), 'labelled row')}; "
+            "there is nothing to learn: name another target, or rows of other classes"
+        )
+    if len(labelled) < MIN_LABELLED_ROWS:
+        raise DataError(
+            f"only {count(len(labelled), 'row')} of {len(target):,} have a value of target {target.name!r}; "
+            f"at least {MIN_LABELLED_ROWS} are needed"
+        )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"the columns are {listed(list(names), 12)}"
 
 
 def _shown(names: list[str], values: tuple[object, ...]) -> str:
@@ -77,22 +102,6 @@ def _refuse_types(dataset: Dataset, roles: Roles) -> None:
         )
     if roles.weight and (kind := dataset.schema[roles.weight].type) not in (Type.INTEGER, Type.FLOAT):
         raise SchemaMismatch(f"weight column {roles.weight!r} is {kind}; it must hold numbers")
-
-
-def _refuse_target(target: pl.Series) -> None:
-    labelled = target.drop_nulls()
-    if not len(labelled):
-        raise TargetUnusable(f"target {target.name!r} is empty in all {count(len(target), 'row')}; no row has a label yet")
-    if labelled.n_unique() == 1:
-        raise TargetUnusable(
-            f"target {target.name!r} is {labelled[0]!r} in all {count(len(labelled), 'labelled row')}; "
-            "there is nothing to learn: name another target, or rows of other classes"
-        )
-    if len(labelled) < MIN_LABELLED_ROWS:
-        raise DataError(
-            f"only {count(len(labelled), 'row')} of {len(target):,} have a value of target {target.name!r}; "
-            f"at least {MIN_LABELLED_ROWS} are needed"
-        )
 
 
 def _refuse_weight(weight: pl.Series) -> None:

@@ -18,27 +18,9 @@ from mainspring.evaluation.card import card
 from mainspring.evaluation.holdout import Labels, as_stored, dummy, labels
 from mainspring.evaluation.importance import importance
 from mainspring.evaluation.latency import latency
-from mainspring.statistics.intervals import Calibration, calibration, interval
+from mainspring.evaluation.scores import scores
+from mainspring.statistics.intervals import Calibration, calibration
 from mainspring.statistics.metrics import Metric, Predictions, default_metric, metric
-
-SHOWN = {
-    "binary": [
-        "roc_auc",
-        "average_precision",
-        "accuracy",
-        "balanced_accuracy",
-        "f1",
-        "precision",
-        "recall",
-        "log_loss",
-        "brier",
-    ],
-    "multiclass": ["balanced_accuracy", "accuracy", "f1_macro", "roc_auc_ovr", "log_loss"],
-    "regression": ["rmse", "mae", "median_ae", "r2", "mape"],
-}
-"""The metrics of a card, after the primary one."""
-
-Scores = dict[str, tuple[float, float, float]]
 
 
 def evaluate(
@@ -66,12 +48,14 @@ def evaluate(
     said = as_stored(model.predict(rows), package.classes)
     tell("predictions of the holdout", rows.height, rows.height)
     before, fault = _champion(champion_digest, package, holdout, load, said)
+    models = [said] if before is None or before is said else [said, before]
+    measured = scores(primary, package.task, known, models, seed)
     found = Evaluation(
         bundle=package,
         champion_digest=champion_digest,
         metric=primary.name,
-        metrics=_scores(primary, package.task, known, said, seed),
-        champion_metrics={} if before is None else _scores(primary, package.task, known, before, seed),
+        metrics=measured[0],
+        champion_metrics=measured[-1] if before is not None else {},
         baseline=known.weighing(primary).function(known.target, dummy(split.train, rows.height)),
         slices=slices.slices(holdout.data, gate.slices, primary, known, said, before, seed=seed, progress=progress),
         calibration=_calibration(package.task, known, said),
@@ -100,16 +84,6 @@ def _check(holdout: Frame, gate: Gate) -> None:
 
 def _declared(package: Bundle) -> Metric:
     return metric(package.metric, package.task) if package.metric else default_metric(package.task)
-
-
-def _scores(primary: Metric, task: str, known: Labels, said: Predictions, seed: int) -> Scores:
-    """The primary metric first, then those that the model's answers allow, each with its interval."""
-    others = [metric(name, task) for name in SHOWN[task] if name != primary.name]
-    shown = [primary, *(other for other in others if other.needs != "probabilities" or said.probabilities is not None)]
-    found = {
-        one.name: interval(known.weighing(one), known.target, said, clusters=known.clusters, seed=seed) for one in shown
-    }
-    return {name: (value.value, value.low, value.high) for name, value in found.items()}
 
 
 def _champion(

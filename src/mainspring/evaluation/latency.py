@@ -12,7 +12,7 @@ from mainspring.core.protocols import Model
 
 CALLS = 200
 WARM_UP = 5
-LONGEST_SECONDS = 5.0
+LONGEST_SECONDS = 3.0
 
 
 def latency(

@@ -130,7 +130,7 @@ def headline(report: Report) -> str:
 
 def declare(home: Home, declaration: Declaration) -> None:
     """Keep the rules by which *declaration*'s loop is watched, for the commands that know only its name."""
-    monitor = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl")}
+    monitor = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
     retrain = None if declaration.retrain is None else msgspec.to_builtins(declaration.retrain)
     Deployments(home).save_state(declaration.name, DECLARED, {"monitor": monitor, "retrain": retrain})
 

@@ -11,14 +11,16 @@ from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
 
 __all__ = ["CLASS", "INPUT", "PROBABILITY", "VALUE", "NotConvertible", "assemble", "standard"]
 
-_OPSET, _ML_OPSET, _IR = 21, 5, 10
+_OPSET, _IR = 21, 10
 
 
 class NotConvertible(Exception):
     """Why an estimator has no exact ONNX form; the Python model serves then."""
 
 
-def assemble(nodes: Sequence[Any], columns: int, outputs: Mapping[str, int], constants: Sequence[Any]) -> bytes:
+def assemble(
+    nodes: Sequence[Any], columns: int, outputs: Mapping[str, int], constants: Sequence[Any], ml_opset: int = 5
+) -> bytes:
     """The model that runs *nodes* on a float64 matrix of *columns* columns."""
     given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [None, columns])
     shapes = {PROBABILITY: [None, None]}
@@ -27,7 +29,7 @@ def assemble(nodes: Sequence[Any], columns: int, outputs: Mapping[str, int], con
     graph = helper.make_graph(
         list(nodes), "mainspring", [given], results, [constant for constant in constants if constant.name in used]
     )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", ml_opset)]
     return serialized(helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="mainspring"))
 
 

@@ -68,12 +68,11 @@ def _forest(model: Any, columns: int, classifies: bool) -> bytes:
         return assemble(nodes, columns, {VALUE: TensorProto.DOUBLE}, _constants(trees=float(len(trees))))
     if len(model.classes_) == 2:
         nodes = [*_as_float32(), _ensemble([_only(tree, 1) for tree in trees], 1), *_divided(len(trees), "positive")]
-        nodes += _both_classes()
-    else:
-        wide = _wide_ensemble(trees, len(model.classes_))
-        nodes = [*_as_float32(), wide, *_divided(len(trees), PROBABILITY, source="wide")]
-    nodes.append(_likeliest())
-    return assemble(nodes, columns, _CLASSIFIED, _constants(trees=float(len(trees)), one=1.0))
+        nodes += [*_both_classes(), _likeliest()]
+        return assemble(nodes, columns, _CLASSIFIED, _constants(trees=float(len(trees)), one=1.0))
+    wide = _wide_ensemble(trees, len(model.classes_))
+    nodes = [*_as_float32(), wide, *_divided(len(trees), PROBABILITY, source="wide"), _likeliest()]
+    return assemble(nodes, columns, _CLASSIFIED, _constants(trees=float(len(trees))), ml_opset=3)
 
 
 def _gradient_boosting(model: Any, columns: int, classifies: bool) -> bytes:

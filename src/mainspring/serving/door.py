@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.serving import bodies

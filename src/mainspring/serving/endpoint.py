@@ -65,11 +65,11 @@ class Endpoint:
             Route("/feedback/{loop}", _Asgi(self._take_feedback), methods=["POST"]),
             Route("/invocations", _Asgi(self._invoke), methods=["POST"]),
             Route("/loops/{loop}/invocations", _Asgi(self._invoke), methods=["POST"]),
-            Route("/healthz", _Asgi(self._health)),
-            Route("/ping", _Asgi(self._health)),
-            Route("/readyz", _Asgi(self._readiness)),
-            Route("/metrics", _Asgi(self._metrics)),
-            Route("/openapi.json", _Asgi(self._openapi)),
+            Route("/healthz", _Asgi(self._health), methods=["GET"]),
+            Route("/ping", _Asgi(self._health), methods=["GET"]),
+            Route("/readyz", _Asgi(self._readiness), methods=["GET"]),
+            Route("/metrics", _Asgi(self._metrics), methods=["GET"]),
+            Route("/openapi.json", _Asgi(self._openapi), methods=["GET"]),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
 
@@ -130,7 +130,7 @@ class Endpoint:
         self.measures.count("mainspring_feedback_total", taken.new, loop=served.name)
         return Reply(bodies.encode({"ids": taken.ids, "new": taken.new, "known": len(taken.ids) - taken.new}))
 
-    # -------------------------------------------------------------------------------------------- what it says of itself
+    # ------------------------------------------------------------------------------------- what it says of itself
 
     async def _health(self, scope: Scope, receive: Receive) -> Reply:
         return Reply(bodies.encode({"status": "ok"}))

@@ -139,7 +139,7 @@ def _operation(
         "summary": summary,
         "responses": {
             "200": {"description": "done", "content": {"application/json": {"schema": answer}}},
-            **{status: error for status in refusals},
+            **dict.fromkeys(refusals, error),
         },
     }
     if body is not None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mainspring.core.errors import UnknownMetric
+from mainspring.core.errors import DeclarationError, UnknownMetric
+from mainspring.core.protocols import Named
 from mainspring.statistics import weighted
 from mainspring.statistics.weighted import Array, Codes, Truth, Weighted
 
@@ -107,8 +108,21 @@ class Metric:
         )
 
 
-def metric(name: str, task: str) -> Metric:
-    """The metric called *name*, in our spelling or scikit-learn's, fit for *task*; raises UnknownMetric.
+def register(metric: Metric) -> Metric:
+    """*metric*, from now on known by its name; a loop's file calls it at module level: Gate(register(Metric(...))).
+
+    Raises DeclarationError for the name of a metric that mainspring brings along.
+    """
+    if metric.name in _OURS or metric.name in _ALIASES:
+        raise DeclarationError(f"metric {metric.name!r} is there already; give yours another name")
+    _METRICS[metric.name] = metric
+    return metric
+
+
+def metric(name: str | Named, task: str) -> Metric:
+    """The metric called *name*, in our spelling or scikit-learn's, or a registered one, fit for *task*.
+
+    Raises UnknownMetric where there is none.
 
     >>> metric("neg_root_mean_squared_error", "regression").name
     'rmse'
@@ -119,6 +133,7 @@ def metric(name: str, task: str) -> Metric:
     fit = sorted(known for known, entry in _METRICS.items() if task in entry.task)
     if not fit:
         raise UnknownMetric(f"no task {task!r}; the tasks are binary, multiclass and regression")
+    name = name if isinstance(name, str) else _registered(name)
     ours = _ALIASES.get(name, name)
     if ours in fit:
         return _METRICS[ours]
@@ -126,6 +141,13 @@ def metric(name: str, task: str) -> Metric:
     near = difflib.get_close_matches(ours, fit, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise UnknownMetric(f"{what}; {hint}For a {task} task: {', '.join(fit)}")
+
+
+def _registered(metric: Named) -> str:
+    known = _METRICS.get(metric.name)
+    if known is None or (metric.name in _OURS and known is not metric):
+        raise UnknownMetric(f"metric {metric.name!r} isn't registered; write Gate(register(Metric(...)))")
+    return metric.name
 
 
 def default_metric(task: str) -> Metric:
@@ -208,6 +230,7 @@ def _table() -> dict[str, Metric]:
 
 
 _METRICS = _table()
+_OURS = frozenset(_METRICS)
 _ALIASES = {
     "neg_log_loss": "log_loss",
     "brier_score": "brier",

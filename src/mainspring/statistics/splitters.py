@@ -63,16 +63,17 @@ def shuffled(rows: int, test: float, seed: int, target: Values | None = None) ->
 
     Classes keep their shares where *target* is given and each class has rows enough for both sides.
     """
-    numbers = np.arange(rows)
-    if target is None:
-        return Division(*train_test_split(numbers, test_size=test, random_state=seed))
-    classes, counts = np.unique(target, return_counts=True)
-    held = int(np.ceil(test * rows))
-    if counts.min() >= 2 and min(held, rows - held) >= len(classes):
-        return Division(*train_test_split(numbers, test_size=test, random_state=seed, stratify=target))
-    rarest = classes[counts.argmin()]
-    note = f"not stratified: class {rarest} has {counts.min()} of {rows} rows, too few for both sides"
-    return Division(*train_test_split(numbers, test_size=test, random_state=seed), note)
+    classes, note = None, ""
+    if target is not None:
+        levels, counts = np.unique(target, return_counts=True)
+        held = int(np.ceil(test * rows))
+        if counts.min() >= 2 and min(held, rows - held) >= len(levels):
+            classes = target
+        else:
+            rarest = f"class {levels[counts.argmin()]} has {counts.min():,} of {rows:,} rows"
+            note = f"not stratified: {rarest}, too few for both sides"
+    train, test_rows = train_test_split(np.arange(rows), test_size=test, random_state=seed, stratify=classes)
+    return Division(train, test_rows, note)
 
 
 def folds(
@@ -155,7 +156,7 @@ def _hashes(values: Iterable[str], salt: str) -> Iterable[int]:
 
 
 def _expanding(times: Values, count: int) -> list[tuple[Indices, Indices]]:
-    """Blocks of about equal size in the order of time; each but the first is a test, with all before it for training."""
+    """Blocks of about equal size in the order of time; each but the first is tested on after those before it."""
     distinct, place, rows = np.unique(times, return_inverse=True, return_counts=True)
     middle = np.cumsum(rows) - rows / 2
     block_of_time = np.minimum((middle * (count + 1) / len(times)).astype(int), count)

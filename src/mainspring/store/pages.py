@@ -191,7 +191,7 @@ def _themed(svg: str, alt: str, width: float) -> str:
     rest = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", rest, flags=re.DOTALL)
     for colour, name in _VARIABLES.items():
         rest = rest.replace(colour, f"var(--{name})")
-    style = f"min-width: {width * 78:.0f}px; max-width: {width * 100:.0f}px"
+    style = f"min-width: {width * 74:.0f}px; max-width: {width * 100:.0f}px"
     shape = f'<svg {box[0] if box else ""} role="img" aria-label="{_escaped(alt)}" style="{style}">'
     return shape + rest.rstrip()
 

@@ -100,13 +100,13 @@ class Table:
             write_deltalake(
                 str(self.path),
                 frame,
-                mode=mode,  # type: ignore[arg-type]
+                mode=mode,
                 schema_mode="overwrite" if mode == "overwrite" else None,
                 commit_properties=properties,
             )
         except (DeltaError, OSError) as error:
             raise StoreError(f"{self.path} can't be written ({_first_line(error)}); see `mainspring doctor`") from error
-        version = self._table(None).version()
+        version = int(self._table(None).version())
         self._make_durable(version)
         return version
 
@@ -128,7 +128,7 @@ class Table:
 
 
 def digest(frame: pl.DataFrame) -> str:
-    """A digest of names, types and values in their order, whatever the memory layout; equal frames have equal digests."""
+    """A digest of names, types and values in their order, whatever the memory layout; of equal frames it is equal."""
     total = hashlib.blake2b(digest_size=20)
     for column in frame.iter_columns():
         total.update(f"{column.name}\0{column.dtype}\0{len(column)}\0".encode())

@@ -6,9 +6,7 @@ import ast
 import importlib
 import importlib.abc
 import importlib.machinery
-import io
 import linecache
-import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -75,24 +73,6 @@ class UserCode:
                 f"what a module does as it is imported must work without the project's other files"
             ) from error
         return found
-
-    def unpickle(self, content: bytes, aliases: Mapping[str, str] | None = None) -> Any:
-        """The object in pickle *content*, its user's classes taken from this code. Only for pickles of this installation."""
-        return _Unpickler(self, content, dict(aliases or {})).load()
-
-    def renamed(self, module: str) -> str:
-        """The packaged name of *module* where it is one of ours, else *module* itself."""
-        return f"{self.package}.{module}" if module in self.modules else module
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, code: UserCode, content: bytes, aliases: Mapping[str, str]) -> None:
-        super().__init__(io.BytesIO(content))
-        self.code = code
-        self.aliases = aliases
-
-    def find_class(self, module_name: str, name: str) -> Any:
-        return super().find_class(self.code.renamed(self.aliases.get(module_name, module_name)), name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -70,8 +70,8 @@ AUTO = (
 class Contender:
     """An estimator that may become the candidate: unfitted, seeded, the user's transformers before it.
 
-    prefix: what stands before the estimator's own parameters when transformers do ("randomforestclassifier__").
-    space: what is worth searching where the user doesn't say.
+    name: its class, of a pipeline the last step's. prefix: what stands before the last step's parameters in a pipeline
+    ("randomforestclassifier__"). space: what is worth searching where the user doesn't say.
     """
 
     name: str
@@ -94,12 +94,11 @@ def contenders(models: Any, task: Task, *, transformers: Sequence[Any], seed: in
     declared = [models] if not isinstance(models, list | tuple) else list(models)
     if not declared:
         raise DeclarationError('model=[] names no estimator; give one, several, or "auto"')
-    found = [choice for item in declared for choice in _chosen(item, task)]
     names: dict[str, int] = {}
     result = []
-    for estimator, space in found:
+    for estimator, space in (choice for item in declared for choice in _chosen(item, task)):
         _check_task(estimator, task)
-        name = type(estimator).__name__
+        name = type(_last(estimator)).__name__
         names[name] = names.get(name, 0) + 1
         unique = name if names[name] == 1 else f"{name}-{names[name]}"
         result.append(_contender(unique, seeded(fresh(estimator), seed), transformers, space))
@@ -124,24 +123,31 @@ def _chosen(item: Any, task: Task) -> list[tuple[Any, Mapping[str, Any]]]:
 
 
 def _known_space(estimator: Any) -> Mapping[str, Any]:
-    return next((known.space for known in AUTO if type(known.constructor()) is type(estimator)), {})
+    kind = type(_last(estimator))
+    return next((known.space for known in AUTO if type(known.constructor()) is kind), {})
+
+
+def _last(estimator: Any) -> Any:
+    """The estimator itself; of a pipeline its last step."""
+    return _last(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def _contender(name: str, estimator: Any, transformers: Sequence[Any], space: Mapping[str, Any]) -> Contender:
-    if not transformers:
-        return Contender(name, estimator, encoding_kind(estimator), "", space)
-    steps = [(_step_name(item), fresh(item)) for item in (*transformers, estimator)]
-    for place, (step, item) in enumerate(steps):
-        if step in [other for other, _ in steps[:place]]:
-            steps[place] = (f"{step}-{place + 1}", item)
-    pipeline = Pipeline(steps)
-    prefix = f"{steps[-1][0]}__"
+    if transformers:
+        parts = [fresh(item) for item in (*transformers, estimator)]
+        estimator = Pipeline(list(zip(_step_names(parts), parts, strict=True)))
+    prefix, inner = "", estimator
+    while isinstance(inner, Pipeline):
+        step, inner = inner.steps[-1]
+        prefix += f"{step}__"
     prefixed = {prefix + key: values for key, values in space.items()}
-    return Contender(name, pipeline, encoding_kind(pipeline), prefix, prefixed)
+    return Contender(name, estimator, encoding_kind(estimator), prefix, prefixed)
 
 
-def _step_name(item: Any) -> str:
-    return type(item).__name__.lower()
+def _step_names(parts: Sequence[Any]) -> list[str]:
+    """Each part's class in lower case; of several of one class, numbered."""
+    names = [type(part).__name__.lower() for part in parts]
+    return [name if names.count(name) == 1 else f"{name}-{place}" for place, name in enumerate(names, 1)]
 
 
 def fresh(estimator: Any) -> Any:
@@ -169,7 +175,7 @@ def _check_task(estimator: Any, task: Task) -> None:
     wanted = "regressor" if task == "regression" else "classifier"
     if kind is None or kind == wanted:
         return
-    name = type(estimator).__name__
+    name = type(_last(estimator)).__name__
     ours, theirs = ("Classifier", "Regressor") if wanted == "classifier" else ("Regressor", "Classifier")
     hint = name.replace(theirs, ours) if theirs in name else f"RandomForest{ours}"
     raise TrainingError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import joblib
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from mainspring.core.errors import TrainingError
 from mainspring.statistics.metrics import Metric, Predictions
@@ -110,8 +111,15 @@ def fit(estimator: Any, inputs: Any, target: npt.NDArray[Any], weight: Array | N
 
 def native_threads(inputs: Any) -> AbstractContextManager[Any]:
     """OpenMP's and BLAS's threads held back while an estimator works on few cells."""
-    limits: AbstractContextManager[Any] = threadpool_limits(1 if np.prod(inputs.shape) < _SMALL_CELLS else None)
-    return limits
+    if np.prod(inputs.shape) >= _SMALL_CELLS:
+        return nullcontext()
+    limited: AbstractContextManager[Any] = _native_libraries().limit(limits=1)
+    return limited
+
+
+@cache
+def _native_libraries() -> Any:
+    return ThreadpoolController()  # looks through the loaded libraries: 5 ms that needn't be paid at each fit
 
 
 def weight_key(estimator: Any) -> str | None:

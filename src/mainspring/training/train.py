@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mainspring.core.declarations import Search
 from mainspring.core.errors import TrainingError
-from mainspring.core.protocols import Progress
+from mainspring.core.protocols import Named, Progress
 from mainspring.core.values import Candidate, Frame, Split, Trial
 from mainspring.statistics.metrics import Metric, default_metric
 from mainspring.statistics.metrics import metric as metric_named
@@ -36,7 +36,7 @@ def train(
     features: tuple[Any, ...],
     models: Any,
     search: Search | None,
-    metric: str | None,
+    metric: str | Named | None,
     rule: Any,
     seed: int,
     progress: Progress | None = None,

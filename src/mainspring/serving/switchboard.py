@@ -1,0 +1,183 @@
+"""Keeps the endpoint at what the database says: loads versions, checks them, swaps them in, all of a route at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from typing import Any
+
+from mainspring.core.errors import MainspringError
+from mainspring.core.protocols import Model
+from mainspring.serving.loaded import Loaded, load
+from mainspring.serving.push import Listener
+from mainspring.serving.served import Routing, ServedLoop
+from mainspring.store.deployments import Deployments, Route, Version
+from mainspring.store.home import Home
+from mainspring.store.records import Records, identifiers
+
+_log = logging.getLogger(__name__)
+POLL_SECONDS = 0.25
+_RETRY_SECONDS, _SWAP_SECONDS = 5.0, 5.0
+STATE = "serving"
+
+Open = Callable[[str], tuple[Model, Any]]
+"""A bundle's digest -> its model and its sample of raw rows (None: it has none)."""
+
+
+class LoopClock:
+    """The time by which the loops live: the manual clock's, as it was last read, or the system's."""
+
+    def __init__(self) -> None:
+        self.manual: datetime | None = None
+
+    def __call__(self) -> datetime:
+        return self.manual or datetime.now(UTC)
+
+
+class Switchboard:
+    """A thread that follows routes and clock by push and poll. *loops* is what the endpoint serves.
+
+    wanted: the loops to serve, None for all. seed: makes prediction ids repeatable. open: loads a bundle.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        open: Open,
+        *,
+        wanted: Iterable[str] | None = None,
+        seed: int | None = None,
+        manual_clock: bool = False,
+        threads: Executor,
+    ) -> None:
+        self.loops: dict[str, ServedLoop] = {}
+        self.clock = LoopClock()
+        self.ready = threading.Event()
+        self.failures = 0
+        self._home, self._open, self._threads = home, open, threads
+        self._wanted = None if wanted is None else frozenset(wanted)
+        self._seed, self._manual_clock = seed, manual_clock
+        self._loaded: dict[tuple[str, int], Loaded] = {}
+        self._failed: dict[tuple[str, int], tuple[str, float]] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Follow from now on, swapping in *loop*."""
+        self._thread = threading.Thread(target=self._follow, args=(loop,), name="switchboard", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following and leave the records durable."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(5)
+        for served in self.loops.values():
+            served.records.close()
+
+    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        deployments, listener = Deployments(self._home), Listener(self._home)
+        asked: list[Callable[[], None]] = []
+        while not self._stopping.is_set():
+            try:
+                self._catch_up(deployments, loop)
+                self.ready.set()
+            except Exception:  # the thread must live on; the next poll tries again
+                _log.exception("routes and clock can't be read")
+            for acknowledge in asked:
+                acknowledge()
+            asked = listener.wait(POLL_SECONDS)
+        listener.close()
+
+    def _catch_up(self, deployments: Deployments, loop: asyncio.AbstractEventLoop) -> None:
+        if self._manual_clock:
+            self.clock.manual = deployments.clock()
+        for name, route in deployments.routes().items():
+            if self._wanted is not None and name not in self._wanted:
+                continue
+            if not self._current(name, route):
+                self._switch(deployments, name, route, loop)
+
+    def _current(self, name: str, route: Route) -> bool:
+        routing = self.loops[name].routing if name in self.loops else None
+        return routing is not None and routing.route == route and (routing.canary is None) == (route.canary is None)
+
+    # ------------------------------------------------------------------------------------------------------ loading
+
+    def _switch(self, deployments: Deployments, name: str, route: Route, loop: asyncio.AbstractEventLoop) -> None:
+        """Load what *route* names and swap it in.
+
+        A champion that can't be loaded leaves the loop as it was; a canary that can't be gets no traffic, no evidence.
+        """
+        numbers = [number for number in (route.champion, route.canary, route.previous) if number is not None]
+        versions = {number: self._version(deployments, name, number) for number in numbers}
+        champion = versions.get(route.champion or 0)
+        served = self.loops.get(name) or self._begin(name, loop)
+        if champion is None:
+            if route.champion is not None:
+                served.why_not = self._failed[name, route.champion][0]
+            self.loops[name] = served
+            return
+        canary, previous = versions.get(route.canary or 0), versions.get(route.previous or 0)
+        routing = Routing(route, champion, canary, previous)
+        swapped = threading.Event()
+        loop.call_soon_threadsafe(self._swap, served, routing, swapped)
+        swapped.wait(_SWAP_SECONDS)
+        for key in [key for key in self._loaded if key[0] == name and key[1] not in numbers]:
+            del self._loaded[key]
+
+    def _swap(self, served: ServedLoop, routing: Routing, swapped: threading.Event) -> None:
+        served.routing = routing
+        self.loops[served.name] = served
+        swapped.set()
+
+    def _version(self, deployments: Deployments, name: str, number: int) -> Loaded | None:
+        """The loaded version; None when it can't be loaded, which is tried again later."""
+        key = (name, number)
+        if key in self._loaded:
+            return self._loaded[key]
+        if key in self._failed and time.monotonic() - self._failed[key][1] < _RETRY_SECONDS:
+            return None
+        version = deployments.version(name, number)
+        try:
+            self._loaded[key] = self._load(version)
+        except (MainspringError, OSError) as error:
+            self._fail(deployments, version, f"{version.name} can't be loaded: {error}")
+            return None
+        if self._failed.pop(key, None):
+            deployments.save_state(name, STATE, None)
+        return self._loaded[key]
+
+    def _load(self, version: Version) -> Loaded:
+        model, sample = self._open(version.digest)
+        return load(version, model, sample)
+
+    def _fail(self, deployments: Deployments, version: Version, reason: str) -> None:
+        """Tell it once in the log, and for `status` and `doctor` in the database."""
+        key = (version.loop, version.number)
+        if key not in self._failed:
+            self.failures += 1
+            _log.error("%s", reason)
+            deployments.save_state(version.loop, STATE, {"version": version.number, "error": reason})
+        self._failed[key] = (reason, time.monotonic())
+
+    def _begin(self, name: str, loop: asyncio.AbstractEventLoop) -> ServedLoop:
+        records = Records(self._home, name)
+        place = records.take_up()
+        served = ServedLoop(name, records, self.clock, identifiers(name, self._seed, place), self._threads)
+        threading.Thread(target=self._read_labels, args=(served, loop), name=f"labels {name}", daemon=True).start()
+        return served
+
+    def _read_labels(self, served: ServedLoop, loop: asyncio.AbstractEventLoop) -> None:
+        """Read the records back, so that feedback finds its predictions; predictions go on meanwhile."""
+        served.labels.refresh()
+        loop.call_soon_threadsafe(self._labels_read, served)
+
+    def _labels_read(self, served: ServedLoop) -> None:
+        served.labels.refresh()  # what was predicted in the meantime
+        served.labels_ready = True

@@ -1,0 +1,129 @@
+"""The serving process: `python -m mainspring.serving.worker`, its settings as JSON on standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from mainspring.core.errors import MainspringError
+from mainspring.serving.door import loopback
+from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
+from mainspring.serving.push import notify
+from mainspring.serving.switchboard import Open, Switchboard
+from mainspring.store.home import Home
+
+__all__ = ["Settings", "main", "notify", "serve"]
+
+DRAIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the supervisor tells the process.
+
+    fd: the listening socket. loops: names, or "all". host: the address that the socket is bound to; any but loopback
+    takes every Host. parent: the process to die with.
+    """
+
+    home: str
+    fd: int
+    loops: list[str] | str = "all"
+    max_rows: int = MAX_ROWS
+    max_body_bytes: int = MAX_BODY_BYTES
+    manual_clock: bool = False
+    seed: int | None = None
+    host: str = "127.0.0.1"
+    parent: int | None = None
+
+
+def main() -> None:
+    """Read the settings and serve until SIGTERM; requests in flight are answered first."""
+    given = json.load(sys.stdin)
+    settings = Settings(**given)
+    die_with(settings.parent)
+    try:
+        serve(settings)
+    except MainspringError as error:
+        print(f"mainspring: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def serve(settings: Settings, open: Open | None = None) -> None:
+    """Serve in this process; *open* loads a bundle by its digest (None: from the home)."""
+    home = Home.open(Path(settings.home))
+    with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
+        board = Switchboard(
+            home,
+            open or _from_home(home),
+            wanted=None if settings.loops == "all" else settings.loops,
+            seed=settings.seed,
+            manual_clock=settings.manual_clock,
+            threads=models,
+        )
+        sock = socket.socket(fileno=settings.fd)
+        endpoint = Endpoint(
+            board.loops,
+            threads=feedback,
+            ready=board.ready.is_set,
+            max_rows=settings.max_rows,
+            max_body_bytes=settings.max_body_bytes,
+            hosts=_hosts(settings.host, sock),
+        )
+        config = uvicorn.Config(
+            endpoint.app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_run(uvicorn.Server(config), board, sock))
+
+
+async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) -> None:
+    def stop(*_: object) -> None:
+        """Before uvicorn has its own handlers, and after: it raises the signal again once it has drained."""
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    board.start(asyncio.get_running_loop())
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        board.stop()
+
+
+def _from_home(home: Home) -> Open:
+    raise NotImplementedError
+
+
+def _hosts(host: str, sock: socket.socket) -> frozenset[bytes] | None:
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        return None
+    return loopback(sock.getsockname()[1])
+
+
+def die_with(parent: int | None) -> None:
+    """End when process *parent* ends, where the system can do that (Linux): a killed supervisor leaves no orphan."""
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it has died already
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The object store: whole or not there, and damage is seen."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
+from mainspring.store.files import Files
+from mainspring.store.home import Home
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(Home.open(tmp_path / ".mainspring"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(content=st.binary(max_size=300))
+def test_content_comes_back_by_its_digest(files: Files, content: bytes) -> None:
+    digest = files.put(content)
+
+    assert digest == blake3(content).hexdigest()
+    assert files.read(digest) == content and files.path(digest).read_bytes() == content
+    assert files.sound(digest)
+
+
+def test_a_file_is_copied_and_stays(files: Files, tmp_path: Path) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(os.urandom(3_000_000))
+
+    digest = files.put(source)
+
+    assert files.read(digest) == source.read_bytes()
+    assert list((tmp_path / ".mainspring" / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"other", b"0" * 5])
+def test_damage_is_noticed_and_healed_by_putting_again(files: Files, damage: bytes) -> None:
+    digest = files.put(b"value")
+    files.path(digest).write_bytes(damage)
+
+    assert not files.sound(digest)
+    with pytest.raises(HomeDamaged, match="changed or damaged; run the step"):
+        files.read(digest)
+    assert files.put(b"value") == digest and files.read(digest) == b"value"
+
+
+def test_what_isnt_there_is_said_so(files: Files) -> None:
+    with pytest.raises(NotInStore, match="isn't in"):
+        files.read(blake3(b"nowhere").hexdigest())
+    assert not files.sound(blake3(b"nowhere").hexdigest())
+
+
+@pytest.mark.parametrize("name", ["../id", "", "x" * 64, "A" * 64, "abc"])
+def test_a_name_that_is_no_digest_reaches_no_file(files: Files, name: str) -> None:
+    with pytest.raises(NotInStore, match="no digest"):
+        files.path(name)
+
+
+def test_a_source_that_fails_leaves_nothing_behind(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="can't be written"):
+        files.put(tmp_path / "missing")
+    assert list(files.folder.iterdir()) == [] and list((tmp_path / ".mainspring" / "tmp").iterdir()) == []
+
+
+def test_only_old_leftovers_are_swept(files: Files, tmp_path: Path) -> None:
+    old, young = (tmp_path / ".mainspring" / "tmp" / name for name in ("object-old", "object-young"))
+    old.write_bytes(b""), young.write_bytes(b"")
+    os.utime(old, (time.time() - 200_000,) * 2)
+
+    files.sweep()
+
+    assert not old.exists() and young.exists()
