@@ -77,7 +77,7 @@ def test_it_answers_and_takes_feedback_by_id_and_by_key(up: Any) -> None:
         ("/predict/tumours", b'{"mean_radius": NaN}', 400),
         ("/predict/tumours", {"rows": []}, 422),
         ("/predict/tumours", {"mean_radius": 1.0}, 422),
-        ("/predict/tumours", {**{name: 1.0 for name in rows(0, 1)[0]}, "mean_radius": "wide"}, 422),
+        ("/predict/tumours", {**dict.fromkeys(rows(0, 1)[0], 1.0), "mean_radius": "wide"}, 422),
         ("/feedback/tumours", {"id": "nobody", "label": 1}, 404),
         ("/feedback/tumours", {"id": "nobody", "label": 7}, 422),
     ],

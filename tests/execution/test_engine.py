@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -315,6 +317,7 @@ def test_what_one_step_does_to_its_input_no_other_sees(run: Run) -> None:
         return len(rows)
 
     assert run(rows, first, second).outputs["second"] == 4
+    assert run(rows, first, second, parameters={"count": 40_000}).outputs["second"] == 40_000
 
 
 def test_a_step_without_cache_runs_in_every_run(run: Run) -> None:
@@ -451,9 +454,6 @@ def test_another_process_can_cancel(run: Run, home: Home, beside: bool) -> None:
 
 
 def test_values_that_nobody_needs_any_more_are_let_go(run: Run) -> None:
-    import gc
-    import weakref
-
     alive: list[weakref.ref[Any]] = []
 
     def table() -> pl.DataFrame:
@@ -469,3 +469,13 @@ def test_values_that_nobody_needs_any_more_are_let_go(run: Run) -> None:
         return sum(each() is not None for each in alive)
 
     assert run(table, height, last).outputs["last"] == 0
+
+
+def test_one_function_may_be_two_steps(run: Run) -> None:
+    def count(start: int) -> int:
+        return start + 1
+
+    steps = [Step("one", count, parameters={"start": 1}), Step("two", count, parameters={"start": 2})]
+
+    assert dict(run(*steps).outputs) == {"one": 2, "two": 3}
+    assert states(run(*steps)) == {"one": "cached", "two": "cached"}

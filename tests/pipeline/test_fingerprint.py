@@ -118,6 +118,7 @@ DIFFERENT: list[Any] = [
     1, 1.0, True, "1", b"1", Number.ONE, Decimal(1), 1 + 0j, None, 0.0, -0.0, float("nan"), float("inf"), "",
     [], (), {}, set(), [1], (1,), [[1]], ["a", "b"], ["ab"], {"a": 1}, {"a": 2}, {"b": 1}, Path("a"), range(3),
     Colour.RED, Colour.BLUE, Point(1, 2), Point(2, 1), Place(1, 2), add, partial(add, 1), partial(add, 2),
+    Forest().get_params, Forest(20).get_params,
     Forest(), Forest(20), Forest(base=Forest()), fitted(Forest(), 1), fitted(Forest(), 2), Forest,
     datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC), Split(), Split(seed=1), csv("a.csv"), csv("b.csv"),
     Search({"depth": (3, 12)}), Search({"depth": [3, 12]}), Search({"depth": log(3, 12)}),

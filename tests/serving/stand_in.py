@@ -34,6 +34,7 @@ INPUTS = Schema(
         Column("freight", Type.BOOLEAN),
     )
 )
+ROLES = Roles("late", key="id", time="scheduled")
 ROW = {
     "delay": 12.5,
     "distance": 800,
@@ -58,7 +59,7 @@ class Manifest:
     """The part of a bundle's manifest that serving reads."""
 
     inputs: Schema = INPUTS
-    roles: Roles = Roles("late", key="id", time="scheduled")
+    roles: Roles = ROLES
     task: str = "binary"
     classes: tuple[Any, ...] = ("no", "yes")
     unit: str | None = None
@@ -112,7 +113,7 @@ def route(home: Home, champion: int = 1, canary: int | None = None, share: float
 
 
 def opened(digest: str) -> tuple[Logistic, pl.DataFrame]:
-    """The model that a digest names: "fail..." raises for carrier XX, "slow..." takes 20 ms, "wild..." predicts all late."""
+    """The model that a digest names: "fail..." raises for carrier XX, "slow..." takes 20 ms, "wild..." is wrong."""
     kinds = {"fail": Logistic(fail_on="XX"), "slow": Logistic(seconds=0.02), "wild": Logistic(slope=-5.0)}
     if digest.startswith("gone"):
         raise FileNotFoundError(digest)
@@ -154,7 +155,9 @@ class Process:
     def stop(self) -> str:
         """Drain; what it wrote to stderr."""
         self.process.terminate()
-        said = self.process.communicate(timeout=15)[1].decode()
+        self.process.wait(15)
+        assert self.process.stderr is not None
+        said = self.process.stderr.read().decode()
         self.close()
         return said
 

@@ -137,7 +137,8 @@ def test_equal_frames_have_equal_digests_however_they_were_made(catalog: Catalog
     "value",
     [
         np.arange(6, dtype=np.float32).reshape(2, 3), np.array(["yes", "no"]), np.zeros((0, 3)), np.arange(5000),
-        np.array(["yes", None, 1.5], dtype=object), np.array([[True], [False]]), np.array("2020-01-01", dtype="datetime64[ns]"),
+        np.array(["yes", None, 1.5], dtype=object), np.array([[True], [False]]),
+        np.array("2020-01-01", dtype="datetime64[ns]"),
         np.asfortranarray(np.arange(6.0).reshape(2, 3)),
     ],
     ids=str,

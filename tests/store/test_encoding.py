@@ -67,7 +67,7 @@ def test_missing_text_is_a_level_of_its_own_where_training_had_it() -> None:
     assert Encoding.fit(cities, "filled").transform(cities)[-1, 0] == -1.0
     assert np.isnan(Encoding.fit(cities, "ordered").transform(cities)[-1, 0])
     scaled = Encoding.fit(cities, "scaled")
-    assert scaled.names == ("city b", "city is missing")
+    assert scaled.names == ("city = b", "city is missing")
     assert scaled.transform(cities)[-1].tolist() == [0.0, 1.0]
 
 
@@ -75,7 +75,7 @@ def test_rare_levels_are_pooled_and_unknown_ones_join_them() -> None:
     levels = ["a"] * 500 + ["b"] * 490 + ["c"] * 4 + ["d"] * 6
     encoding = Encoding.fit(pl.DataFrame({"city": levels}), "scaled")
 
-    assert encoding.names == ("city a", "city b", "city other")
+    assert encoding.names == ("city = a", "city = b", "city (other)")
     assert encoding.transform(pl.DataFrame({"city": ["c", "never seen", "b"]})).tolist() == [
         [0, 0, 1],
         [0, 0, 1],

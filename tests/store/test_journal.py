@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.core.errors import NotInStore, StoreError
+from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
 from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.home import Home
 from mainspring.store.journal import Claim, Journal
@@ -130,6 +130,17 @@ def test_a_run_can_be_asked_to_stop_while_it_runs(journal: Journal) -> None:
         journal.cancel(claim.run)
     with pytest.raises(NotInStore, match="no run 'nobody'"):
         journal.cancel("nobody")
+
+
+def test_a_damaged_database_is_named(journal: Journal, home: Home) -> None:
+    journal.end(journal.begin("seed", {}), "done")
+    home.database.close()
+    for path in (home.path / "mainspring.db-wal", home.path / "mainspring.db-shm"):
+        path.unlink(missing_ok=True)
+    (home.path / "mainspring.db").write_bytes(b"SQLite format 3\0" + b"?" * 8000)
+
+    with pytest.raises(HomeDamaged, match="mainspring doctor"):
+        journal.runs()
 
 
 BEGIN = """

@@ -37,7 +37,9 @@ def test_a_registered_metric_is_found_by_its_name_or_by_itself() -> None:
     check_metric(register(WITHIN_15))
 
     assert metric("within_15", "regression") is metric(WITHIN_15, "regression") is WITHIN_15
-    assert metric("within_15", "regression").function(np.array([0.0, 0.0]), Predictions(values=np.array([9, 20.0]))) == 0.5
+    assert (
+        metric("within_15", "regression").function(np.array([0.0, 0.0]), Predictions(values=np.array([9, 20.0]))) == 0.5
+    )
 
 
 def test_a_metric_that_is_not_registered_is_refused_with_what_to_write() -> None:
@@ -48,7 +50,7 @@ def test_a_metric_that_is_not_registered_is_refused_with_what_to_write() -> None
 def test_a_registered_metric_does_not_fit_another_task() -> None:
     register(WITHIN_15)
 
-    with pytest.raises(UnknownMetric, match="doesn't fit a binary task|no metric"):
+    with pytest.raises(UnknownMetric, match="'within_15' doesn't fit a binary task"):
         metric("within_15", "binary")
 
 
@@ -67,7 +69,7 @@ def test_a_file_that_is_loaded_again_registers_again() -> None:
 
 @pytest.mark.parametrize("wrong", [3, np.mean, ["roc_auc"]])
 def test_a_gate_says_what_it_takes_as_a_metric(wrong: Any) -> None:
-    with pytest.raises(DeclarationError, match="nor a registered Metric|or a registered Metric"):
+    with pytest.raises(DeclarationError, match="registered Metric"):
         Gate(metric=wrong)
 
 
@@ -92,7 +94,7 @@ def first_counts_most(y: Any, said: Predictions) -> Weighted:
 
 
 def greedy(y: Any, said: Predictions) -> Weighted:
-    return mean((said.given("probabilities")[:, 1]))
+    return mean(said.given("probabilities")[:, 1])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -207,6 +208,15 @@ def main() -> None:
             raise
         click.echo(f"mainspring: {error}", err=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        said = " ".join(str(error).split())[:500]
+        click.echo(f"mainspring: {type(error).__name__}: {said}; run it again with --debug for the traceback", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("mainspring: interrupted; run the same command again to go on", err=True)
         sys.exit(130)

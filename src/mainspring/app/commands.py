@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from mainspring.app import config
 from mainspring.app import show as showing
@@ -299,17 +299,17 @@ def _print_action(reason: str, as_json: bool) -> int:
 
 
 def _print_json(schema: str, status: str, **fields: Any) -> int:
-    print(json.dumps({"schema": f"mainspring/{schema}@1", "status": status, **fields}, default=_plain, allow_nan=False))
+    told = {"schema": f"mainspring/{schema}@1", "status": status, **fields}
+    print(msgspec.json.encode(told, enc_hook=_plain).decode())  # nan becomes null
     return 0
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
+    """What msgspec doesn't know: other mappings, iterables and numpy's numbers; all else by its text."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Iterable):
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, str):
         return list(value)
     return str(value)

@@ -19,7 +19,7 @@ class Settings:
     """What an installation is told about its surroundings.
 
     home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
-    control_port: the API. max_rows: of one request. tolerated_bad_rows: the share of rows that may go to quarantine.
+    control_port: the API. max_rows: of one request.
     """
 
     home: Path
@@ -28,7 +28,9 @@ class Settings:
     port: int = 8700
     control_port: int = 8701
     max_rows: int = 100_000
-    tolerated_bad_rows: float = 0.05
+
+
+_RANGES = {"port": (0, 65_535), "control_port": (0, 65_535), "max_rows": (1, 10_000_000)}
 
 
 def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:
@@ -40,20 +42,21 @@ def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = 
     folder = (folder or Path.cwd()).resolve()
     environment = os.environ if environment is None else environment
     given = {name: value for name, value in flags.items() if value is not None}
-    home = Path(given.pop("home", None) or environment.get("MAINSPRING_HOME") or find(folder)).expanduser().resolve()
+    found = find(folder)
+    named = given.pop("home", None) or environment.get("MAINSPRING_HOME")
+    home = (folder / Path(named).expanduser()).resolve() if named else found
     settings = Settings(home)
-    for origin, values in _layers(home, environment):
+    for origin, values in _layers(home.parent if home.name == FOLDER else found.parent, environment):
         settings = _apply(settings, values, origin)
     return _apply(settings, given, "flag")
 
 
-def _layers(home: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    project = home.parent if home.name == FOLDER else home
+def _layers(project: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
     layers = [(str(path), values) for path, values in _files(project)]
     named = {
         name.removeprefix("MAINSPRING_").lower(): value
         for name, value in environment.items()
-        if name.startswith("MAINSPRING_") and name not in ("MAINSPRING_HOME", "MAINSPRING_CONFIG")
+        if name.startswith("MAINSPRING_") and name != "MAINSPRING_HOME"
     }
     if uri := environment.get("MLFLOW_TRACKING_URI"):
         named.setdefault("mlflow", uri)
@@ -72,6 +75,8 @@ def _files(project: Path) -> list[tuple[Path, dict[str, Any]]]:
             raise SettingsError(f"{path} is not TOML: {error}") from error
         for part in table:
             values = values.get(part, {})
+            if not isinstance(values, dict):
+                raise SettingsError(f"{path}: {part} = {values!r} must be a table, such as [tool.mainspring]")
         found.append((path, values))
     return found
 
@@ -80,6 +85,10 @@ def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settin
     known = {field.name: field.type for field in fields(Settings)}
     changes = {}
     for name, value in values.items():
+        if name == "home":
+            raise SettingsError(
+                f"{origin}: home can't be set here, it is beside this file; --home or MAINSPRING_HOME name another"
+            )
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
@@ -89,8 +98,11 @@ def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settin
 
 
 def _parse(name: str, value: Any, type_name: str, origin: str) -> Any:
-    convert: Any = {"int": int, "float": float, "Path": Path}.get(type_name, str)
-    try:
-        return convert(value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{origin}: setting {name} = {value!r} is not {type_name}") from error
+    if type_name != "int":
+        if isinstance(value, str) and value:
+            return value
+        raise SettingsError(f"{origin}: {name} = {value!r} must be text")
+    low, high = _RANGES[name]
+    if isinstance(value, int | str) and str(value).isdecimal() and low <= int(value) <= high:
+        return int(value)
+    raise SettingsError(f"{origin}: {name} = {value!r} must be a whole number from {low} to {high}")

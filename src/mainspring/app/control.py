@@ -22,6 +22,7 @@ from mainspring.app.files import load
 from mainspring.app.project import Loop, Surroundings
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.loop.controller import Controller, Turned
+from mainspring.serving.worker import die_with
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
@@ -132,17 +133,6 @@ def _calm_down(parent: int) -> None:
     ):
         os.environ[name] = str(cores)
     die_with(parent)
-
-
-def die_with(parent: int) -> None:
-    """End this process when its *parent* is gone: nothing works on unsupervised after a kill."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.25)
-        os._exit(70)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """All findings, the installation's first; never raises for what it is there to find."""
     findings = [_python(), *_libraries()]
+    if settings.home.exists() and not settings.home.is_dir():
+        findings.append(
+            Finding("home", "wrong", f"{settings.home} is no folder", "move it away, or give another --home")
+        )
+        return [*findings, *_ports(settings)]
     if not settings.home.is_dir():
         findings.append(Finding("home", "ok", f"{settings.home} is not there yet; the first run makes it"))
         return [*findings, *_ports(settings)]
@@ -116,7 +121,7 @@ def _writable(path: Path) -> Finding:
 
 
 def _database(home: Home) -> Iterator[Finding]:
-    answer = str(home.database.query("pragma quick_check(1)")[0][0])
+    answer = " ".join(str(home.database.query("pragma quick_check(1)")[0][0]).split())
     if answer != "ok":
         yield Finding("state", "wrong", f"{home.database.path}: {answer}", "restore it from a backup")
     else:
@@ -175,7 +180,7 @@ def _token(home: Home) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     for name, port in (("port", settings.port), ("control_port", settings.control_port)):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
             probe.settimeout(0.3)
             if probe.connect_ex((settings.host, port)) == 0:
                 yield Finding(

@@ -16,7 +16,10 @@ def load(reference: str) -> list[Loop | Pipeline]:
     """The declarations of "FILE" or "FILE:name", in the file's order. Raises UsageError when there are none."""
     path, name = _divide(reference)
     module = _execute(path)
-    found = {value.name: value for value in vars(module).values() if isinstance(value, Loop | Pipeline)}
+    found: dict[str, Loop | Pipeline] = {}
+    for value in vars(module).values():
+        if isinstance(value, Loop | Pipeline) and found.setdefault(value.name, value) is not value:
+            raise UsageError(f"{path} has two of the name {value.name!r}; give each Loop and Pipeline its own")
     if not found:
         raise UsageError(f"{path} has no Loop or Pipeline at module level; write one, such as loop = ms.Loop(...)")
     if name is None:
@@ -56,6 +59,10 @@ def _execute(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except MainspringError:
         raise
-    except Exception as error:
-        raise UsageError(f"{path} can't be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{path} can't be loaded: {type(error).__name__}: {_first_line(error)}") from error
     return module
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or "no message"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from dataclasses import dataclass
@@ -11,24 +12,28 @@ from pathlib import Path
 import polars as pl
 
 from mainspring.core import declarations
-from mainspring.core.errors import SourceError, TargetUnusable, UsageError
-from mainspring.data import sources
-from mainspring.data.casting import plain
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import SourceEmpty, TargetUnusable, UsageError
+from mainspring.core.schema import Type
+from mainspring.core.wording import count, listed
+from mainspring.data import contract, sources, targets
+from mainspring.data.casting import cast, plain
 
-SAMPLE_ROWS = 50_000
+ENOUGH_ROWS = 50_000
 _KEYS = re.compile(r"(?i)(^|_)(id|key|uuid|guid|number|no)$")
+_NOT_WHEN = re.compile(r"(?i)birth|born|dob")
+"""A time that says something about the entity, not when its row came to be."""
+_SUFFIXES = re.compile(r"(?i)\.(csv|tsv|parquet|pq)(\.(gz|zip))?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What the table suggests: the roles of its columns, and why."""
+    """What the table suggests: what the target holds, and the roles of other columns."""
 
     target: str
+    holds: str
     key: str | None
     time: str | None
-    rows: int
-    classes: int | None
-    comments: tuple[str, ...]
 
 
 def write(data: str, *, target: str, output: str, overwrite: bool) -> Path:
@@ -38,38 +43,44 @@ def write(data: str, *, target: str, output: str, overwrite: bool) -> Path:
         raise UsageError(f"{output} is there already; give another --output, or --overwrite")
     if path.suffix != ".py":
         raise UsageError(f"--output {output!r} must be a Python file, such as loop.py")
-    table = _read(data)
-    path.write_text(_text(data, sketch(table, target)), encoding="utf-8")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {output!r}: no folder {str(path.parent)!r}; make it first")
+    path.write_text(_text(data, sketch(_read(data), target), output), encoding="utf-8")
     return path
 
 
 def sketch(table: pl.DataFrame, target: str) -> Sketch:
-    """The roles that *table*'s columns suggest. Raises TargetUnusable when *target* is not a column."""
+    """The roles that *table*'s columns suggest. Raises TargetUnusable when *target* is no column to learn from."""
     if target not in table.columns:
         near = get_close_matches(target, table.columns, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TargetUnusable(f"no column {target!r}{hint} The columns are {', '.join(table.columns)}")
-    time = next((name for name in table.columns if name != target and table[name].dtype.is_temporal()), None)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise TargetUnusable(f"no column {target!r}; {hint}the columns are {listed(table.columns, most=30)}")
+    schema, _ = contract.infer(table, Roles(target))
+    known = cast(table[target], schema[target].type).drop_nulls()
+    if known.n_unique() < 2:
+        only = f"only the value {known[0]!r}" if len(known) else "no value"
+        raise TargetUnusable(f"target {target!r} has {only} in {count(table.height, 'row')}; name another column")
+    times = [
+        column.name
+        for column in schema
+        if column.type in (Type.DATETIME, Type.DATE) and not column.nullable and not _NOT_WHEN.search(column.name)
+    ]
+    time = next((name for name in times if name != target), None)
     key = next((name for name in table.columns if name not in (target, time) and _is_key(table[name])), None)
-    values = table[target].drop_nulls()
-    classes = values.n_unique() if _is_classes(values) else None
-    comments = []
-    if key:
-        comments.append(f"{key} has a value of its own in each row")
-    if time:
-        comments.append("a time column: the newest rows are the holdout")
-    return Sketch(target, key, time, table.height, classes, tuple(comments))
+    return Sketch(target, _holds(targets.target(known, "auto")), key, time)
 
 
 def _read(data: str) -> pl.DataFrame:
     frames: list[pl.DataFrame] = []
     for part, _ in sources.reader(declarations.source(data)).read(None):
         frames.append(part)
-        if sum(frame.height for frame in frames) >= SAMPLE_ROWS:
+        if sum(frame.height for frame in frames) >= ENOUGH_ROWS:
             break
-    if not frames:
-        raise SourceError(f"{data} has no rows; give a table with rows")
-    table = pl.concat(frames, how="vertical_relaxed").head(SAMPLE_ROWS)
+    table = pl.concat(frames, how="diagonal_relaxed")
+    if not table.height:
+        raise SourceEmpty(
+            f"{data} has no rows, only a header: {listed(table.columns, most=30)}; give a table with rows"
+        )
     return plain(table)[0]
 
 
@@ -79,23 +90,28 @@ def _is_key(column: pl.Series) -> bool:
     return bool(_KEYS.search(column.name))
 
 
-def _is_classes(values: pl.Series) -> bool:
-    if values.dtype.is_float():
-        return False
-    return not values.dtype.is_integer() or values.n_unique() <= 20
+def _holds(target: targets.Target) -> str:
+    if target.task == "regression":
+        return "numbers"
+    if target.task == "binary":
+        return f"2 classes; {target.classes[1]!r} is the positive one"
+    return f"{len(target.classes)} classes"
 
 
-def _text(data: str, sketch: Sketch) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", Path(data).stem.lower()).strip("-") or "loop"
+def _text(data: str, sketch: Sketch, output: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", _SUFFIXES.sub("", Path(data).name).lower())[:100].strip("-") or "loop"
     variable = name.replace("-", "_")
-    if not variable.isidentifier() or keyword.iskeyword(variable):
+    if not variable.isidentifier() or keyword.iskeyword(variable) or variable == "ms":
         variable = "loop"
-    kind = "numbers" if sketch.classes is None else f"{sketch.classes} classes"
-    arguments = [f'"{name}",', f"data=ms.{_source(data)}({data!r}),", f"target={sketch.target!r},  # {kind}"]
+    arguments = [
+        f"{_quoted(name)},",
+        f"data=ms.{_source(data)}({_quoted(data)}),",
+        f"target={_quoted(sketch.target)},  # {' '.join(sketch.holds.split())}",
+    ]
     if sketch.key:
-        arguments.append(f"key={sketch.key!r},  # {sketch.comments[0]}")
+        arguments.append(f"key={_quoted(sketch.key)},  # it has a value of its own in each row")
     if sketch.time:
-        arguments.append(f"time={sketch.time!r},  # {sketch.comments[-1]}")
+        arguments.append(f"time={_quoted(sketch.time)},  # the newest rows are the holdout")
     arguments += [
         'model="auto",  # a linear model, a forest, histogram boosting; or your own estimators',
         "search=ms.Search(trials=12, folds=4),",
@@ -103,8 +119,18 @@ def _text(data: str, sketch: Sketch) -> str:
         "# features=my_function,  # takes and returns a polars frame, row by row",
     ]
     body = "\n".join(f"    {argument}" for argument in arguments)
-    head = f'"""Predicts {sketch.target} from {Path(data).name}. Try: mainspring plan {{file}}, run, up."""'
-    return f"{head}\n\nimport mainspring as ms\n\n{variable} = ms.Loop(\n{body}\n)\n".replace("{file}", "loop.py")
+    head = f"Predicts {sketch.target} from {Path(data).name}. Try: mainspring plan {output}, run, up."
+    return f"{_docstring(head)}\n\nimport mainspring as ms\n\n{variable} = ms.Loop(\n{body}\n)\n"
+
+
+def _quoted(text: str) -> str:
+    """*text* as a Python literal in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _docstring(text: str) -> str:
+    escaped = " ".join(text.replace("\\", "\\\\").replace('"', '\\"').split())
+    return f'"""{escaped}"""'
 
 
 def _source(data: str) -> str:

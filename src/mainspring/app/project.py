@@ -21,8 +21,11 @@ from mainspring.pipeline.graph import Graph, Selection
 from mainspring.pipeline.step import Step, as_step
 from mainspring.store.home import Home
 from mainspring.store.journal import RunStatus
+from mainspring.store.registry import Registry
 
 Report = Callable[[Any], None]
+SERVER_SECONDS, OWN_SECONDS = 10.0, 60.0
+"""How long a run waits until MLflow has been told everything: a server that doesn't answer, the home's own database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ class Loop:
     data: a source (`csv`, `parquet`, `sql`, `frame`), a frame, or a function that gives rows. target: what to predict.
     model: a scikit-learn style estimator, several, or "auto". key, time, group, weight: roles of columns; positive: the
     class that counts as positive; ignore: columns that aren't known when predicting; unit: what a release sticks to
-    (default: key, else the request). Raises DeclarationError for an argument that can't be used.
+    (default: key, else the request); max_bad: the share of rows that may go to quarantine. Raises DeclarationError for
+    an argument that can't be used.
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class Loop:
         unit: str | None = None,
         monitor: Monitor | None = None,
         retrain: Retrain | None = Retrain(),  # noqa: B008  frozen
+        max_bad: float = 0.05,
         steps: Sequence[Any] = (),
         seed: int = 0,
         **unknown: Any,
@@ -150,6 +155,8 @@ class Loop:
             raise DeclarationError(f"ignore={ignore!r} must be a list: ignore=[{ignore!r}]")
         if task not in ("auto", "binary", "multiclass", "regression"):
             raise DeclarationError(f"task={task!r} is unknown; choose auto, binary, multiclass or regression")
+        if not 0 <= max_bad <= 1:
+            raise DeclarationError(f"max_bad={max_bad!r} must be a share of the rows, from 0 to 1, such as 0.05")
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
         for argument, value, kinds in (
             ("gate", gate, (Gate,)),
@@ -177,6 +184,7 @@ class Loop:
             retrain=retrain,
             seed=seed,
             steps=tuple(steps),
+            max_bad=max_bad,
         )
         self.name = name
 
@@ -208,6 +216,8 @@ class Loop:
         """One turn in these surroundings; the stages' errors are in the Run."""
         outcome = _execute(self._bound(where), self.name, where, parameters, turn.conclude)
         summary = turn.summarise(outcome.outputs)
+        registry = Registry(where.home, where.mlflow)
+        untold = registry.drain(SERVER_SECONDS if where.mlflow else OWN_SECONDS)
         return Run(
             outcome.run_id,
             outcome.status,
@@ -215,7 +225,7 @@ class Loop:
             summary.metrics,
             summary.model,
             summary.verdict,
-            (*summary.reasons, *_reasons(outcome)),
+            (*summary.reasons, *_reasons(outcome), *_untold(registry, untold)),
             tuple(outcome.steps),
             outcome.error,
         )
@@ -252,27 +262,31 @@ def _raised(run: Run) -> Run:
     return run
 
 
-def _numbers(outputs: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(outputs: engine.Outputs) -> dict[str, float]:
     """The plain numbers among the outputs: what a free-form pipeline's metrics are."""
-    found = {}
-    for name in outputs:
-        value = outputs[name]
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = float(value)
-    return found
+    small = {name: outputs[name] for name in outputs if outputs.artifact(name).content is not None}
+    numbers = (int, float)
+    return {name: float(value) for name, value in small.items() if isinstance(value, numbers) and value is not True and value is not False}
 
 
 def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:
     return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state in ("failed", "skipped"))
 
 
+def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
+    if not pending:
+        return ()
+    why = registry.pending()[0].error or "it doesn't answer"
+    return (
+        f"MLflow at {registry.tracking_uri} wasn't told everything ({pending} pending: {why}); the next run tries again",
+    )
+
+
 def _refuse(unknown: Mapping[str, Any]) -> None:
     """Arguments of the design that don't work yet are refused by name: an argument that does nothing would lie."""
     for name in unknown:
         if name == "privacy":
-            raise DeclarationError(
-                "privacy= is not in this version yet; leave personal columns out of the query"
-            )
+            raise DeclarationError("privacy= is not in this version yet; leave personal columns out of the query")
         raise DeclarationError(f"Loop has no argument {name!r}; it has {', '.join(_arguments())}")
 
 

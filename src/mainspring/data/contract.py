@@ -25,7 +25,7 @@ REASON, POSITION = "_reason", "_position"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checked:
-    """Rows that keep the contract, in its types; rows that don't, as they came; the contract, wider if rows ask for it."""
+    """Rows that keep the contract, in its types; those that don't, as they came; the contract, maybe wider."""
 
     good: pl.DataFrame
     bad: pl.DataFrame
@@ -146,7 +146,7 @@ def _refuse_missing(frame: pl.DataFrame, schema: Schema, file: Path) -> None:
     gone = [name for name in schema.names if name not in frame.columns]
     if gone:
         raise SchemaMismatch(
-            f"{'column' if len(gone) == 1 else 'columns'} {listed(list(map(repr, gone)))} of the contract gone: the source "
+            f"column {listed(list(map(repr, gone)))} of the contract is gone: the source "
             f"has {', '.join(frame.columns)}; put it back, or remove {file} to accept the source as it is now"
         )
 

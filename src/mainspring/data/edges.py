@@ -108,7 +108,7 @@ def _width(values: Numbers, codes: Codes, distinct: Numbers) -> float:
 
 
 def _dense(ordered: Numbers, left: float, right: float, width: float) -> bool:
-    """Whether there are about as many rows near the edge between *left* and *right* as elsewhere on its emptier side."""
+    """Whether rows are about as many near the edge between *left* and *right* as elsewhere on its emptier side."""
     middle = (left + right) / 2
     below, above = ordered[ordered <= left], ordered[ordered >= right]
     near = min(int((below >= middle - width).sum()), int((above <= middle + width).sum()))

@@ -41,8 +41,8 @@ def _blind(functions: Sequence[Any], given: pl.DataFrame, hidden: frozenset[str]
         if not asked:
             raise
         raise FeaturesError(
-            f"features ask for column {listed([repr(name) for name in asked])}, which no prediction knows (target, weight "
-            "or ignored); take it out of the features function"
+            f"features ask for column {listed([repr(name) for name in asked])}, which no request carries (the target, "
+            "the weight or an ignored column); take it out of the features function"
         ) from cause
 
 
@@ -71,17 +71,15 @@ def _compare(functions: Sequence[Any], one: pl.DataFrame, two: pl.DataFrame, row
     names = ", ".join(repr(getattr(f, "__name__", type(f).__name__)) for f in functions if not hasattr(f, "fit"))
     if one.columns != two.columns:
         differing = listed(sorted(set(one.columns) ^ set(two.columns))) or "their order"
-        raise FeaturesError(
-            f"features function {names} makes other columns ({differing}) {when}; make the same ones always"
-        )
+        raise FeaturesError(f"features function {names} makes other columns {when}: {differing}; always make the same")
     for column in one.iter_columns():
         differs = _differs(column, two[column.name])
         if differs.any():
             row = differs.arg_true()[0]
             raise FeaturesError(
                 f"features function {names} isn't row-wise: column {column.name!r} of a row is {column[row]!r}, and "
-                f"{two[column.name][row]!r} {when}; use only the row's own values, and put what must be learnt from all "
-                "rows into a scikit-learn transformer in features=[...]"
+                f"{two[column.name][row]!r} {when}; use only the row's own values, and put what must be learnt from "
+                "all rows into a scikit-learn transformer in features=[...]"
             )
 
 

@@ -77,7 +77,7 @@ class Files:
 
     def _csv(self, path: Path, source: CsvSource) -> pl.DataFrame:
         content = _content(path, source.encoding)
-        separator = "\t" if source.separator == "," and ".tsv" in path.suffixes else source.separator
+        separator = "\t" if source.separator == "," and ".tsv" in path.name.lower() else source.separator
         frame = _parsed(content, separator, self._text_columns)
         if frame.width == 1 and (other := next((mark for mark in ";\t|" if mark in frame.columns[0]), "")):
             raise SourceError(

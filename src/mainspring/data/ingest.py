@@ -39,8 +39,9 @@ def ingest(
     rows_of = reader(source, _text_columns(frozen))
     last = None if frozen is None else versions.last(rows_of.identity)
     since = last.cursor if last is not None and rows_of.incremental else None
+    stands = rows_of.position()
     raw, cursor = _read(rows_of, since, progress)
-    step = Step(rows_of.identity, rows_of.name, since, cursor)
+    step = Step(rows_of.identity, rows_of.name, since, cursor, stands, raw.height)
     if step.whole:
         _refuse_empty(raw, rows_of.name)
     checked = _checked(raw, frozen, roles, step, max_bad, home, loop)
@@ -54,6 +55,19 @@ def position(source: Any, home: Home, loop: str) -> Any:
     """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
     where = reader(source).position()
     return None if where is None else {"source": where, "labels": Records(home, loop).end()["feedback"]}
+
+
+def new_rows(source: Any, home: Home, loop: str) -> int:
+    """How many rows the source has that no version knows yet."""
+    rows_of = reader(source)
+    last = Versions(home, loop).last(rows_of.identity)
+    if last is None:
+        return sum(part.height for part, _ in rows_of.read(None))
+    if last.position is not None and last.position == rows_of.position():
+        return 0
+    since = last.cursor if rows_of.incremental else None
+    rows = sum(part.height for part, _ in rows_of.read(since))
+    return rows if since is not None else max(0, rows - last.read)
 
 
 def _text_columns(frozen: Schema | None) -> tuple[str, ...]:
@@ -110,8 +124,8 @@ def _refuse_bad(bad: pl.DataFrame, rows: int, name: str, max_bad: float) -> None
     if bad.height > max_bad * rows:
         first = "; ".join(f"row {place + 1:,}: {why}" for place, why in bad.select(POSITION, REASON).head(3).rows())
         raise TooManyBadRows(
-            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than max_bad {percent(max_bad)}: "
-            f"{first}; mend them in the source, or raise max_bad"
+            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than {percent(max_bad)}: "
+            f"{first}; mend them in the source, or raise max_bad="
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from mainspring.core.declarations import Roles, seconds
-from mainspring.core.errors import DataError, DeclarationError
+from mainspring.core.errors import DataError, DeclarationError, FeaturesError
 from mainspring.core.schema import Column, Schema
 from mainspring.core.values import Dataset, Frame
 from mainspring.core.wording import count
@@ -19,8 +19,8 @@ from mainspring.data import leaks
 from mainspring.data.features import checked_features
 from mainspring.data.targets import Target, target
 from mainspring.data.validate import refuse_target
+from mainspring.data.versions import Versions
 from mainspring.store.home import Home
-from mainspring.store.tables import Table
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
     Raises FeaturesError where the features functions break their promise, and LeakFound where a column is proven to
     give the target away. A running number is no feature: it is ignored, and a note says so.
     """
-    rows = Table(home, validate.loop, "rows").read(validate.version, validate.schema.names)
+    rows = Versions(home, validate.loop).rows(validate).select(validate.schema.names)
     rows, notes = _labelled(rows, roles, window)
     aim = target(rows[roles.target], task, roles.positive)
     rows = rows.with_columns(aim.values, *_weights(rows, roles)).drop(roles.ignore, strict=False)
@@ -120,9 +120,7 @@ def _counts_rows(values: pl.Series) -> bool:
 def _done_without(name: str, features: Sequence[Any], sample: pl.DataFrame, roles: Roles) -> bool:
     try:
         checked_features(features, sample.head(100).drop(name), roles.hidden)
-    except DataError:
-        raise
-    except Exception:
+    except FeaturesError:
         return False
     return True
 

@@ -64,8 +64,10 @@ def to_frame(data: Any, name: str) -> pl.DataFrame:
 
 
 def _to_frame(data: Any) -> pl.DataFrame:
-    if isinstance(data, pl.DataFrame | pl.LazyFrame):
-        return data.lazy().collect()
+    if isinstance(data, pl.LazyFrame):
+        data = data.collect()
+    if isinstance(data, pl.DataFrame):
+        return data
     if type(data).__module__.partition(".")[0] == "pandas":
         return _from_pandas(data)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
@@ -80,8 +82,9 @@ def _from_pandas(data: Any) -> pl.DataFrame:
     if data.index.name is not None:
         data = data.reset_index()
     try:
-        return pl.from_pandas(data)
-    except Exception as error:  # pyarrow's own, which this room doesn't know
+        frame: pl.DataFrame = pl.from_pandas(data)
+        return frame
+    except (ValueError, TypeError, NotImplementedError) as error:
         if len(set(map(str, data.columns))) < len(data.columns):
             raise ValueError("column names repeat; name each once") from error
     return pl.DataFrame([pl.Series(str(name), data[name].to_list(), strict=False) for name in data.columns])

@@ -53,7 +53,7 @@ def target(
     if positive is not None:
         raise DeclarationError(f"positive={positive!r} needs two classes; target {values.name!r} has {len(classes)}")
     guessed = task == "auto" and values.dtype.is_numeric()
-    note = f"target {values.name!r} has {len(classes)} distinct whole numbers: they are taken as classes (task='regression' otherwise)"
+    note = f"target {values.name!r} has {len(classes)} whole numbers: they are classes (task='regression' otherwise)"
     return Target(values, "multiclass", tuple(classes), (note,) if guessed else ())
 
 
@@ -80,18 +80,15 @@ def _regression(values: pl.Series, *, guessed: bool) -> Target:
 def _binary(values: pl.Series, classes: list[Any], positive: Any) -> Target:
     if positive is None:
         chosen = next((one for one in classes if str(one).lower() in _POSITIVE), classes[-1])
-        note = (f"{chosen!r} is the positive class of {values.name!r} (name another by positive=)",)
+        notes: tuple[str, ...] = (f"{chosen!r} is the positive class of {values.name!r} (name another by positive=)",)
     else:
-        found = [
-            one for one in classes if (type(one) is type(positive) and one == positive) or str(one) == str(positive)
-        ]
+        found = [one for one in classes if str(one) == str(positive)]
         if not found:
-            raise DeclarationError(
-                f"positive={positive!r} is no class of target {values.name!r}; it has {_shown(classes)}"
-            )
-        chosen, note = found[0], ()
+            has = _shown(classes)
+            raise DeclarationError(f"positive={positive!r} is no class of target {values.name!r}; it has {has}")
+        chosen, notes = found[0], ()
     other = next(one for one in classes if one != chosen)
-    return Target(values, "binary", (other, chosen), note)
+    return Target(values, "binary", (other, chosen), notes)
 
 
 def _shown(classes: list[Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from mainspring.core.errors import HomeDamaged
 from mainspring.core.schema import Schema
 from mainspring.core.values import Dataset
 from mainspring.data import contract
@@ -18,10 +19,15 @@ from mainspring.store.tables import Table, digest
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last commit: the dataset it made, and the cursor behind it (None: the source must be read as a whole)."""
+    """The last commit: the dataset it made, and where the source stood then.
+
+    cursor: None where the source must be read as a whole; *read* is how many rows it had when that was last done.
+    """
 
     dataset: Dataset
-    cursor: Any
+    cursor: Any = None
+    position: Any = None
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,8 @@ class Step:
     source: str
     since: Any
     cursor: Any
+    position: Any
+    rows: int
 
     @property
     def whole(self) -> bool:
@@ -46,17 +54,23 @@ class Versions:
         self._rows, self._quarantine = Table(home, loop, "rows"), Table(home, loop, "quarantine")
 
     def last(self, identity: Any) -> Last | None:
-        """The last commit, if any; its cursor counts for the source with this *identity* only."""
+        """The last commit, if any; its cursor counts only for the source with this *identity*."""
         version = self._rows.version()
         known = self._rows.metadata(version) if version is not None else {}
         if "dataset" not in known:
             return None
         dataset = _dataset(known["dataset"], version or 0)
-        return Last(dataset, self._cursor(known["cursor"], version) if known["source"] == identity else None)
+        if known["source"] != identity:
+            return Last(dataset)
+        return Last(dataset, self._cursor(known["cursor"], version), known["position"], known["read"])
 
     def rows(self, dataset: Dataset) -> pl.DataFrame:
-        """The rows of a version, the hidden column of predictions included."""
-        return self._rows.read(dataset.version)
+        """The rows of a version, the hidden column of predictions included; raises HomeDamaged where one changed."""
+        rows = self._rows.read(dataset.version)
+        if digest(rows.drop(PREDICTION)) != dataset.digest:
+            where = f"version {dataset.version} of {self._rows.path}"
+            raise HomeDamaged(f"{where} isn't what was committed; restore it, or move it away to start over")
+        return rows
 
     def commit(self, rows: pl.DataFrame, checked: Checked, last: Last | None, step: Step) -> Dataset:
         """The dataset with these *rows*: a new version, or the last one where nothing is different."""
@@ -67,7 +81,8 @@ class Versions:
             return last.dataset
         dataset = self._described(rows, checked, known)
         contract.save(self._home, self._loop, checked.schema)
-        metadata = {"dataset": _to_json(dataset), "source": step.identity, "cursor": step.cursor}
+        told = {"source": step.identity, "cursor": step.cursor, "position": step.position, "read": step.rows}
+        metadata = {"dataset": _to_json(dataset), **told}
         if known is not None and known.height and known.schema == rows.schema and rows.head(known.height).equals(known):
             version = self._rows.append(rows.slice(known.height), metadata=metadata)
         else:
@@ -100,7 +115,6 @@ class Versions:
         write(kept.head(0) if repeats and not step.whole else kept, metadata=metadata)
 
     def _described(self, rows: pl.DataFrame, checked: Checked, known: pl.DataFrame | None) -> Dataset:
-        notes = list(checked.notes)
         labelled = rows.height - rows[PREDICTION].null_count()
         labelled_before = 0 if known is None else known.height - known[PREDICTION].null_count()
         before = 0 if known is None else known[PREDICTION].null_count()
@@ -113,7 +127,7 @@ class Versions:
             new_rows=max(0, rows.height - labelled - before),
             labelled_rows=max(0, labelled - labelled_before),
             quarantined_rows=checked.bad.height,
-            notes=tuple(notes),
+            notes=checked.notes,
         )
 
 

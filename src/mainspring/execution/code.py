@@ -44,15 +44,15 @@ class Codes:
 
     def __init__(self) -> None:
         self._project = Project()
-        self._known: dict[Any, Code] = {}
+        self._known: dict[str, tuple[Any, Code]] = {}
         self._things: dict[tuple[int, Any], str] = {}
 
     def __call__(self, step: Step) -> Code:
         """The code of *step*."""
-        key = step.function if isinstance(step.function, str) else id(step.function)
-        if key not in self._known:
-            self._known[key] = self._of(step)
-        return self._known[key]
+        known = self._known.get(step.name)
+        if known is None or known[0] is not step.function:
+            known = self._known[step.name] = step.function, self._of(step)
+        return known[1]
 
     def digest(self, thing: Any) -> str:
         """The digest of a function or class among a step's parameters; a library's counts by name and version."""

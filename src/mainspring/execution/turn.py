@@ -102,7 +102,8 @@ class Turn:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     def outputs(self) -> Outputs:
-        return Outputs(self._catalog, self._artifacts, self._values)
+        artifacts = {name: self._artifacts[name] for name in self._names if name in self._artifacts}
+        return Outputs(self._catalog, artifacts, self._values)
 
     def results(self) -> tuple[StepResult, ...]:
         return tuple(self._results[name] for name in self._names if name in self._results)
@@ -269,15 +270,17 @@ class Turn:
         return self._services[name]
 
     def value(self, name: str) -> Any:
-        """The output of *name*: small ones fresh for everybody, so that nobody sees another's changes to them."""
+        """The output of *name*, for one more user: its own copy while others still need it, so that nobody sees what
+        another does to it; the object in memory for the last, and a frame for all."""
         artifact = self._artifacts[name]
-        if artifact.content is None and name in self._values:
+        shared = self._users[name] <= 1 or artifact.format == "frame"
+        if shared and name in self._values:
             return self._values[name]
         try:
             value = self._catalog.load(artifact)
         except (HomeDamaged, NotInStore) as error:
             raise _Lost(name, error) from error
-        if artifact.content is None:
+        if shared and artifact.content is None:
             self._values[name] = value
         return value
 

@@ -16,7 +16,7 @@ from mainspring.core import declarations
 from mainspring.core.errors import InvalidRows, NotInStore, UsageError
 from mainspring.data import sources
 from mainspring.release import release as releasing
-from mainspring.serving import runtime, worker
+from mainspring.serving import push, runtime
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments, Version
 from mainspring.store.home import Home
@@ -33,6 +33,18 @@ def current(home: Home, loop: str) -> Version:
             f"{loop} has no champion in {home.path} (loops there: {known}); `mainspring run FILE` makes one"
         )
     return deployments.version(loop, route.champion)
+
+
+def rival(home: Home, loop: str, digest: str) -> str | None:
+    """The digest of the bundle that *digest* is, or was, judged against: the champion when it first came, if any."""
+    deployments = Deployments(home)
+    known = deployments.version_of(loop, digest)
+    if known is not None:
+        return known.champion_digest
+    route = deployments.route(loop)
+    if route is None or route.champion is None:
+        return None
+    return deployments.version(loop, route.champion).digest
 
 
 def predict(home: Home, loop: str, data: Any) -> Any:
@@ -104,13 +116,23 @@ def rollback(home: Home, loop: str, *, reason: str, mlflow: str | None, now: dat
 
 
 def announcer(registry: Registry) -> Callable[[str, Version], None]:
-    """Tells MLflow of a moved alias, within the transaction that moves it."""
-    return lambda alias, version: registry.move_alias(version.loop, alias, version.number)
+    """Tells MLflow of a version and of the alias that names it, within the transaction that moves it."""
+    deployments = Deployments(registry.home)
+
+    def announce(alias: str, version: Version) -> None:
+        loop, number, route = version.loop, version.number, deployments.route(version.loop)
+        tags = {"estimator": version.bundle.estimator, "runtime": version.bundle.runtime}
+        told = {"loop": loop, "version": number, "digest": version.digest, "run": version.run, "tags": tags}
+        registry.enqueue("version", f"version:{version.name}", told)
+        moved = f"alias:{loop}:{alias}:{number}:{0 if route is None else route.revision}"
+        registry.enqueue("alias", moved, {"loop": loop, "alias": alias, "version": number})
+
+    return announce
 
 
 def notify(home: Home) -> None:
     """The endpoint looks at routes and clock now, instead of within 250 ms; without an endpoint nothing happens."""
-    worker.notify(home)
+    push.notify(home)
 
 
 def _tell(home: Home, registry: Registry) -> None:

@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from mainspring.core.declarations import Gate
 from mainspring.core.protocols import Clock, Model, Progress
 from mainspring.core.values import Bundle, Candidate, Evaluation, Release, Split, Verdict
+from mainspring.evaluation import card as cards
+from mainspring.evaluation import card_page
 from mainspring.evaluation import evaluate as evaluation
 from mainspring.evaluation import gate as gating
+from mainspring.loop.champion import announcer, rival
+from mainspring.loop.watch import mark_trained
 from mainspring.packaging import package as packaging
 from mainspring.pipeline.reach import reach
+from mainspring.release import release as releasing
 from mainspring.serving import runtime
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
-from mainspring.store.home import Home
+from mainspring.store.home import Home, write_atomic
+from mainspring.store.registry import Registry
 
-
-def rival(home: Home, loop: str, digest: str) -> str | None:
-    """The digest of the bundle that *digest* is, or was, judged against: the champion when it first came, if any."""
-    deployments = Deployments(home)
-    known = deployments.version_of(loop, digest)
-    if known is not None:
-        return known.champion_digest
-    route = deployments.route(loop)
-    if route is None or route.champion is None:
-        return None
-    return deployments.version(loop, route.champion).digest
+_TRIAL = ("number", "estimator", "parameters", "score", "fold_scores", "seconds", "stopped_early")
 
 
 def package(
-    train: Candidate, *, features: tuple[Any, ...], models: Any, unit: str | None, loop: str, home: Home
+    train: Candidate,
+    *,
+    features: tuple[Any, ...],
+    unit: str | None,
+    loop: str,
+    home: Home,
+    progress: Progress | None = None,
 ) -> Bundle:
-    """Pack the candidate with the user's code that its features and estimators reach."""
+    """Pack the candidate with the user's code that its features and estimator reach."""
     lineage = {"dataset_version": train.dataset_version, "holdout": train.holdout_id, "train_rows": train.train_rows}
-    code = reach([item if callable(item) and not isinstance(item, type) and hasattr(item, "__qualname__") else type(item)
-                  for item in (*features, train.model)])  # fmt: skip
-    return packaging.package(train, features=features, unit=unit, loop=loop, home=home, code=code, lineage=lineage)
+    code = reach((*features, train.model))
+    return packaging.package(
+        train, features=features, unit=unit, loop=loop, home=home, code=code, lineage=lineage, progress=progress
+    )
 
 
 def loader(home: Home) -> Callable[[str], Model]:
@@ -80,5 +85,47 @@ def release(
     clock: Clock,
     mlflow: str | None = None,
 ) -> Release:
-    """Register the version and give it its traffic; MLflow hears of it in the same transaction."""
-    raise NotImplementedError
+    """Register the version and give it its traffic; what MLflow is told of it is written in the same transaction."""
+    deployments, registry, now = Deployments(home), Registry(home, mlflow), clock()
+    markdown, html = cards.card(evaluate), card_page.card_html(evaluate)
+    with deployments.transaction():
+        mark_trained(home, loop, now)
+        registry.enqueue("run", f"run:{run}", _run_told(run, loop, gate, train, now, markdown))
+        released = releasing.release(
+            gate, strategy=strategy, loop=loop, home=home, run=run, now=now, announce=announcer(registry)
+        )
+    _write_cards(home, released, markdown, html)
+    return released
+
+
+def card_paths(home: Home, loop: str, version: int) -> tuple[Path, Path]:
+    """Where the model card of a version lies, as Markdown and as HTML."""
+    folder = home.path / "cards"
+    return folder / f"{loop}@{version}.md", folder / f"{loop}@{version}.html"
+
+
+def _write_cards(home: Home, released: Release, markdown: str, html: str) -> None:
+    paths = card_paths(home, released.loop, released.version)
+    paths[0].parent.mkdir(exist_ok=True)
+    for path, text in zip(paths, (markdown, html), strict=True):
+        write_atomic(path, text.encode())
+
+
+def _run_told(run: str, loop: str, gate: Verdict, train: Candidate, now: datetime, card: str) -> dict[str, Any]:
+    """The run as MLflow shows it: what was tried, what came of it."""
+    trials = [{name: getattr(trial, name) for name in _TRIAL} for trial in train.trials]
+    return {
+        "loop": loop,
+        "run": run,
+        "started": now.isoformat(),
+        "ended": now.isoformat(),
+        "params": {"estimator": train.estimator, "train_rows": train.train_rows, **train.parameters},
+        "metrics": dict(gate.metrics),
+        "tags": {
+            "mainspring.verdict": gate.decision,
+            "mainspring.bundle": gate.bundle.digest,
+            "mainspring.dataset_version": train.dataset_version,
+        },
+        "trials": [{**trial, "parameters": dict(trial["parameters"])} for trial in trials],
+        "artifacts": {"model_card.md": card},
+    }

@@ -43,7 +43,7 @@ class Rival:
 
     def __call__(self, outputs: Mapping[str, Any]) -> Any:
         bundle = outputs["package"]
-        return call("mainspring.loop.stages:rival", self.home, bundle.loop, bundle.digest)
+        return {"champion": call("mainspring.loop.champion:rival", self.home, bundle.loop, bundle.digest)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,7 @@ class Summary:
 
 def summarise(outputs: Mapping[str, Any]) -> Summary:
     """The sum of a turn's *outputs*; of a part of a turn, what is there."""
-    verdict = outputs.get("gate")
-    release = outputs.get("release")
+    verdict, release = (outputs[name] if name in outputs else None for name in ("gate", "release"))
     if not isinstance(verdict, Verdict):
         return Summary()
     if not isinstance(release, Release):
@@ -111,8 +110,8 @@ def _stages(declaration: Declaration) -> list[Step]:
         stage("train", "mainspring.training.train:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,
               rule=declaration.split, seed=seed),
-        stage("package", "mainspring.loop.stages:package", ("train",), ("home",),
-              features=declaration.features, models=declaration.models, unit=declaration.unit, loop=name),
+        stage("package", "mainspring.loop.stages:package", ("train",), ("home", "progress"),
+              features=declaration.features, unit=declaration.unit, loop=name),
         stage("evaluate", "mainspring.loop.stages:evaluate", ("package", "split"), ("home", "progress"),
               rule=declaration.gate, seed=seed),
         stage("gate", "mainspring.loop.stages:gate", ("evaluate",), ("home",), rule=declaration.gate),

@@ -20,7 +20,9 @@ Array = npt.NDArray[Any]
 TOLERANCE = 1e-5
 """How far probabilities, and values relative to their spread, may lie apart."""
 _PERTURBED_ROWS = 4_000
-_SLOW_OR_WRONG = frozenset({"QuantileTransformer", "SplineTransformer", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor"})
+_SLOW_OR_WRONG = frozenset(
+    {"QuantileTransformer", "SplineTransformer", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,9 @@ def _far(distance: Array, what: str) -> str:
     far = ~(distance <= TOLERANCE)
     if not far.any():
         return ""
-    return f"the ONNX form's {what} is off by up to {np.nanmax(distance):.2g} on {int(far.sum())} of {len(distance)} rows"
+    return (
+        f"the ONNX form's {what} is off by up to {np.nanmax(distance):.2g} on {int(far.sum())} of {len(distance)} rows"
+    )
 
 
 def _perturbed(matrix: Array, random: np.random.Generator) -> Iterator[Array]:

@@ -87,7 +87,12 @@ def _gradient_boosting(model: Any, columns: int, classifies: bool) -> bytes:
         for target, member in enumerate(stage)
     ]
     nodes = [*_as_float32(), _ensemble(trees, len(start)), _raised_by_start()]
-    return assemble([*nodes, *_boosted(classifies, len(start), "raw")], columns, _outputs(classifies), _constants(start=start, one=1.0, zero=0.0))
+    return assemble(
+        [*nodes, *_boosted(classifies, len(start), "raw")],
+        columns,
+        _outputs(classifies),
+        _constants(start=start, one=1.0, zero=0.0),
+    )
 
 
 def _histogram_boosting(model: Any, columns: int, classifies: bool) -> bytes:
@@ -127,7 +132,9 @@ def _of_histogram(nodes: Array, target: int) -> Tree:
 
 
 def _only(tree: Tree, column: int) -> Tree:
-    return Tree(tree.left, tree.right, tree.feature, tree.threshold, tree.missing_left, tree.value[:, column : column + 1])
+    return Tree(
+        tree.left, tree.right, tree.feature, tree.threshold, tree.missing_left, tree.value[:, column : column + 1]
+    )
 
 
 def _scaled(tree: Tree, rate: float, target: int) -> Tree:
@@ -257,7 +264,12 @@ def _boosted(classifies: bool, targets: int, decides: str) -> list[Any]:
     if decides == "argmax":
         return [*nodes, _likeliest()]
     above = helper.make_node("GreaterOrEqual", ["raw", "zero"], ["above"])
-    return [*nodes, above, helper.make_node("Cast", ["above"], ["above64"], to=TensorProto.INT64), *_flat("above64", CLASS)]
+    return [
+        *nodes,
+        above,
+        helper.make_node("Cast", ["above"], ["above64"], to=TensorProto.INT64),
+        *_flat("above64", CLASS),
+    ]
 
 
 def _likeliest() -> Any:
@@ -266,7 +278,10 @@ def _likeliest() -> Any:
 
 
 def _flat(source: str, result: str) -> list[Any]:
-    return [helper.make_node("Flatten", [source], [f"{source}_flat"], axis=0), helper.make_node("Squeeze", [f"{source}_flat", "first"], [result])]
+    return [
+        helper.make_node("Flatten", [source], [f"{source}_flat"], axis=0),
+        helper.make_node("Squeeze", [f"{source}_flat", "first"], [result]),
+    ]
 
 
 _CLASSIFIED = {CLASS: TensorProto.INT64, PROBABILITY: TensorProto.DOUBLE}

@@ -15,7 +15,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from mainspring.pipeline.modules import ModuleText, Project, canonical_name, is_project_namespace, namespace_of
+from mainspring.pipeline.modules import ModuleText, Project, is_project_namespace, namespace_of
 from mainspring.pipeline.units import meaning, parse
 
 _PLAIN = (bool, int, str, bytes, type(None), type(...))
@@ -47,9 +47,13 @@ def entries(things: Sequence[Any], project: Project) -> list[Entry]:
             found.append(_entry(thing, project, texts))
         else:
             found.append(_entry(type(thing), project, texts))
-            held = {id(part): part for part in _held(thing, set(), 0)}
-            found += [replace(_entry(part, project, texts), asked=False) for part in held.values()]
+            found += [replace(_entry(part, project, texts), asked=False) for part in held(thing)]
     return found
+
+
+def held(thing: Any) -> list[Any]:
+    """The user's functions and classes that object *thing* consists of, each once."""
+    return list({id(part): part for part in _held(thing, set(), 0)}.values())
 
 
 def _is_code(thing: Any) -> bool:

@@ -180,7 +180,9 @@ class _Canonical:
     def _object(self, value: Any, kind: type) -> str:
         if isinstance(value, Enum):
             return _digest("enum", self._class(kind), value.name)
-        if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+        if isinstance(value, MethodType):
+            return _digest("method", *map(self.digest, (value.__func__, value.__self__)))
+        if isinstance(value, type | FunctionType | BuiltinFunctionType):
             return _digest("code", self.code(value))
         if isinstance(value, partial):
             return _digest("partial", *map(self.digest, (value.func, value.args, value.keywords)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from mainspring.pipeline.entries import Entry, entries
+from mainspring.pipeline.entries import Entry, entries, held
 from mainspring.pipeline.modules import ModuleText, Project, is_builtin
 from mainspring.pipeline.units import Chain, Import, Parsed, Unit, canonical, configures, parse
 
@@ -49,6 +49,18 @@ def reach(things: Sequence[Any], project: Project | None = None) -> Reach:
     for entry in found:
         walk.enter(entry)
     return walk.finish(tuple(entry.reference for entry in found if entry.asked))
+
+
+def locate(things: Sequence[Any], project: Project | None = None) -> tuple[str, ...]:
+    """The "module:qualname" of each of *things* in its Reach; empty where it has none (see `Reach.widened` for why)."""
+    found = entries(things, Project() if project is None else project)
+    return tuple(entry.reference for entry in found if entry.asked)
+
+
+def references(thing: Any, project: Project | None = None) -> dict[int, tuple[Any, str]]:
+    """The user's functions and classes inside object *thing*, by id, each with its "module:qualname" in a Reach."""
+    parts = held(thing)
+    return {id(part): (part, where) for part, where in zip(parts, locate(parts, project), strict=True)}
 
 
 @dataclass(slots=True)

@@ -280,7 +280,7 @@ class _Reader(ast.NodeVisitor):
         self._visit_all(outside)
         self._enter(_parameters(node.args), node.body)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for decorator in node.decorator_list:
@@ -301,7 +301,7 @@ class _Reader(ast.NodeVisitor):
         self._visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
         self.scopes.pop()
 
-    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp  # noqa: N815
+    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
 
     def _enter(self, parameters: list[str], body: list[ast.stmt] | list[ast.expr]) -> None:
         scope: dict[str, Import | None] = dict.fromkeys(parameters)

@@ -8,14 +8,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainspring.core.errors import Conflict, InvalidRequest, InvalidRows, RequestError, TooLarge
+from mainspring.core.errors import Conflict, InvalidRequest, InvalidRows, NotServed, RequestError, TooLarge
 from mainspring.serving import bodies, invocations, openapi
 from mainspring.serving.door import Door
 from mainspring.serving.feedback import Feedback
@@ -35,6 +31,9 @@ class Reply:
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     content_type: bytes = b"application/json"
+
+
+Handle = Callable[[Scope, Receive], Awaitable[Reply]]
 
 
 class Endpoint:
@@ -59,19 +58,22 @@ class Endpoint:
         self._feedback: dict[str, Feedback] = {}
         self.app: ASGIApp = Door(self._routes(), hosts, self.measures)
 
-    def _routes(self) -> Starlette:
-        routes = [
-            Route("/predict/{loop}", _Asgi(self._predict), methods=["POST"]),
-            Route("/feedback/{loop}", _Asgi(self._take_feedback), methods=["POST"]),
-            Route("/invocations", _Asgi(self._invoke), methods=["POST"]),
-            Route("/loops/{loop}/invocations", _Asgi(self._invoke), methods=["POST"]),
-            Route("/healthz", _Asgi(self._health), methods=["GET"]),
-            Route("/ping", _Asgi(self._health), methods=["GET"]),
-            Route("/readyz", _Asgi(self._readiness), methods=["GET"]),
-            Route("/metrics", _Asgi(self._metrics), methods=["GET"]),
-            Route("/openapi.json", _Asgi(self._openapi), methods=["GET"]),
-        ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+    def _routes(self) -> Router:
+        post, get = [
+            ("/predict/{loop}", self._predict),
+            ("/feedback/{loop}", self._take_feedback),
+            ("/invocations", self._invoke),
+            ("/loops/{loop}/invocations", self._invoke),
+        ], [
+            ("/healthz", self._health),
+            ("/ping", self._health),
+            ("/readyz", self._readiness),
+            ("/metrics", self._metrics),
+            ("/openapi.json", self._openapi),
+        ]  # fmt: skip
+        routes = [Route(path, _Asgi(handle, "POST")) for path, handle in post]
+        routes += [Route(path, _Asgi(handle, "GET", "HEAD")) for path, handle in get]
+        return Router(routes, default=_Asgi(_nowhere), redirect_slashes=False)
 
     # -------------------------------------------------------------------------------------------------- predictions
 
@@ -172,16 +174,28 @@ class Endpoint:
 class _Asgi:
     """A handler as an ASGI application; refusals are told in one shape."""
 
-    def __init__(self, handle: Callable[[Scope, Receive], Awaitable[Reply]]) -> None:
-        self._handle = handle
+    def __init__(self, handle: Handle, *methods: str) -> None:
+        self._handle, self._methods = handle, methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if self._methods and scope["method"] not in self._methods:
+                raise MethodNotTaken(f"{scope['method']} is not taken here; use {self._methods[0]}")
             reply = await self._handle(scope, receive)
         except RequestError as error:
             status, body, headers = bodies.failure(error)
             reply = Reply(body, status, headers)
         await bodies.send(send, reply.status, reply.body, reply.headers, reply.content_type)
+
+
+class MethodNotTaken(RequestError):
+    """The path is right, the method isn't."""
+
+    status = 405
+
+
+async def _nowhere(scope: Scope, receive: Receive) -> Reply:
+    raise NotServed("no such path; there are POST /predict/{loop}, POST /feedback/{loop}, GET /openapi.json and others")
 
 
 class _Timed:
@@ -264,13 +278,3 @@ def _text(body: bytes) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8: {error}") from None
-
-
-async def _unrouted(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such path, wrong method) in our shape."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    what = {404: ("NotServed", "no such path"), 405: ("MethodNotAllowed", f"{request.method} is not taken here")}
-    code, message = what.get(status, ("InvalidRequest", "the request can't be taken"))
-    listed = "POST /predict/{loop}, POST /feedback/{loop}, GET /openapi.json"
-    body = bodies.problem(code, f"{message}; there are {listed}")
-    return Response(body, status, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,14 @@ import polars as pl
 
 from mainspring.core.errors import BundleError
 from mainspring.core.protocols import Model
+from mainspring.serving import runtime
 from mainspring.serving.rows import Columns
+from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Version
+from mainspring.store.home import Home
 
-Load = Callable[[str], Model]
-"""A bundle's digest -> its model; the model has the bundle's `manifest`."""
+Open = Callable[[str], tuple[Model, Any]]
+"""A bundle's digest -> its model, which has the bundle's `manifest`, and its sample of raw rows (None: it has none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,17 @@ def load(version: Version, model: Model, sample: pl.DataFrame | None) -> Loaded:
         what = f"{version.name} can't answer its own sample ({type(error).__name__}: {error})"
         raise BundleError(f"{what}; roll it back, or run the loop again") from error
     return loaded
+
+
+def opener(home: Home) -> Open:
+    """Opens bundles of *home* with the runtime that also evaluated them."""
+    bundles = Bundles(home)
+
+    def opened(digest: str) -> tuple[Model, pl.DataFrame]:
+        sealed = bundles.open(digest)
+        return runtime.load(sealed.folder), pl.read_ipc(io.BytesIO(sealed.read("sample.arrow")))
+
+    return opened
 
 
 def _plain(predictions: Any, classes: tuple[Any, ...], rows: int) -> Said:

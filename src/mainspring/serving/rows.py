@@ -14,17 +14,10 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import InvalidRows
 from mainspring.core.schema import Schema, Type
 from mainspring.core.wording import listed
+from mainspring.serving.inputs import DTYPES
 
 Row = Mapping[str, Any]
 
-_DTYPES: dict[Type, Any] = {
-    Type.INTEGER: pl.Int64,
-    Type.FLOAT: pl.Float64,
-    Type.BOOLEAN: pl.Boolean,
-    Type.TEXT: pl.String,
-    Type.DATETIME: pl.Datetime("us"),
-    Type.DATE: pl.Date,
-}
 _ASIS: dict[Type, frozenset[type]] = {
     Type.INTEGER: frozenset({int, NoneType}),
     Type.FLOAT: frozenset({float, int, NoneType}),
@@ -67,7 +60,7 @@ class Columns:
         named = [name for name in (roles.key, roles.time, roles.group) if name]
         self.inputs = inputs
         self.required = frozenset(inputs.names) - frozenset(optional)
-        self._dtypes = {column.name: _DTYPES[column.type] for column in inputs}
+        self._dtypes = {column.name: DTYPES[column.type] for column in inputs}
         self._kept = (*inputs.names, *(name for name in dict.fromkeys(named) if name not in inputs))
         self._known = frozenset(self._kept)
         self._scalars = [name for name in self._kept if name not in inputs]

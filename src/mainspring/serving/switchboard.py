@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import UTC, datetime
-from typing import Any
 
-from mainspring.core.errors import MainspringError
-from mainspring.core.protocols import Model
-from mainspring.serving.loaded import Loaded, load
+from mainspring.serving.loaded import Loaded, Open, load
 from mainspring.serving.push import Listener
 from mainspring.serving.served import Routing, ServedLoop
 from mainspring.store.deployments import Deployments, Route, Version
@@ -24,9 +21,6 @@ _log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 _RETRY_SECONDS, _SWAP_SECONDS = 5.0, 5.0
 STATE = "serving"
-
-Open = Callable[[str], tuple[Model, Any]]
-"""A bundle's digest -> its model and its sample of raw rows (None: it has none)."""
 
 
 class LoopClock:
@@ -146,7 +140,7 @@ class Switchboard:
         version = deployments.version(name, number)
         try:
             self._loaded[key] = self._load(version)
-        except (MainspringError, OSError) as error:
+        except Exception as error:  # of the bundle, or of the user's code in it: told, and tried again later
             self._fail(deployments, version, f"{version.name} can't be loaded: {error}")
             return None
         if self._failed.pop(key, None):

@@ -18,8 +18,9 @@ import uvicorn
 from mainspring.core.errors import MainspringError
 from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
+from mainspring.serving.loaded import Open, opener
 from mainspring.serving.push import notify
-from mainspring.serving.switchboard import Open, Switchboard
+from mainspring.serving.switchboard import Switchboard
 from mainspring.store.home import Home
 
 __all__ = ["Settings", "main", "notify", "serve"]
@@ -64,7 +65,7 @@ def serve(settings: Settings, open: Open | None = None) -> None:
     with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
         board = Switchboard(
             home,
-            open or _from_home(home),
+            open or opener(home),
             wanted=None if settings.loops == "all" else settings.loops,
             seed=settings.seed,
             manual_clock=settings.manual_clock,
@@ -104,10 +105,6 @@ async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) 
         await server.serve(sockets=[sock])
     finally:
         board.stop()
-
-
-def _from_home(home: Home) -> Open:
-    raise NotImplementedError
 
 
 def _hosts(host: str, sock: socket.socket) -> frozenset[bytes] | None:

@@ -34,8 +34,8 @@ class Manifest:
     """What a bundle is and holds. Deterministic: no times, no paths of the machine that made it.
 
     classes: the target's classes, positive last (empty for regression). features: "module:qualname" of each features
-    function in `code/`, in order. model_format: how `model.*` is kept. codes: the column of the model's probabilities
-    for each class. user_types: types of the user's own code inside the Python model. files: path -> BLAKE3 digest.
+    function in `code/`, in order. codes: the model's own classes in the order of its probabilities, as positions in
+    *classes*. model_format: how the Python model is kept. user_types: types of the user's own code inside the Python model. files: path -> BLAKE3 digest.
     """
 
     loop: str
@@ -47,7 +47,8 @@ class Manifest:
     roles: Roles
     metric: str
     score: float | None
-    baseline: float
+    baseline: float | None
+    codes: tuple[int, ...]
     unit: str | None
     runtime: Literal["onnx", "scikit-learn"]
     model_format: Literal["skops", "pickle"]
@@ -78,7 +79,7 @@ class Manifest:
         roles = document["roles"]
         document["roles"] = Roles(**{**roles, "ignore": tuple(roles["ignore"])})
         document["inputs"] = Schema.from_json(document["inputs"])
-        for name in ("classes", "features", "user_types", "notes"):
+        for name in ("classes", "codes", "features", "user_types", "notes"):
             document[name] = tuple(document[name])
         return cls(**document)
 

@@ -249,12 +249,12 @@ def _fitted_number(values: pl.Series, kind: str) -> tuple[Column | None, list[st
 
 def _output(name: str, array: Array, kind: str) -> Output | None:
     """How a numeric column is filled and standardised; scale 0 where it is constant; None where nothing is usable."""
-    if kind == "ordered":
-        return Output(name)
     valid = array[~np.isnan(array)]
     valid = valid[np.abs(valid) <= LARGEST] if kind == "scaled" else np.clip(valid, -LARGEST, LARGEST)
     if not len(valid):
         return None
+    if kind == "ordered":
+        return Output(name)
     fill = float(np.median(valid))
     if kind == "filled":
         return Output(name, fill)
@@ -283,8 +283,8 @@ def _fitted_moment(values: pl.Series, kind: str) -> tuple[Column | None, list[st
     if not kept:
         why = f"its dates span {high - low:,.0f} days and have no part that new rows repeat"
         return None, [f"column {name!r} is dropped: {why}; derive what matters from it in features"]
-    named = ", ".join(dict.fromkeys(part.split()[0] for part, _ in kept))
-    said = f"column {name!r} becomes {named}".replace("days", "days since 1970 (within the training range)")
+    shown = dict.fromkeys(part.split()[0] for part, _ in kept)
+    said = f"column {name!r} becomes {', '.join('days since 1970' if part == 'days' else part for part in shown)}"
     share = float(np.isnat(moments).mean())
     marks = (_mark(name, share, kind),) if share and kind != "ordered" else ()
     chosen = tuple(part for part, _ in kept)
@@ -304,7 +304,7 @@ def _fitted_levels(values: pl.Series, kind: str) -> tuple[Column | None, list[st
     covered = int(frequent["rows"].sum())
     if table.height == 1 and len(text) == len(values):
         return None, [f"column {name!r} is dropped: it is {table['level'][0]!r} in all training rows"]
-    if 2 * table.height > len(text) or 2 * covered < len(text):
+    if table.height > max(10, len(text) // 2) or 2 * covered < len(text):
         why = f"it has {table.height:,} levels in {len(text):,} rows, as an id or free text"
         return None, [f"column {name!r} is dropped: {why}; derive something that repeats from it in features"]
     pooled = table.height - frequent.height
@@ -322,6 +322,6 @@ def _levels(name: str, levels: tuple[str, ...], pooled: bool, gaps: bool, kind: 
         return Levels(name, levels, False, count, None, (Output(name),))
     if kind == "filled":
         return Levels(name, levels, False, count, -1.0 if gaps else count, (Output(name),))
-    more = ["other"] * pooled + ["is missing"] * gaps
-    outputs = tuple(Output(f"{name} {level}") for level in (*levels, *more))
+    more = ["(other)"] * pooled + ["is missing"] * gaps
+    outputs = tuple(Output(f"{name} {what}") for what in (*(f"= {level}" for level in levels), *more))
     return Levels(name, levels, True, count if pooled else None, count + pooled if gaps else None, outputs)

@@ -204,4 +204,10 @@ def versions(names: tuple[str, ...]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "PyYAML", "dateutil": "python-dateutil", "xgboost": "xgboost-cpu"}
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "yaml": "PyYAML",
+    "dateutil": "python-dateutil",
+    "xgboost": "xgboost-cpu",
+}

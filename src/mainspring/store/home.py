@@ -146,8 +146,7 @@ class Home:
                 connection.execute(f"pragma application_id={APPLICATION_ID}")
                 identity = str(uuid.uuid4())
                 connection.execute("insert into instance values (?, ?)", (identity, SCHEMA_VERSION))
-                write_atomic(self._marker, identity.encode())
-                return
+                row = {"id": identity, "schema_version": SCHEMA_VERSION}  # the marker comes after the commit
         if row is None:
             raise HomeDamaged(
                 f"{self.database.path} is empty but {self.path} is not new; restore it, or move {self.path} away"

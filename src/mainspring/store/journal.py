@@ -7,7 +7,7 @@ exist. A run is written by the process that holds its lease, with its fencing nu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from sqlite3 import Connection, Row
 from sqlite3 import Error as DatabaseError
 from typing import Any, Literal
 
-from mainspring.core.errors import NotInStore, StoreError
+from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
 from mainspring.store.catalog import Artifact
 from mainspring.store.home import Home
 from mainspring.store.leases import Leases, myself
@@ -168,7 +168,7 @@ class Journal:
 
     def cancelled(self, claim: Claim) -> bool:
         """Whether somebody has asked this run to stop."""
-        return bool(self._database.query("select cancel from runs where number = ?", (claim.number,))[0][0])
+        return bool(self._query("select cancel from runs where number = ?", (claim.number,))[0][0])
 
     @contextmanager
     def writing(self, claim: Claim) -> Iterator[Connection]:
@@ -230,7 +230,7 @@ class Journal:
 
     def hit(self, pipeline: str, step: str, fingerprint: str) -> Hit | None:
         """The output that *step* had with this fingerprint, if it ever had."""
-        rows = self._database.query(
+        rows = self._query(
             "select output, run, seconds from cache where pipeline = ? and step = ? and fingerprint = ?",
             (pipeline, step, fingerprint),
         )
@@ -238,7 +238,7 @@ class Journal:
 
     def finished(self, run: str) -> dict[str, tuple[str, Hit]]:
         """The steps that *run* has finished so far: name -> fingerprint, output."""
-        rows = self._database.query(
+        rows = self._query(
             "select name, fingerprint, output, cached_from, seconds from steps "
             "where run = ? and status in ('done', 'cached')",
             (run,),
@@ -250,7 +250,7 @@ class Journal:
 
     def latest(self, pipeline: str) -> dict[str, StepRecord]:
         """The last finished row of each step of *pipeline*."""
-        rows = self._database.query(
+        rows = self._query(
             "select * from steps where rowid in (select max(rowid) from steps "
             "where pipeline = ? and status in ('done', 'cached') group by name)",
             (pipeline,),
@@ -259,7 +259,7 @@ class Journal:
 
     def expected_seconds(self, pipeline: str) -> dict[str, float]:
         """How long each step took when it last ran."""
-        rows = self._database.query(
+        rows = self._query(
             "select step, seconds, max(created) from cache where pipeline = ? group by step", (pipeline,)
         )
         return {row["step"]: row["seconds"] for row in rows}
@@ -268,30 +268,28 @@ class Journal:
         """The last runs, newest first; one whose process is gone shows as interrupted."""
         self.look()
         where, values = ("where pipeline = ?", [pipeline]) if pipeline else ("", [])
-        rows = self._database.query(f"select * from runs {where} order by number desc limit ?", [*values, limit])
+        rows = self._query(f"select * from runs {where} order by number desc limit ?", [*values, limit])
         return [_run(row) for row in rows]
 
     def run(self, run: str) -> RunRecord:
         """One run, by its id."""
         self.look()
-        rows = self._database.query("select * from runs where id = ?", (run,))
+        rows = self._query("select * from runs where id = ?", (run,))
         if not rows:
             raise NotInStore(f"no run {run!r} in this home; list them with `mainspring runs`")
         return _run(rows[0])
 
     def steps(self, run: str) -> list[StepRecord]:
         """The steps of *run*, in the order in which they were first written."""
-        return [_step(row) for row in self._database.query("select * from steps where run = ? order by rowid", (run,))]
+        return [_step(row) for row in self._query("select * from steps where run = ? order by rowid", (run,))]
 
     def made(self, digest: str) -> list[StepRecord]:
         """The steps that gave the artifact *digest*; their parts name the digests of their inputs: lineage."""
-        return [
-            _step(row) for row in self._database.query("select * from steps where digest = ? order by rowid", (digest,))
-        ]
+        return [_step(row) for row in self._query("select * from steps where digest = ? order by rowid", (digest,))]
 
     def look(self) -> None:
         """Mark runs whose process is gone as interrupted."""
-        running = self._database.query("select number from runs where status = 'running'")
+        running = self._query("select number from runs where status = 'running'")
         if any(self._leases.free(row["number"]) for row in running):
             with self._transaction() as connection:
                 self._mark_dead(connection)
@@ -326,6 +324,12 @@ class Journal:
             raise StoreError(
                 f"{self._database.path} can't be written ({error}); make room or mend it, then run again"
             ) from error
+
+    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        try:
+            return self._database.query(sql, values)
+        except DatabaseError as error:
+            raise HomeDamaged(f"{self._database.path} can't be read ({error}); see `mainspring doctor`") from error
 
     def _now(self) -> str:
         return self._clock().astimezone(UTC).isoformat()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -49,12 +50,13 @@ class Table:
     def read(self, version: int | None = None, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows in their order, of the newest or a given *version*."""
         table = self._table(version)
+        self._check_files(table)
         rows = pl.scan_delta(table)
         if columns is not None:
             rows = rows.select(ORDER, *columns)
         try:
             return rows.collect().sort(ORDER).drop(ORDER)
-        except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
+        except (DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise self._damaged(error) from error
 
     def version(self) -> int | None:
@@ -86,6 +88,13 @@ class Table:
             if version is not None and self._exists() and version > DeltaTable(str(self.path)).version():
                 raise NotInStore(f"{self.path} has no version {version}; its newest is {self.version()}") from error
             raise self._damaged(error) from error
+
+    def _check_files(self, table: DeltaTable) -> None:
+        """A file that is gone or cut off is named here: polars' reader would panic."""
+        for file in pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes").iter_rows():
+            path, size = self.path / unquote(file[0]), file[1]
+            if not path.is_file() or path.stat().st_size != size:
+                raise self._damaged(f"{path.name} is gone or was changed")
 
     def _next_row(self) -> int:
         if not self._exists():
@@ -121,7 +130,7 @@ class Table:
         for folder in (log.parent, self.path, self.path.parent):
             sync_folder(folder)
 
-    def _damaged(self, error: Exception) -> HomeDamaged:
+    def _damaged(self, error: BaseException | str) -> HomeDamaged:
         return HomeDamaged(
             f"table {self.path} can't be read ({_first_line(error)}); restore it, or move it away to start over"
         )
@@ -165,5 +174,5 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException | str) -> str:
     return str(error).strip().partition("\n")[0]

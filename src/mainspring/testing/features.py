@@ -20,9 +20,10 @@ def check_features(function: Callable[[pl.DataFrame], pl.DataFrame], rows: pl.Da
     """
     if rows.height < 2:
         raise AssertionError(f"{rows.height} rows show nothing about rows beside a row; give at least 2")
-    before = rows.clone()
     made = checked_features([function], rows, frozenset())
-    if not rows.equals(before):
+    given = rows.clone()
+    apply_features([function], given)
+    if not given.equals(rows):
         raise AssertionError("the function changed the frame that it was given; use with_columns, which makes another")
     nothing = apply_features([function], rows.clear(2))
     if nothing.columns != made.columns:

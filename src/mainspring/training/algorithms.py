@@ -98,7 +98,7 @@ def contenders(models: Any, task: Task, *, transformers: Sequence[Any], seed: in
     result = []
     for estimator, space in (choice for item in declared for choice in _chosen(item, task)):
         _check_task(estimator, task)
-        name = type(_last(estimator)).__name__
+        name = type(last_step(estimator)).__name__
         names[name] = names.get(name, 0) + 1
         unique = name if names[name] == 1 else f"{name}-{names[name]}"
         result.append(_contender(unique, seeded(fresh(estimator), seed), transformers, space))
@@ -123,13 +123,13 @@ def _chosen(item: Any, task: Task) -> list[tuple[Any, Mapping[str, Any]]]:
 
 
 def _known_space(estimator: Any) -> Mapping[str, Any]:
-    kind = type(_last(estimator))
+    kind = type(last_step(estimator))
     return next((known.space for known in AUTO if type(known.constructor()) is kind), {})
 
 
-def _last(estimator: Any) -> Any:
+def last_step(estimator: Any) -> Any:
     """The estimator itself; of a pipeline its last step."""
-    return _last(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
+    return last_step(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def _contender(name: str, estimator: Any, transformers: Sequence[Any], space: Mapping[str, Any]) -> Contender:
@@ -175,7 +175,7 @@ def _check_task(estimator: Any, task: Task) -> None:
     wanted = "regressor" if task == "regression" else "classifier"
     if kind is None or kind == wanted:
         return
-    name = type(_last(estimator)).__name__
+    name = type(last_step(estimator)).__name__
     ours, theirs = ("Classifier", "Regressor") if wanted == "classifier" else ("Regressor", "Classifier")
     hint = name.replace(theirs, ours) if theirs in name else f"RandomForest{ours}"
     raise TrainingError(

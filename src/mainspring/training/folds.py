@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from mainspring.core.errors import TrainingError
 from mainspring.statistics.metrics import Metric, Predictions
 from mainspring.store.encoding import Encoding, Kind
-from mainspring.training.algorithms import Contender
+from mainspring.training.algorithms import Contender, last_step
 from mainspring.training.rows import Array, Indices, TrainingRows
 
 Fold = tuple[Indices, Indices]
@@ -56,8 +56,8 @@ class Folds:
         """The score of the contender with these parameters: fitted on the fold's training rows, tried on its others."""
         train, test = self.parts[fold]
         inputs, others = self._matrices(contender.kind, fold)
-        estimator = on_all_cores(contender.build(parameters))
-        with native_threads(inputs), warnings.catch_warnings():
+        estimator = contender.build(parameters)
+        with all_cores(estimator), native_threads(inputs), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a trial nobody needs to know; the refit's are kept
             fit(estimator, inputs, *self.rows.at(train))
             said = predictions(estimator, others, self.rows, self.metric)
@@ -143,22 +143,19 @@ def predictions(estimator: Any, inputs: Any, rows: TrainingRows, metric: Metric)
     return Predictions(probabilities=probabilities, classes=classes)
 
 
-def on_all_cores(estimator: Any) -> Any:
-    """*estimator* with its forests, where the user left n_jobs open, using every core; boosting does so by itself.
+@contextmanager
+def all_cores(estimator: Any) -> Iterator[None]:
+    """For a while a forest, where the user left n_jobs open, uses every core; boosting does so by itself.
 
-    Only what works in threads: processes would copy the rows.
+    Afterwards it doesn't: one row is predicted faster without threads. Only what works in threads: processes would
+    copy the rows.
     """
-    return _with_jobs(estimator, None, joblib.cpu_count())
-
-
-def on_one_core(estimator: Any) -> Any:
-    """The way back, after the fit: one row is predicted faster without threads."""
-    return _with_jobs(estimator, joblib.cpu_count(), None)
-
-
-def _with_jobs(estimator: Any, old: int | None, new: int | None) -> Any:
-    nested = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
-    for part in (estimator, *nested):
-        if isinstance(part, _FORESTS) and part.n_jobs == old:
-            part.n_jobs = new
-    return estimator
+    part = last_step(estimator)
+    if not isinstance(part, _FORESTS) or part.n_jobs is not None:
+        yield
+        return
+    part.n_jobs = joblib.cpu_count()
+    try:
+        yield
+    finally:
+        part.n_jobs = None

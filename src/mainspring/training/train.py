@@ -20,7 +20,7 @@ from mainspring.statistics.splitters import folds as folds_by_rule
 from mainspring.store.encoding import Encoding
 from mainspring.store.profile import Profile
 from mainspring.training.algorithms import Algorithm, Contender, check_metric, contenders
-from mainspring.training.folds import Folds, fit, native_threads, on_all_cores, on_one_core, prior, weight_key
+from mainspring.training.folds import Folds, all_cores, fit, native_threads, prior, weight_key
 from mainspring.training.rows import TrainingRows, sample, training_rows, transformers
 from mainspring.training.search import Found, compare
 from mainspring.training.search import search as raced
@@ -125,10 +125,10 @@ def _fitted(found: Found, rows: TrainingRows, progress: Progress | None) -> tupl
     encoding = Encoding.fit(rows.features, found.contender.kind)
     if not encoding.columns:
         raise TrainingError(f"no column is left to learn from: {'; '.join(encoding.notes)}")
-    model = on_all_cores(found.contender.build(found.parameters))
+    model = found.contender.build(found.parameters)
     notes = _fit(model, found.contender.name, encoding.transform(rows.features), rows)
     tell("train", 1, 1)
-    return on_one_core(model), encoding, time.perf_counter() - started, notes
+    return model, encoding, time.perf_counter() - started, notes
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -137,7 +137,7 @@ def _silent(what: str, done: int, total: int) -> None:
 
 def _fit(model: Any, name: str, inputs: Any, rows: TrainingRows) -> list[str]:
     """Fit *model*; what it warned of, and whether it left the weights aside."""
-    with native_threads(inputs), warnings.catch_warnings(record=True) as caught:
+    with all_cores(model), native_threads(inputs), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             fit(model, inputs, rows.target, rows.weight)

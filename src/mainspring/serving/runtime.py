@@ -1,0 +1,171 @@
+"""A bundle loaded to answer: evaluation measures it, the endpoint and MLflow serve it, always the same code."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mainspring.core.errors import BundleError
+from mainspring.serving.inputs import conform
+from mainspring.statistics.metrics import Predictions
+from mainspring.store import estimators
+from mainspring.store.bundles import Manifest, Sealed, unseal
+from mainspring.store.encoding import Encoding, apply_features
+from mainspring.store.keys import Keys
+from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
+from mainspring.store.usercode import UserCode, module_of
+
+Array = npt.NDArray[Any]
+Said = tuple[Array | None, Array | None, Array | None]
+"""The predicted classes' columns, the probabilities, the values; what a model doesn't give is None."""
+Answer = Callable[[Any], Said]
+
+_TOLERANCE = 1e-5
+
+
+class Runtime:
+    """A verified bundle that answers rows. Thread-safe; one-row answers are those of the whole table.
+
+    >>> load(folder).predict(rows).labels                                                       # doctest: +SKIP
+    array([False, True])
+    """
+
+    def __init__(self, sealed: Sealed, encoding: Encoding, functions: Sequence[Any], answer: Answer) -> None:
+        self.digest = sealed.digest
+        self.manifest: Manifest = sealed.manifest
+        self._encoding = encoding
+        self._functions = tuple(functions)
+        self._answer = answer
+        self._labels = _label_array(self.manifest.classes)
+        identity = tuple(range(len(self.manifest.classes)))
+        self._codes = None if self.manifest.codes == identity else np.array(self.manifest.codes, dtype=np.intp)
+
+    def predict(self, rows: pl.DataFrame) -> Predictions:
+        """What the model says of *rows*, raw input columns; raises InvalidRows when a column is missing or of another type."""
+        rows = conform(rows, self.manifest.inputs)
+        if not rows.height:
+            return self._empty()
+        codes, probabilities, values = self._answer(self._matrix(rows))
+        if codes is None:
+            return Predictions(values=values)
+        if self._codes is not None:
+            codes, probabilities = self._codes[codes], _spread(probabilities, self._codes, len(self._labels))
+        return Predictions(labels=self._labels[codes], probabilities=probabilities, classes=self.manifest.classes)
+
+    def _matrix(self, rows: pl.DataFrame) -> Any:
+        return self._encoding.transform(apply_features(self._functions, rows) if self._functions else rows)
+
+    def _empty(self) -> Predictions:
+        if not self.manifest.classes:
+            return Predictions(values=np.empty(0))
+        return Predictions(self._labels[:0], np.empty((0, len(self._labels))), classes=self.manifest.classes)
+
+
+def load(folder: Path, *, keys: Keys | None = None, threads: int = 1) -> Runtime:
+    """The runtime of the bundle in *folder*, after its signature, its bytes and its own sample rows were checked.
+
+    threads: how many one prediction may use. Raises BundleChanged, BundleUntrusted, or BundleError when it doesn't
+    answer its sample rows as it did when it was packaged.
+    """
+    sealed = unseal(folder, Keys() if keys is None else keys)
+    manifest = sealed.manifest
+    code = UserCode.of(_modules(sealed))
+    if code.package != manifest.code:
+        raise BundleError(f"bundle {folder}: its code isn't the one in the manifest; package the model again")
+    encoding = Encoding.from_json(json.loads(sealed.read("encoding.json")))
+    functions = [code.find(reference) for reference in manifest.features]
+    answer = _onnx(sealed.read("model.onnx"), threads) if manifest.runtime == "onnx" else _python(sealed, code)
+    runtime = Runtime(sealed, encoding, functions, answer)
+    check(runtime, sealed)
+    return runtime
+
+
+def check(runtime: Runtime, sealed: Sealed) -> None:
+    """Raises BundleError when *runtime* answers the bundle's own sample rows otherwise than when it was packaged."""
+    rows = pl.read_ipc(io.BytesIO(sealed.read("sample.arrow")))
+    if not rows.height:
+        return
+    expected = json.loads(sealed.read("answers.json"))
+    codes, probabilities, values = runtime._answer(runtime._matrix(conform(rows, runtime.manifest.inputs)))
+    wrong = np.zeros(rows.height, dtype=bool)
+    if expected["codes"] is not None:
+        wrong |= np.asarray(codes) != np.array(expected["codes"])
+    if expected["probabilities"] is not None and probabilities is not None:
+        wrong |= ~np.isclose(probabilities, expected["probabilities"], rtol=0, atol=_TOLERANCE).all(axis=1)
+    if expected["values"] is not None and values is not None:
+        known = np.array(expected["values"], dtype=np.float64)
+        wrong |= ~(np.abs(values - known) <= _TOLERANCE * max(float(np.std(known)), float(np.abs(known).max()), 1e-12))
+    if wrong.any():
+        raise BundleError(
+            f"bundle {sealed.folder}: {int(wrong.sum())} of its {rows.height} sample rows are answered otherwise than when it "
+            f"was packaged; install what it was made with ({', '.join(f'{k} {v}' for k, v in sealed.manifest.libraries.items())})"
+        )
+
+
+def _modules(sealed: Sealed) -> dict[str, str]:
+    names = [name for name in sealed.manifest.files if name.startswith("code/") and name.endswith(".py")]
+    return {module_of(name.removeprefix("code/")): sealed.read(name).decode("utf-8") for name in names}
+
+
+def _onnx(content: bytes, threads: int) -> Answer:
+    """The ONNX model's answers; neither scikit-learn nor pandas is imported for them."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def answer(matrix: Any) -> Said:
+        said = dict(zip(names, session.run(names, {INPUT: np.ascontiguousarray(matrix)}), strict=True))
+        if VALUE in said:
+            return None, None, said[VALUE].reshape(-1)
+        return said[CLASS].reshape(-1), said.get(PROBABILITY), None
+
+    return answer
+
+
+def _python(sealed: Sealed, code: UserCode) -> Answer:
+    """The Python model's answers."""
+    manifest = sealed.manifest
+    content = sealed.read(f"model.{manifest.model_format}")
+    model = estimators.load(content, manifest.model_format, code, manifest.user_types, signed_here=sealed.signed_here)
+
+    def answer(matrix: Any) -> Said:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "X does not have valid feature names"
+            said = np.asarray(model.predict(matrix)).reshape(-1)
+            if not manifest.classes:
+                return None, None, said.astype(np.float64)
+            probabilities = np.asarray(model.predict_proba(matrix)) if hasattr(model, "predict_proba") else None
+        return np.searchsorted(model.classes_, said), probabilities, None
+
+    return answer
+
+
+def _label_array(classes: Sequence[Any]) -> Array:
+    """The classes as an array of their own type (whole numbers stay whole, mixed kinds stay objects)."""
+    if len({type(label) for label in classes}) == 1:
+        return np.array(classes)
+    labels = np.empty(len(classes), dtype=object)
+    labels[:] = classes
+    return labels
+
+
+def _spread(probabilities: Array | None, codes: Array, classes: int) -> Array | None:
+    """Probabilities of the classes that the model knows, in their places among all."""
+    if probabilities is None:
+        return None
+    full = np.zeros((len(probabilities), classes))
+    full[:, codes] = probabilities
+    return full

@@ -1,0 +1,69 @@
+"""MLflow's SQLite database, made from a template: its schema takes seconds of migrations the first time, then none."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sqlite3
+import uuid
+from pathlib import Path
+
+from mainspring.store.home import sync_folder
+
+
+def prepare(database: Path, cache: Path | None = None) -> None:
+    """Put an empty database with MLflow's schema at *database* unless there is one; MLflow makes its own where this fails.
+
+    cache: where the template of this MLflow version is kept; the user's cache folder unless told.
+    """
+    if database.exists():
+        return
+    template = (cache or _cache()) / f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
+    try:
+        if not template.exists():
+            _make(template)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        _copy(template, database)
+    except (OSError, ImportError, AttributeError, sqlite3.Error):
+        database.with_name(f"{database.name}-wal").unlink(missing_ok=True)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mainspring"
+
+
+def _make(template: Path) -> None:
+    """Run MLflow's own migrations on an empty file; no experiment yet, for that would name this home's folder."""
+    from mlflow.store.db import utils
+
+    template.parent.mkdir(parents=True, exist_ok=True)
+    temporary = template.with_name(f".{template.name}.{uuid.uuid4().hex}")
+    try:
+        engine = utils.create_sqlalchemy_engine(f"sqlite:///{temporary}")
+        utils._initialize_tables(engine)
+        engine.dispose()
+        connection = sqlite3.connect(temporary)
+        connection.execute("pragma journal_mode=wal")  # kept in the file: one fsync a commit instead of four
+        connection.execute("pragma wal_checkpoint(truncate)")
+        connection.close()
+        os.replace(temporary, template)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _copy(template: Path, database: Path) -> None:
+    """Whole or not at all, and never over a database that came meanwhile."""
+    temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(template.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, database)
+        sync_folder(database.parent)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink(missing_ok=True)

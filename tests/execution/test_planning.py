@@ -1,0 +1,161 @@
+"""The plan says what would run and why, and runs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mainspring.execution.engine import Outcome
+from mainspring.execution.planning import PlannedStep, plan
+from mainspring.pipeline.graph import Graph, Selection
+from mainspring.pipeline.step import Step, as_step, at_least
+from mainspring.store.home import Home
+
+Run = Callable[..., Outcome]
+HELPERS = "def fix(age):\n    return max(age, 0)\n\n\ndef unused():\n    return 1\n"
+STEPS = """
+from helpers_of_plan import fix
+
+def rows(count: int = 3):
+    return list(range(-count, count))
+
+def clean(rows):
+    return [fix(row) for row in rows]
+
+def model(clean, trees: int = 100):
+    return sum(clean) * trees
+
+def published(model):
+    return f"{model}"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write(tmp_path, HELPERS, STEPS)
+    yield tmp_path
+    for name in ("helpers_of_plan", "steps_of_plan"):
+        sys.modules.pop(name, None)
+
+
+def write(project: Path, helpers: str, steps: str) -> None:
+    (project / "helpers_of_plan.py").write_text(helpers)
+    (project / "steps_of_plan.py").write_text(steps)
+
+
+def load() -> ModuleType:
+    for name in ("helpers_of_plan", "steps_of_plan"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    return importlib.import_module("steps_of_plan")
+
+
+def steps(module: ModuleType) -> list[Any]:
+    return [module.rows, module.clean, module.model, module.published]
+
+
+def told(planned: list[PlannedStep]) -> dict[str, tuple[str, list[str]]]:
+    return {step.name: (step.state, [str(reason) for reason in step.reasons]) for step in planned}
+
+
+def test_first_everything_is_new_then_cached(project: Path, home: Home, run: Run) -> None:
+    graph = Graph(steps(load()))
+    assert {step.state for step in plan(graph, home=home, pipeline="seed")} == {"run"}
+    assert told(plan(graph, home=home, pipeline="seed"))["model"] == ("run", ["has never run"])
+
+    run(*steps(load()))
+
+    after = plan(Graph(steps(load())), home=home, pipeline="seed")
+    assert {step.state for step in after} == {"cached"} and all(step.seconds is None for step in after)
+
+
+def test_an_edited_helper_in_another_module_is_named_and_what_follows_may_stop_early(
+    project: Path, home: Home, run: Run
+) -> None:
+    run(*steps(load()))
+    write(project, HELPERS.replace("max(age, 0)", "max(0, age)"), STEPS)
+
+    planned = plan(Graph(steps(load())), home=home, pipeline="seed")
+
+    assert told(planned) == {
+        "rows": ("cached", []),
+        "clean": ("run", ["code changed: helpers_of_plan:fix"]),
+        "model": ("maybe", ["input clean may change"]),
+        "published": ("maybe", ["input model may change"]),
+    }
+    assert planned[1].seconds is not None
+    outcome = run(*steps(load()))
+    assert [step.state for step in outcome.steps] == ["cached", "run", "cached", "cached"]
+
+
+def test_comments_and_unreached_code_change_nothing(project: Path, home: Home, run: Run) -> None:
+    run(*steps(load()))
+    write(project, "# a comment\n" + HELPERS.replace("return 1", "return 2"), STEPS)
+
+    assert {step.state for step in plan(Graph(steps(load())), home=home, pipeline="seed")} == {"cached"}
+
+
+def test_a_parameter_is_named_with_its_values_behind_a_stale_step_too(project: Path, home: Home, run: Run) -> None:
+    run(*steps(load()))
+
+    planned = plan(Graph(steps(load())), home=home, pipeline="seed", parameters={"trees": 200, "count": 4})
+
+    assert told(planned)["rows"] == ("run", ["count 3 -> 4"])
+    assert told(planned)["clean"] == ("maybe", ["input rows may change"])
+    assert told(planned)["model"] == ("run", ["trees 100 -> 200"])
+    assert planned[2].to_json()["reasons"] == [{"kind": "parameter", "where": "trees", "old": "100", "new": "200"}]
+
+
+def test_a_changed_state_outside_is_told(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    position = {"id": 3}
+    graph = Graph([as_step(module.rows).with_state(lambda outputs: position), module.clean])
+    run(*[node.step for node in graph.nodes.values()])
+    position["id"] = 5
+
+    assert told(plan(graph, home=home, pipeline="seed"))["rows"] == ("run", ["state {'id': 3} -> {'id': 5}"])
+
+
+def test_a_source_that_only_reading_can_tell_runs(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    blind = as_step(module.rows).with_state(lambda outputs: None)
+    run(blind, module.clean)
+
+    planned = told(plan(Graph([blind, module.clean]), home=home, pipeline="seed"))
+    assert planned["rows"] == ("run", ["only reading can tell whether there is something new"])
+    assert planned["clean"] == ("maybe", ["input rows may change"])
+
+
+def test_a_condition_that_doesnt_hold_is_told(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    told_step = Step("told", module.published, inputs=("model",), when=at_least("model", 1e9))
+    last = Step("last", "json:dumps", inputs=("told",))
+    run(module.rows, module.clean, module.model, told_step, last)
+
+    planned = told(plan(Graph([*steps(module)[:3], told_step, last]), home=home, pipeline="seed"))
+    assert planned["told"] == ("skip", ["model is 300, at least 1000000000.0 is asked"])
+    assert planned["last"] == ("skip", ["told is skipped"])
+
+
+def test_lost_output_forced_steps_and_a_selection_are_told(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    text = as_step(module.published)
+    outcome = run(module.rows, module.clean, module.model, text, parameters={"count": 20_000})
+    path = home.path / "objects" / outcome.outputs.artifact("rows").digest
+    path.write_bytes(b"")
+    graph = Graph([module.rows, module.clean, module.model, text])
+
+    def planned(**options: Any) -> dict[str, tuple[str, list[str]]]:
+        return told(plan(graph, home=home, pipeline="seed", parameters={"count": 20_000}, **options))
+
+    assert planned()["rows"] == ("run", ["its kept output is missing or damaged"])
+    assert planned(selection=Selection(force=("model",)))["model"] == ("run", ["forced"])
+    assert set(planned(selection=Selection(start="model"))) == {"model", "published"}

@@ -1,0 +1,295 @@
+"""The serving process follows routes and clock, drains, and loses nothing to kill -9."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from stand_in import ROW, START, Process, home, route
+
+from mainspring.serving.push import notify
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+from mainspring.store.records import Records
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One process for the tests that don't kill it: version 2 raises for carrier XX, 3 is slow, 4 can't be loaded."""
+    made = home(tmp_path_factory.mktemp("serving"), ("good", "fail", "slow", "gone"))
+    Deployments(made).set_clock(START)
+    route(made)
+    process = Process(made, manual_clock=True, max_rows=1000, max_body_bytes=1 << 20).ready()
+    yield process
+    said = process.stop()
+    assert "Traceback" not in said.replace("ModelFailed", ""), said
+
+
+def predict(process: Process, **changes: Any) -> httpx.Response:
+    return httpx.post(f"{process.url}/predict/flights", json={**ROW, **changes}, timeout=10)
+
+
+def test_a_pushed_route_is_served_when_the_push_returns(running: Process) -> None:
+    for version in (2, 1, 2, 1):
+        route(running.home, version)
+        assert notify(running.home) is True
+        assert predict(running).json()["model"] == f"flights@{version}"
+
+
+def test_an_unpushed_route_is_noticed_by_the_poll(running: Process) -> None:
+    route(running.home, 2)
+    time.sleep(0.6)
+    assert predict(running).json()["model"] == "flights@2"
+    route(running.home, 1)
+    assert notify(running.home)
+
+
+def test_the_manual_clock_is_the_records_clock_when_the_push_returns(running: Process) -> None:
+    later = START + timedelta(days=3)
+    Deployments(running.home).set_clock(later)
+    assert notify(running.home)
+    identity = predict(running).json()["ids"][0]
+
+    (record,) = [each for each in Records(running.home, "flights").predictions()[0] if each.id == identity]
+    assert record.at == later
+
+
+def test_a_canary_gets_its_share_and_every_answer_one_version(running: Process) -> None:
+    route(running.home, 1, 2, 0.3)
+    assert notify(running.home)
+    models = [predict(running, id=f"unit-{number}").json()["model"] for number in range(60)]
+    route(running.home, 1)
+    assert notify(running.home)
+
+    assert 5 < models.count("flights@2") < 32 and models.count("flights@1") == 60 - models.count("flights@2")
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_version_that_cannot_be_loaded_leaves_the_others_serving_and_is_told(running: Process, canary: bool) -> None:
+    if canary:
+        route(running.home, 1, 4, 0.9)
+    else:
+        route(running.home, 4)
+    assert notify(running.home)
+    models = {predict(running, id=str(number)).json()["model"] for number in range(10)}
+    state = Deployments(running.home).load_state("flights", "serving")
+    route(running.home, 1)
+    assert notify(running.home)
+
+    assert models == {"flights@1"}
+    assert state["version"] == 4 and state["error"].startswith("flights@4 can't be loaded")
+
+
+def test_no_request_is_dropped_while_versions_change(running: Process) -> None:
+    answers: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(timeout=10) as client:
+            while not stop.is_set():
+                answers.append(client.post(f"{running.url}/predict/flights", json=ROW).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for version in (2, 1) * 6:
+        route(running.home, version)
+        notify(running.home)
+        time.sleep(0.03)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(answers) > 50 and set(answers) == {200}
+
+
+RAW = [
+    b"\x00\x01\x02\x03\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /predict/flights HTTP/1.1\r\n\r\n",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: -5\r\n\r\n",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: 268435456\r\n\r\n{}",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}   ",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: {host}\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
+    b"GET /%00%ff%2e%2e HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"POST /predict/%F0%9F%92%A9 HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\n{}",
+    b"GET http://evil.example/healthz HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"CONNECT evil.example:80 HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", RAW)
+def test_malformed_http_is_no_fault_of_the_server(running: Process, raw: bytes) -> None:
+    port = running.sock.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+        sock.sendall(raw.replace(b"{host}", f"127.0.0.1:{port}".encode()))
+        try:
+            said = sock.recv(65536)
+        except (TimeoutError, ConnectionResetError):
+            said = b""
+
+    assert not said.startswith(b"HTTP/1.1 5") and b"Traceback" not in said
+    assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
+
+
+def test_a_terminated_process_answers_what_is_in_flight(tmp_path: Path) -> None:
+    made = home(tmp_path, ("slow",))
+    route(made)
+    process = Process(made).ready()
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(predict(process).status_code)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.03)
+    process.process.terminate()
+    for thread in threads:
+        thread.join()
+    code = process.process.wait(10)
+    process.close()
+
+    assert answers == [200] * 8 and code == 0
+    assert len(Records(made, "flights").predictions()[0]) == 8
+    assert not (made.folder("run") / "serving.sock").exists()
+
+
+class Load:
+    """Clients that predict and give feedback until they are stopped; they note what they were told."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answered: list[str] = []
+        self.acknowledged: list[str] = []
+        self.refused: list[int] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        client = httpx.Client(timeout=10)
+        unsure: list[str] = []
+        while not self._stop.is_set():
+            try:
+                if unsure:
+                    self._label(client, unsure)
+                rows = [{**ROW, "id": None}] * 2
+                ids = self._ask(client, "predict", {"rows": rows}).get("ids", [])
+                self.answered += ids
+                unsure += ids
+            except httpx.HTTPError:
+                client.close()
+                client = httpx.Client(timeout=10)
+        client.close()
+
+    def _label(self, client: httpx.Client, unsure: list[str]) -> None:
+        told = self._ask(client, "feedback", [{"id": each, "label": "no"} for each in unsure])
+        if told:
+            self.acknowledged += unsure
+            unsure.clear()
+
+    def _ask(self, client: httpx.Client, verb: str, body: Any) -> dict[str, Any]:
+        answer = client.post(f"{self.url}/{verb}/flights", json=body)
+        if answer.status_code != 200:
+            self.refused.append(answer.status_code)
+            return {}
+        told: dict[str, Any] = answer.json()
+        return told
+
+
+def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    made = home(tmp_path, ("good",))
+    route(made)
+    process = Process(made).ready()
+    with Load(process.url) as load:
+        for _ in range(3):
+            time.sleep(0.5)
+            process.kill()
+            process = Process(made, process.sock)
+        process.ready()
+        time.sleep(0.5)
+    process.stop()
+
+    recorded = [record.id for record in Records(made, "flights").predictions()[0]]
+    labelled = [record.id for record in Records(made, "flights").feedback()[0]]
+    assert len(load.answered) > 100 and len(load.acknowledged) > 50
+    assert len(set(recorded)) == len(recorded) and set(load.answered) <= set(recorded)
+    assert len(set(labelled)) == len(labelled) and set(load.acknowledged) <= set(labelled)
+    assert set(load.refused) <= {503}, "feedback waits while the records are read back"
+
+
+def test_ids_repeat_from_a_seed_in_a_new_home_and_never_in_the_same(tmp_path: Path) -> None:
+    def some(made: Home, **settings: Any) -> list[str]:
+        process = Process(made, **settings).ready()
+        ids = [predict(process).json()["ids"][0] for _ in range(5)]
+        process.stop()
+        return ids
+
+    first, second = (home(tmp_path / name, ("good",)) for name in ("a", "b"))
+    route(first), route(second)
+    ids = some(first, seed=7)
+
+    assert some(second, seed=7) == ids
+    assert not set(some(first, seed=7)) & set(ids)
+
+
+def test_only_the_wanted_loops_are_served(tmp_path: Path) -> None:
+    made = home(tmp_path, ("good",))
+    Deployments(made).register(
+        "trains", Deployments(made).version("flights", 1).bundle, run="r", champion_digest=None, metrics={}, at=START
+    )
+    route(made), route(made, loop="trains")
+    process = Process(made, loops=["trains"]).ready()
+    status = [httpx.post(f"{process.url}/predict/{loop}", json=ROW).status_code for loop in ("trains", "flights")]
+    process.stop()
+
+    assert status == [200, 404]
+
+
+def test_a_loop_that_is_born_later_is_served_without_a_restart(tmp_path: Path) -> None:
+    made = home(tmp_path, ("good",))
+    process = Process(made).ready()
+    assert predict(process).status_code == 404
+    route(made)
+    assert notify(made)
+    status = predict(process).status_code
+    process.stop()
+
+    assert status == 200
+
+
+def test_without_a_manual_clock_records_have_the_systems_time(tmp_path: Path) -> None:
+    made = home(tmp_path, ("good",))
+    route(made)
+    Deployments(made).set_clock(START)
+    process = Process(made).ready()
+    predict(process)
+    process.stop()
+
+    (record,) = Records(made, "flights").predictions()[0]
+    assert abs(datetime.now(UTC) - record.at) < timedelta(minutes=1)
+    assert os.path.exists(made.path)
