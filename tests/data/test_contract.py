@@ -56,7 +56,9 @@ def test_any_instant_that_python_writes_is_read_back(moment: datetime, minutes: 
 
 
 @pytest.mark.parametrize("kind", list(Type))
-@pytest.mark.parametrize("values", [["1", "x"], [1, 0], [1.5, None], [True], [date(2020, 1, 1)], [datetime(2020, 1, 1)]])
+@pytest.mark.parametrize(
+    "values", [["1", "x"], [1, 0], [1.5, None], [True], [date(2020, 1, 1)], [datetime(2020, 1, 1)]]
+)
 def test_a_cast_never_fails_and_has_the_type_it_names(kind: Type, values: list[Any]) -> None:
     made = cast(pl.Series("x", values), kind)
 
@@ -163,7 +165,9 @@ def test_bad_cells_and_missing_names_set_their_rows_aside_with_every_reason() ->
 
 
 def test_a_column_that_is_gone_or_of_another_type_stops_with_the_file_to_remove() -> None:
-    with pytest.raises(SchemaMismatch, match=r"column 'fare' of the contract is gone: the source has id, .*remove c.json"):
+    with pytest.raises(
+        SchemaMismatch, match=r"column 'fare' of the contract is gone: the source has id, .*remove c.json"
+    ):
         contract.check(batch().drop("fare"), SCHEMA, ROLES, Path("c.json"))
     with pytest.raises(SchemaMismatch, match=r"column 'fare' is text, such as 'low', 'high'; the contract says float"):
         contract.check(batch(fare=["low", "high", None]), SCHEMA, ROLES)
@@ -196,5 +200,5 @@ def test_a_contract_is_kept_and_a_damaged_one_named(tmp_path: Path) -> None:
     assert contract.load(home, "loop") == SCHEMA
 
     contract.path(home, "loop").write_text("[]")
-    with pytest.raises(HomeDamaged, match="isn't a contract .*; remove it, and the next run infers it anew"):
+    with pytest.raises(HomeDamaged, match=r"isn't a contract .*; remove it, and the next run infers it anew"):
         contract.load(home, "loop")

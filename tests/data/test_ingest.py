@@ -105,9 +105,9 @@ class TestWholeSources:
     def test_the_digest_depends_on_the_rows_and_not_on_when_they_came(self, tmp_path: Path) -> None:
         def digest(name: str, parts: list[int]) -> str:
             home = Home.open(tmp_path / name)
-            return [
-                ingest(source=ms.frame(ROWS.head(part)), roles=ROLES, home=home, loop="loop") for part in parts
-            ][-1].digest
+            return [ingest(source=ms.frame(ROWS.head(part)), roles=ROLES, home=home, loop="loop") for part in parts][
+                -1
+            ].digest
 
         assert digest("one", [100]) == digest("two", [20, 70, 100])
 
@@ -134,7 +134,7 @@ class TestWholeSources:
             yield ROWS.head(10)
             yield ROWS.slice(10).cast({"late": pl.Int8})
 
-        with pytest.raises(SourceError, match="the parts of function .* don't fit.*give each column one type"):
+        with pytest.raises(SourceError, match=r"the parts of function .* don't fit.*give each column one type"):
             ingested(ms.source(lambda: iter([ROWS, ROWS.with_columns(late=pl.lit([1]))])), ROLES)
         dataset = ingested(ms.source(parts), ROLES, progress=lambda *what: told.append(what))
 
@@ -193,7 +193,9 @@ class TestCursors:
         database.add(30, 37)
         assert new_rows(database.source, home, "loop") == 7
 
+    def test_a_source_without_cursor_counts_the_rows_that_it_has_more(self, home: Home, ingested: Any) -> None:
         ingested(ms.frame(ROWS), Roles("late"))
+
         assert new_rows(ms.frame(ROWS), home, "loop") == 0
         assert new_rows(ms.frame(pl.concat([ROWS, ROWS])), home, "loop") == 100
 
@@ -232,6 +234,8 @@ class TestQuarantine:
             ingested(ms.frame(source), ROLES)
 
         assert rows(home, "quarantine").height == 1
+        ingested(ms.frame(ROWS), ROLES)
+        assert rows(home, "quarantine").height == 0
 
     def test_too_many_bad_rows_stop_before_anything_is_committed(self, home: Home, ingested: Any) -> None:
         bad = ROWS.with_columns(id=pl.when(pl.col("id") < 6).then(None).otherwise("id"))
@@ -303,13 +307,18 @@ class TestFaults:
         [
             (ROWS.head(0), ROLES, SourceEmpty, "the frame has no rows, only a header: id, delay, late; give it some"),
             (ROWS, Roles("lat"), TargetUnusable, "target='lat' is no column of the frame; did you mean 'late'"),
-            (ROWS, Roles("late", key="number"), SchemaMismatch, "key='number' is no column .*the columns are id, delay"),
+            (
+                ROWS,
+                Roles("late", key="number"),
+                SchemaMismatch,
+                "key='number' is no column .*the columns are id, delay",
+            ),
             (ROWS, Roles("late", ignore=("delai",)), SchemaMismatch, "ignore='delai' is no .*did you mean 'delay'"),
             (
                 pl.concat([ROWS, ROWS.head(2)]),
                 ROLES,
                 DuplicateKeys,
-                r"2 keys in 'id' of the frame come more than once \(2 rows too many\), such as id 0 and id 1; remove .*time=",
+                r"2 keys in 'id' of the frame come more than once \(2 rows too many\), such as id 0 and id 1; .*time=",
             ),
             (ROWS.with_columns(_row=1), ROLES, SchemaMismatch, "column '_row' of the frame has a name that mainspring"),
         ],
@@ -327,7 +336,7 @@ class TestFaults:
         times = ROWS.with_columns(id=pl.lit(7), at=pl.datetime(2020, 1, 1) + pl.duration(hours=pl.col("id")))
         roles = Roles("late", key="id", time="at")
 
-        with pytest.raises(DuplicateKeys, match="1 key in 'id' and 'at' .* such as id 7 with at 2020-01-01 00:00:00"):
+        with pytest.raises(DuplicateKeys, match=r"1 key in 'id' and 'at' .* such as id 7 with at 2020-01-01 00:00:00"):
             ingested(ms.frame(pl.concat([times, times.head(1)])), roles)
         assert ingested(ms.frame(times), roles).rows == 100
 
@@ -336,7 +345,9 @@ class TestFaults:
         file = contract.path(home, "loop")
         with pytest.raises(SchemaMismatch, match=f"column 'delay' of the contract is gone.*remove {file}"):
             ingested(ms.frame(ROWS.drop("delay")), ROLES)
-        with pytest.raises(SchemaMismatch, match=f"weight='w' is no column of the contract.*remove {file} to take it in"):
+        with pytest.raises(
+            SchemaMismatch, match=f"weight='w' is no column of the contract.*remove {file} to take it in"
+        ):
             ingested(ms.frame(ROWS.with_columns(w=1.0)), Roles("late", key="id", weight="w"))
         file.unlink()
 
@@ -347,7 +358,7 @@ class TestFaults:
         table = Table(home, "loop", "rows")
         table.replace(table.read().with_columns(delay=0.0), metadata=table.metadata())
 
-        with pytest.raises(HomeDamaged, match="version 1 of .* isn't what was committed"):
+        with pytest.raises(HomeDamaged, match=r"version 1 of .* isn't what was committed"):
             ingested(ms.frame(ROWS), ROLES)
 
 
@@ -365,7 +376,9 @@ def test_any_data_end_in_a_version_or_a_named_error(
     tmp_path_factory: pytest.TempPathFactory, values: list[tuple[Any, Any]]
 ) -> None:
     home = Home.open(tmp_path_factory.mktemp("home") / ".mainspring")
-    source = ms.frame(pl.DataFrame([pl.Series(n, v, strict=False) for n, v in zip("ab", zip(*values), strict=False)]))
+    source = ms.frame(
+        pl.DataFrame([pl.Series(n, v, strict=False) for n, v in zip("ab", zip(*values, strict=True), strict=False)])
+    )
 
     try:
         dataset = ingest(source=source, roles=Roles("a"), home=home, loop="loop")

@@ -30,7 +30,9 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "air line.db"
     with sqlite3.connect(path) as connection:
         connection.execute("create table flights (id integer, at text, delay real)")
-        connection.executemany("insert into flights values (?, ?, ?)", [(i, f"2013-01-0{i}", i / 2) for i in range(1, 6)])
+        connection.executemany(
+            "insert into flights values (?, ?, ?)", [(i, f"2013-01-0{i}", i / 2) for i in range(1, 6)]
+        )
     connection.close()
     return path
 
@@ -123,13 +125,13 @@ class TestFiles:
 
         with pytest.raises(SourceError, match=r"holds 2 files \(a.csv and b.csv\)"):
             rows_of(ms.csv(str(tmp_path / "two.csv.zip")))
-        with pytest.raises(SourceError, match="broken.csv.zip' can't be read"):
+        with pytest.raises(SourceError, match=r"broken.csv.zip' can't be read"):
             rows_of(ms.csv(str(tmp_path / "broken.csv.zip")))
 
     def test_what_is_no_parquet_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "rows.parquet").write_text("id,name\n1,a\n")
 
-        with pytest.raises(SourceError, match="rows.parquet' can't be read"):
+        with pytest.raises(SourceError, match=r"rows.parquet' can't be read"):
             rows_of(ms.parquet(str(tmp_path / "rows.parquet")))
 
     def test_the_position_changes_with_a_file(self, tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ class TestQueries:
     def test_reading_never_makes_or_changes_a_database(self, database: Path, tmp_path: Path) -> None:
         with pytest.raises(SourceNotFound, match="no such file"):
             rows_of(ms.sql(str(tmp_path / "none.db"), "flights"))
-        with pytest.raises(SourceError, match="attempt to write a readonly|syntax error"):
+        with pytest.raises(SourceError, match=r"attempt to write a readonly|syntax error"):
             rows_of(ms.sql(str(database), "delete from flights"))
 
         assert not (tmp_path / "none.db").exists()
@@ -215,7 +217,7 @@ class TestQueries:
     def test_a_file_that_is_no_database_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "rows.db").write_text("id,name\n" * 500)
 
-        with pytest.raises(SourceError, match="is no SQLite database; write ms.csv"):
+        with pytest.raises(SourceError, match=r"is no SQLite database; write ms.csv"):
             rows_of(ms.sql(str(tmp_path / "rows.db"), "flights"))
 
     def test_secrets_behind_a_reference_or_in_an_address_are_never_told(

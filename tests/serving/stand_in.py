@@ -159,6 +159,7 @@ class Process:
         assert self.process.stderr is not None
         said = self.process.stderr.read().decode()
         self.close()
+        self.sock.close()
         return said
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def test_auto_takes_time_then_group_then_key_then_chance(roles: Roles, by: str) 
 def test_a_rule_without_its_column_or_without_sense_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"Split\(by='time'\) needs a column for it; write time='COLUMN'"):
         kind(Split(by="time"), Roles("y"))
-    with pytest.raises(DeclarationError, match="split=0.2 is no way to divide rows"):
+    with pytest.raises(DeclarationError, match=r"split=0.2 is no way to divide rows"):
         kind(0.2, Roles("y"))
 
 
@@ -155,7 +155,9 @@ def test_other_folds_are_stratified_where_classes_allow_it_and_repeatable() -> N
     rare = folds(Split(), Roles("y"), columns(), 50, target=np.array([0] * 48 + [1] * 2), **split)
 
     assert [target[test].sum() for _, test in parts] == [2] * 5
-    assert all(np.array_equal(one, two) for a, b in zip(parts, again, strict=True) for one, two in zip(a, b, strict=True))
+    assert all(
+        np.array_equal(one, two) for a, b in zip(parts, again, strict=True) for one, two in zip(a, b, strict=True)
+    )
     assert sorted(row for _, test in rare for row in test) == list(range(50))
     assert len(folds(Split(), Roles("y", key="id"), columns(), 3, count=5, seed=0)) == 3
 

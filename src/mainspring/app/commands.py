@@ -100,9 +100,13 @@ def up(
         raise UsageError("--now is where a manual clock starts; add --clock manual")
     if now is not None:
         _time(now)
-    for file in files:
-        load(file)  # a mistake in a file is told here, before anything starts
-    return supervisor.up(files, settings, manual_clock=clock == "manual", now=now, once=once)
+    loops = [found for file in files for found in load(file) if isinstance(found, Loop)]
+    if not loops:
+        raise UsageError(f"{', '.join(files)}: no Loop to serve; `mainspring run` runs a Pipeline")
+    manual = clock == "manual"
+    seed = loops[0].declaration.seed if manual else None
+    names = [loop.name for loop in loops]
+    return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seed=seed)
 
 
 def serve(*, home: str | None, host: str | None, port: int | None) -> int:

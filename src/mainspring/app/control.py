@@ -52,6 +52,7 @@ def _run(settings: dict[str, Any]) -> int:
         home,
         {loop.name: loop.declaration for _, loop in loops},
         turn=Turns({loop.name: file for file, loop in loops}, home.path, settings["mlflow"]),
+        changed=lambda name: _changed(next(loop for _, loop in loops if loop.name == name), home),
         manual=manual,
         endpoint=settings["endpoint"],
         mlflow=settings["mlflow"],
@@ -67,6 +68,12 @@ def _run(settings: dict[str, Any]) -> int:
     works.stop()
     thread.join(10)
     return 0
+
+
+def _changed(loop: Loop, home: Home) -> bool:
+    """Whether what the user wrote differs from the loop's last turn; new rows alone are the policy's business."""
+    kinds = {reason.kind for step in loop.foresee(Surroundings(home), {}) for reason in step.reasons}
+    return bool(kinds & {"new", "code", "parameter", "library"})
 
 
 def _set_first_time(home: Home, now: str | None) -> None:
@@ -132,7 +139,14 @@ def _calm_down(parent: int) -> None:
         "LOKY_MAX_CPU_COUNT",
     ):
         os.environ[name] = str(cores)
-    die_with(parent)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """The kernel's parent-death signal would follow the thread that started this process, so the parent is watched."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(70)
 
 
 if __name__ == "__main__":

@@ -266,7 +266,11 @@ def _numbers(outputs: engine.Outputs) -> dict[str, float]:
     """The plain numbers among the outputs: what a free-form pipeline's metrics are."""
     small = {name: outputs[name] for name in outputs if outputs.artifact(name).content is not None}
     numbers = (int, float)
-    return {name: float(value) for name, value in small.items() if isinstance(value, numbers) and value is not True and value is not False}
+    return {
+        name: float(value)
+        for name, value in small.items()
+        if isinstance(value, numbers) and value is not True and value is not False
+    }
 
 
 def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:

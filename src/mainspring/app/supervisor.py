@@ -64,6 +64,7 @@ class Child:
 
 def up(
     files: Sequence[str],
+    loops: Sequence[str],
     settings: Settings,
     *,
     manual_clock: bool = False,
@@ -72,7 +73,10 @@ def up(
     seed: int | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Serve until a signal or, with *once*, until one turn and one report are done. The exit code of the controller."""
+    """Serve *loops*, those of *files*, until a signal or, with *once*, until one turn and one report are done.
+
+    seed: makes the predictions' ids repeatable, for history that is lived through by a manual clock.
+    """
     home = Home.open(settings.home)
     with (
         _only_one(home),
@@ -90,7 +94,7 @@ def up(
             "endpoint": endpoint,
         }
         children = [
-            _serving(home, settings, data, manual_clock=manual_clock, seed=seed),
+            _serving(home, settings, data, list(loops), manual_clock=manual_clock, seed=seed),
             Child("controller", "mainspring.app.control", controlling, control.fileno()),
         ]
         say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
@@ -102,7 +106,7 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
     home = Home.open(settings.home)
     with listen(settings.host, settings.port) as data:
         say(f"endpoint http://{settings.host}:{data.getsockname()[1]}   home {home.path}")
-        return _supervise([_serving(home, settings, data, manual_clock=False)], False, say)
+        return _supervise([_serving(home, settings, data, "all")], False, say)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -146,11 +150,17 @@ class _only_one:
 
 
 def _serving(
-    home: Home, settings: Settings, data: socket.socket, *, manual_clock: bool, seed: int | None = None
+    home: Home,
+    settings: Settings,
+    data: socket.socket,
+    loops: list[str] | str,
+    *,
+    manual_clock: bool = False,
+    seed: int | None = None,
 ) -> Child:
     told = {
         "home": str(home.path),
-        "loops": "all",
+        "loops": loops,
         "max_rows": settings.max_rows,
         "manual_clock": manual_clock,
         "host": settings.host,

@@ -129,7 +129,9 @@ def _booleans(column: pl.Series) -> pl.Series:
         return column.str.strip_chars().str.to_lowercase().replace_strict(_WORDS, default=None, return_dtype=pl.Boolean)
     if not _numeric(column):
         return _nothing(column, Type.BOOLEAN)
-    return column.set(~column.is_in([0, 1]).fill_null(True), None).cast(pl.Boolean)
+    if column.dtype == pl.Null:
+        return column.cast(pl.Boolean)
+    return column.set(~((column == 0) | (column == 1)).fill_null(True), None).cast(pl.Boolean)
 
 
 def _dates(column: pl.Series) -> pl.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sqlite3
@@ -34,9 +33,8 @@ class Query:
 
     @property
     def identity(self) -> Any:
-        """Which query of which database this is; the address may hold a password, so that only its digest is told."""
-        address = hashlib.blake2b(self._source.url.encode(), digest_size=8).hexdigest()
-        return ["SqlSource", address, self._source.query, self._source.cursor]
+        """Which query of which database this is."""
+        return ["SqlSource", self.name, self._source.query, self._source.cursor]
 
     def position(self) -> Any:
         """The greatest cursor; without one, the state of the SQLite file, or None: other databases must be read."""

@@ -88,7 +88,9 @@ def value_leaks(features: pl.DataFrame, values: Numbers, target: str) -> list[Le
 
 
 def numeric(column: pl.Series) -> Numbers | None:
-    """A number, truth value or time as floats with NaN for missing; None for anything else."""
+    """A number, truth value, time (in microseconds) as floats with NaN for missing; None for anything else."""
+    if column.dtype in (pl.Date, pl.Datetime):
+        column = column.cast(pl.Datetime("us"))
     if column.dtype.is_temporal():
         column = column.to_physical()
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):

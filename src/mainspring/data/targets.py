@@ -43,7 +43,7 @@ def target(
     classes = sorted(values.unique().to_list())
     if task == "binary" and len(classes) != 2:
         raise TargetUnusable(f"task='binary' but target {values.name!r} has {len(classes)} classes: {_shown(classes)}")
-    if len(classes) > MAX_CLASSES or len(classes) > len(values) / 2:
+    if len(classes) > MAX_CLASSES or len(classes) > max(2, len(values) / 2):
         raise TargetUnusable(
             f"target {values.name!r} has {len(classes):,} classes in {count(len(values), 'row')}, such as "
             f"{_shown(classes)}; name a coarser target, or task='regression' for a quantity"

@@ -97,9 +97,15 @@ class Versions:
         return known["cursor"] if known["only"] and known["base"] == version else cursor
 
     def _set_aside(self, bad: pl.DataFrame, step: Step, *, base: int | None, only: bool) -> None:
-        """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again."""
-        if not bad.height:
+        """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
+
+        A source that is read as a whole takes its earlier bad rows back.
+        """
+        version = self._quarantine.version()
+        if not bad.height and (version is None or not step.whole):
             return
+        if not bad.height:
+            bad = pl.DataFrame(schema={POSITION: pl.Int64, REASON: pl.String, "none": pl.Null})
         kept = bad.select(
             pl.lit(step.source).alias("source"),
             (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
@@ -107,7 +113,7 @@ class Versions:
             pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
         )
         metadata = {"since": step.since, "cursor": step.cursor, "base": base, "only": only, "digest": digest(kept)}
-        before = self._quarantine.metadata() if self._quarantine.version() is not None else {}
+        before = self._quarantine.metadata() if version is not None else {}
         if all(before.get(name) == metadata[name] for name in ("since", "cursor", "base", "only", "digest")):
             return
         repeats = all(before.get(name) == metadata[name] for name in ("since", "digest"))

@@ -46,8 +46,9 @@ Turn = Callable[[str, datetime], Future[Turned]]
 class Controller:
     """Keeps loops going: one tick looks at each, decides what is due, writes it down, and does it.
 
-    turn: starts a turn of a loop at a time of its clock, elsewhere. Everything it must remember is in the home, so that
-    another controller goes on where this one was killed.
+    turn: starts a turn of a loop at a time of its clock, elsewhere. changed: whether a loop's declaration or code differs
+    from its last turn's. Everything it must remember is in the home, so that another controller goes on where this one
+    was killed.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Controller:
         declarations: Mapping[str, Declaration],
         *,
         turn: Turn,
+        changed: Callable[[str], bool],
         manual: bool,
         endpoint: str,
         mlflow: str | None = None,
@@ -67,6 +69,7 @@ class Controller:
         self.endpoint = endpoint
         self.mlflow = mlflow
         self._turn = turn
+        self._changed = changed
         self._say = say
         self._deployments = Deployments(home)
         self._lock = threading.RLock()
@@ -85,7 +88,7 @@ class Controller:
     def once(self) -> int:
         """One turn and one report of each loop; the exit code."""
         now = self._now()
-        self._begin(now)
+        self._begin(now, always=True)
         turned = [self._finish(loop) for loop in self.declarations]
         for loop in self.declarations:
             if self._has_champion(loop):
@@ -93,7 +96,7 @@ class Controller:
         return max((1 if each.error else 3 if each.status == "held" else 0) for each in turned)
 
     def start(self) -> None:
-        """The first turn of each loop: quick when nothing changed since the last."""
+        """A turn of each loop that has none yet, that was left in the middle of one, or whose declaration has changed."""
         with self._lock:
             self._begin(self._now())
             if self.manual:
@@ -187,12 +190,13 @@ class Controller:
 
     # -------------------------------------------------------------------------------------------------- the parts
 
-    def _begin(self, now: datetime) -> None:
+    def _begin(self, now: datetime, *, always: bool = False) -> None:
         for loop, declaration in self.declarations.items():
             declare(self.home, declaration)
-            pending = self._deployments.load_state(loop, PENDING)
-            at = now if pending is None else datetime.fromisoformat(pending["at"])
-            self._start(loop, at)
+            if self._deployments.load_state(loop, PENDING) is not None:
+                self._resume(loop)
+            elif always or not self._has_champion(loop) or self._changed(loop):
+                self._start(loop, now)
 
     def _start(self, loop: str, at: datetime) -> None:
         if loop not in self._running:

@@ -47,7 +47,7 @@ def answers(model: Any, matrix: Any) -> Answers:
 
 
 def convert(model: Any, matrix: Any, seed: int = 0) -> tuple[bytes | None, str]:
-    """The ONNX form of *model* when it answers like it on *matrix* and thousands of rows made from it; else None and why."""
+    """The ONNX form of *model* if it answers like it on *matrix* and thousands of rows made from it; else why not."""
     if not isinstance(matrix, np.ndarray):
         return None, "served by scikit-learn: the model takes a named frame"
     rows = np.concatenate([matrix, *_perturbed(matrix, np.random.default_rng(seed))])
@@ -132,7 +132,7 @@ def _far(distance: Array, what: str) -> str:
 
 
 def _perturbed(matrix: Array, random: np.random.Generator) -> Iterator[Array]:
-    """Rows like those of *matrix* that training didn't see: values of other rows, noise, edges, gaps where there are gaps."""
+    """Rows like those of *matrix* that training didn't see: values of other rows, noise, edges, and gaps."""
     if not matrix.size:
         return
     count, columns = _PERTURBED_ROWS // 4, range(matrix.shape[1])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import Any, Literal
 
 from mainspring.core.errors import FeaturesError
 from mainspring.core.protocols import Progress
@@ -61,47 +59,18 @@ def package(
     tell("package: model", 2, 3)
     kept = estimators.save(train.model, usercode, references(train.model))
     notes = tuple(note for note in (*train.notes, why, kept.note, *code.widened) if note)
-    said = answers(train.model, matrix[:SAMPLE_ROWS])
-    manifest = Manifest(
-        loop=loop,
-        estimator=train.estimator,
-        parameters=_json(train.parameters),
-        task=train.task,
-        classes=tuple(_json(label) for label in train.classes),
-        codes=tuple(int(code) for code in getattr(train.model, "classes_", ())),
-        inputs=train.inputs,
-        roles=train.roles,
-        metric=train.metric,
-        score=_json(train.score),
-        baseline=_json(train.baseline),
-        unit=unit,
-        runtime="onnx" if onnx else "scikit-learn",
-        model_format=kept.format,
-        features=located,
-        code=usercode.package,
-        user_types=kept.user_types,
-        libraries=estimators.versions((*_NEEDED, *_libraries(onnx is not None, train.model), *code.libraries)),
-        lineage=_json({"trained_on": {"dataset_version": train.dataset_version, "rows": train.train_rows}, **lineage}),
-        notes=notes,
+    manifest = _manifest(
+        train, loop, unit, "onnx" if onnx else "scikit-learn", kept, located, usercode, code, lineage, notes
     )
-    folder = home.folder("tmp") / f"bundle-{uuid.uuid4().hex}"
+    contents = {"model.onnx": onnx} if onnx else {}
+    contents |= {f"model.{kept.format}": kept.content, **_samples(train, answers(train.model, matrix[:SAMPLE_ROWS]))}
+    contents |= {f"code/{file_of(name)}": source.encode() for name, source in code.modules.items()}
     bundles = Bundles(home, keys)
-    try:
-        _write(folder, manifest, train, code.modules, onnx, kept, said)
-        digest = bundles.add(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    digest = _sealed(bundles, manifest, contents)
     tell("package: signed", 3, 3)
+    size = bundles.size_bytes(digest)
     return Bundle(
-        digest=digest,
-        loop=loop,
-        estimator=train.estimator,
-        runtime=manifest.runtime,
-        task=train.task,
-        classes=manifest.classes,
-        metric=train.metric,
-        size_bytes=bundles.size_bytes(digest),
-        notes=notes,
+        digest, loop, train.estimator, manifest.runtime, train.task, manifest.classes, train.metric, size, notes
     )
 
 
@@ -123,60 +92,93 @@ def _located(functions: Sequence[Any], code: Reach) -> tuple[str, ...]:
 
 
 def _matrix(train: Candidate, functions: Sequence[Any], usercode: UserCode, located: Sequence[str]) -> Any:
-    """What the model is given for the sample rows; the packaged functions must make the same of them as the user's do."""
+    """What the model is given for the sample rows, of which the packaged functions must make what the user's do."""
     made = apply_features(functions, train.sample)
     packaged = apply_features([usercode.find(reference) for reference in located], train.sample)
     if not packaged.equals(made):
-        differing = [
+        columns = [
             name for name in made.columns if name not in packaged.columns or not packaged[name].equals(made[name])
         ]
         raise FeaturesError(
-            f"features: the packaged code makes other values of {', '.join(map(repr, differing)) or 'the columns'} than the "
-            f"code in memory; they must depend on the row and on the code alone (reload the module if it was edited)"
+            f"features: the packaged code makes other values of {', '.join(columns) or 'the columns'} than the code in "
+            "memory; they must depend on the row and on the code alone (reload the module if it was edited)"
         )
     return train.encoding.transform(made)
 
 
-def _libraries(onnx: bool, model: Any) -> tuple[str, ...]:
+def _libraries(runtime: str, model: Any) -> tuple[str, ...]:
     """What answering needs beside the user's own imports."""
     module = type(model).__module__.partition(".")[0]
-    return ("onnxruntime", "scikit-learn", "skops") if onnx else ("scikit-learn", "skops", module)
+    return ("onnxruntime", "scikit-learn", "skops") if runtime == "onnx" else ("scikit-learn", "skops", module)
 
 
-def _write(
-    folder: Path,
-    manifest: Manifest,
+def _manifest(
     train: Candidate,
-    modules: Mapping[str, str],
-    onnx: bytes | None,
+    loop: str,
+    unit: str | None,
+    runtime: Literal["onnx", "scikit-learn"],
     kept: ModelFile,
-    said: Answers,
-) -> None:
-    folder.mkdir(parents=True)
-    for name, source in modules.items():
-        path = folder / "code" / file_of(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source, encoding="utf-8")
-    if onnx:
-        (folder / "model.onnx").write_bytes(onnx)
-    (folder / f"model.{kept.format}").write_bytes(kept.content)
-    _write_json(folder / "encoding.json", train.encoding.to_json())
-    _write_json(folder / "profile.json", train.profile.to_json())
-    rows: pl.DataFrame = train.sample.head(SAMPLE_ROWS)
-    rows.write_ipc(folder / "sample.arrow", compression="uncompressed")
-    _write_json(folder / "answers.json", _answers(said))
-    for name, text in mlmodel.files(manifest).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    write_manifest(folder, manifest)
+    located: tuple[str, ...],
+    usercode: UserCode,
+    code: Reach,
+    lineage: Mapping[str, Any],
+    notes: tuple[str, ...],
+) -> Manifest:
+    trained_on = {"dataset_version": train.dataset_version, "rows": train.train_rows, "holdout": train.holdout_id}
+    return Manifest(
+        loop=loop,
+        estimator=train.estimator,
+        parameters=_json(train.parameters),
+        task=train.task,
+        classes=tuple(_json(label) for label in train.classes),
+        codes=tuple(int(code) for code in getattr(train.model, "classes_", ())),
+        inputs=train.inputs,
+        roles=train.roles,
+        metric=train.metric,
+        score=_json(train.score),
+        baseline=_json(train.baseline),
+        unit=unit,
+        runtime=runtime,
+        model_format=kept.format,
+        features=located,
+        code=usercode.package,
+        user_types=kept.user_types,
+        libraries=estimators.versions((*_NEEDED, *_libraries(runtime, train.model), *code.libraries)),
+        lineage=_json({"trained_on": trained_on, "code": code.digest, **lineage}),
+        notes=notes,
+    )
 
 
-def _answers(said: Answers) -> dict[str, Any]:
+def _samples(train: Candidate, said: Answers) -> dict[str, bytes]:
+    """The encoding, the training rows' profile, and some rows with their answers."""
+    rows = io.BytesIO()
+    train.sample.head(SAMPLE_ROWS).write_ipc(rows, compression="uncompressed")
     parts = {"codes": said.codes, "probabilities": said.probabilities, "values": said.values}
-    return {name: None if part is None else part.tolist() for name, part in parts.items()}
+    known = {name: None if part is None else part.tolist() for name, part in parts.items()}
+    return {
+        "encoding.json": _written(train.encoding.to_json()),
+        "profile.json": _written(train.profile.to_json()),
+        "sample.arrow": rows.getvalue(),
+        "answers.json": _written(known),
+    }
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")
+def _sealed(bundles: Bundles, manifest: Manifest, contents: Mapping[str, bytes]) -> str:
+    """Write the files into a folder of their own, and give it to *bundles*."""
+    folder = bundles.home.folder("tmp") / f"bundle-{uuid.uuid4().hex}"
+    texts = {name: text.encode() for name, text in mlmodel.files(manifest).items()}
+    try:
+        for name, content in {**contents, **texts}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        write_manifest(folder, manifest)
+        return bundles.add(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(content: Any) -> bytes:
+    return (json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
 def _json(value: Any) -> Any:

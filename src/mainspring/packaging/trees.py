@@ -203,7 +203,7 @@ def _split(tree: Tree) -> Tree:
 
 
 def _wide_ensemble(trees: Sequence[Tree], targets: int) -> Any:
-    """As `_ensemble` for leaves that add to every target, which only the older operator can do; it answers in float32."""
+    """As `_ensemble`, for leaves that add to every target: only the older operator can, and it answers in float32."""
     sizes = [len(tree.left) for tree in trees]
     leaf = np.concatenate([tree.leaf for tree in trees])
     tree_ids = np.repeat(np.arange(len(trees)), sizes)

@@ -167,7 +167,7 @@ def reference(thing: Any, project: Project) -> tuple[str, str] | None:
     return str(module), str(name)
 
 
-# ----------------------------------------------------------------------------------------------- hoisting nested functions
+# ---------------------------------------------------------------------------------- naming lambdas and nested functions
 
 
 def _hoisted(thing: Any, text: ModuleText, project: Project, texts: dict[str, ModuleText]) -> Entry:
@@ -233,7 +233,9 @@ class _Expression:
     def _sequence(self, name: str, value: Any) -> str:
         items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
         inside = "".join(f"{self.value(name, item)}, " for item in items)
-        return {list: f"[{inside}]", tuple: f"({inside})"}.get(type(value), f"{type(value).__name__}([{inside}])")
+        if isinstance(value, list | tuple):
+            return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+        return f"{type(value).__name__}([{inside}])"
 
     def _import(self, module: str, member: str | None, name: str) -> str:
         alias = name if name.isidentifier() else f"it_{len(self.lines)}"

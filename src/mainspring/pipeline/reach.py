@@ -11,7 +11,8 @@ from blake3 import blake3
 
 from mainspring.pipeline.entries import Entry, entries, held
 from mainspring.pipeline.modules import ModuleText, Project, is_builtin
-from mainspring.pipeline.units import Chain, Import, Parsed, Unit, canonical, configures, parse
+from mainspring.pipeline.names import Chain, Import, Unit, configures
+from mainspring.pipeline.units import Parsed, canonical, parse
 
 Sources = Callable[[str], ModuleText | None]
 
@@ -179,19 +180,19 @@ class _Walk:
                 self._reach(module, index)
 
     def _target(self, module: _Module, target: Import, rest: Chain) -> None:
-        """What *target*, imported in *module*, is used for: its attributes *rest*, or all of it where there are none."""
+        """What *target*, imported in *module*, is used for: its attributes *rest*, or all of it without any."""
         name = target.absolute(module.text.parent)
         if target.name is not None:
             self._member(name, target.name, rest)
         elif not rest:
-            used = self._module(name) or self._library(name)
+            used = self._visited(name)
             if used is not None:
                 self._whole(used, f"module {module.text.name} uses it as a value")
         else:
             self._member(name, rest[0], rest[1:])
 
     def _member(self, name: str, member: str, rest: Chain) -> None:
-        module = self._module(name) or self._library(name)
+        module = self._visited(name)
         if module is None:
             return
         below = f"{name}.{member}"
@@ -205,7 +206,7 @@ class _Walk:
     def _import(self, module: _Module, target: Import) -> None:
         """An import statement runs: its module, and the name that it takes from it, must be there."""
         name = target.absolute(module.text.parent)
-        found = self._module(name) or self._library(name)
+        found = self._visited(name)
         if found is None or target.name is None:
             return
         if target.name in found.parsed.binders or self._module(f"{name}.{target.name}") is None:
@@ -214,7 +215,7 @@ class _Walk:
             )
 
     def _star(self, module: _Module, target: Import) -> None:
-        found = self._module(target.absolute(module.text.parent)) or self._library(target.absolute(module.text.parent))
+        found = self._visited(target.absolute(module.text.parent))
         if found is not None:
             self._whole(found, f"module {module.text.name} imports all its names")
 
@@ -255,10 +256,12 @@ class _Walk:
                 self.opaque.append(text.text)
         return self.modules[name]
 
-    def _library(self, name: str) -> None:
-        root = name.partition(".")[0]
-        if root and root not in sys.stdlib_module_names and self._module(root) is None:
+    def _visited(self, name: str) -> _Module | None:
+        """The project's module *name*; an installed library's is noted by its root."""
+        module, root = self._module(name), name.partition(".")[0]
+        if module is None and root and root not in sys.stdlib_module_names and self._module(root) is None:
             self.libraries.add(root)
+        return module
 
     def _reach(self, module: _Module, index: int) -> None:
         if index not in module.reached:
@@ -293,7 +296,7 @@ class _Walk:
         return bool(ours) or configures(chain)
 
     def _exclude_replaced(self) -> bool:
-        """Leave out definitions that a later one replaces before anything reached uses them (a cell that is run again)."""
+        """Leave out what a later definition replaces before anything reached uses it (a cell that is run again)."""
         found = False
         for module in self.modules.values():
             for name, binders in module.parsed.binders.items():

@@ -41,7 +41,8 @@ class BundleModel:
         if isinstance(model_input, pl.DataFrame):
             return model_input
         if hasattr(model_input, "iloc"):
-            return pl.from_pandas(_texts_kept(model_input, self._text_columns()), include_index=False)
+            rows: pl.DataFrame = pl.from_pandas(_texts_kept(model_input, self._text_columns()), include_index=False)
+            return rows
         return pl.DataFrame(model_input)
 
     def _text_columns(self) -> list[str]:

@@ -49,7 +49,7 @@ class Runtime:
         self._codes = None if self.manifest.codes == identity else np.array(self.manifest.codes, dtype=np.intp)
 
     def predict(self, rows: pl.DataFrame) -> Predictions:
-        """What the model says of *rows*, raw input columns; raises InvalidRows when a column is missing or of another type."""
+        """What the model says of *rows*, raw input columns; raises InvalidRows for a missing or an ill-typed column."""
         rows = conform(rows, self.manifest.inputs)
         if not rows.height:
             return self._empty()
@@ -104,9 +104,10 @@ def check(runtime: Runtime, sealed: Sealed) -> None:
         known = np.array(expected["values"], dtype=np.float64)
         wrong |= ~(np.abs(values - known) <= _TOLERANCE * max(float(np.std(known)), float(np.abs(known).max()), 1e-12))
     if wrong.any():
+        made_with = ", ".join(f"{name} {version}" for name, version in sealed.manifest.libraries.items())
         raise BundleError(
-            f"bundle {sealed.folder}: {int(wrong.sum())} of its {rows.height} sample rows are answered otherwise than when it "
-            f"was packaged; install what it was made with ({', '.join(f'{k} {v}' for k, v in sealed.manifest.libraries.items())})"
+            f"bundle {sealed.folder}: {int(wrong.sum())} of its {rows.height} sample rows are answered otherwise than "
+            f"when it was packaged; install what it was made with ({made_with})"
         )
 
 

@@ -80,13 +80,17 @@ class Switchboard:
         while not self._stopping.is_set():
             try:
                 self._catch_up(deployments, loop)
-                self.ready.set()
             except Exception:  # the thread must live on; the next poll tries again
                 _log.exception("routes and clock can't be read")
+            self.ready.set()
             for acknowledge in asked:
                 acknowledge()
             asked = listener.wait(POLL_SECONDS)
         listener.close()
+
+    def complete(self) -> bool:
+        """Whether routes have been read, and every loop that was asked for by name is there."""
+        return self.ready.is_set() and (self._wanted is None or self._wanted <= self.loops.keys())
 
     def _catch_up(self, deployments: Deployments, loop: asyncio.AbstractEventLoop) -> None:
         if self._manual_clock:

@@ -75,7 +75,7 @@ def serve(settings: Settings, open: Open | None = None) -> None:
         endpoint = Endpoint(
             board.loops,
             threads=feedback,
-            ready=board.ready.is_set,
+            ready=board.complete,
             max_rows=settings.max_rows,
             max_body_bytes=settings.max_body_bytes,
             hosts=_hosts(settings.host, sock),
@@ -101,6 +101,7 @@ async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     board.start(asyncio.get_running_loop())
+    await asyncio.to_thread(board.ready.wait)  # who calls meanwhile waits in the socket's queue, not for a refusal
     try:
         await server.serve(sockets=[sock])
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -107,7 +108,9 @@ def folds(
 def own_folds(splitter: Any, rows: int, target: Values | None, group: Values | None) -> list[tuple[Indices, Indices]]:
     """The folds that the user's scikit-learn *splitter* gives; one that fails is named with its reason."""
     try:
-        found = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((rows, 1)), target, group)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it needs no groups
+            found = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((rows, 1)), target, group)]
     except (ValueError, TypeError) as error:
         raise DataError(
             f"split={splitter!r} can't divide {rows} rows: {error}; choose other settings for it"

@@ -1,4 +1,4 @@
-"""Bundles: signed folders, each named by its digest. Nothing of a bundle is used before its signature and bytes hold."""
+"""Bundles: signed folders, each named by its digest. Nothing in one is used before its signature and bytes hold."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _SMALL = 4_000_000
 class Manifest:
     """What a bundle is and holds. Deterministic: no times, no paths of the machine that made it.
 
-    classes: the target's classes, positive last (empty for regression). features: "module:qualname" of each features
-    function in `code/`, in order. codes: the model's own classes in the order of its probabilities, as positions in
-    *classes*. model_format: how the Python model is kept. user_types: types of the user's own code inside the Python model. files: path -> BLAKE3 digest.
+    classes: the target's classes, positive last (empty for regression). codes: the model's own classes in the order of
+    its probabilities, as positions in *classes*. features: "module:qualname" of each features function in `code/`, in
+    order. code: the package under which `code/` is imported. model_format: how the Python model is kept. user_types:
+    types of the user's own code inside it. files: path -> BLAKE3 digest.
     """
 
     loop: str
@@ -170,7 +171,7 @@ class Bundles:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:
-    """Close *folder*: write *manifest* with the digest of every file that lies there. The result is the bundle's digest."""
+    """Close *folder*: write *manifest* with the digest of every file in it. The result is the bundle's digest."""
     files = {name: blake3(_content(folder, name)).hexdigest() for name in sorted(_listing(folder) - _UNSIGNED)}
     complete = Manifest(**{**{entry.name: getattr(manifest, entry.name) for entry in fields(manifest)}, "files": files})
     content = complete.to_bytes()

@@ -53,7 +53,7 @@ class ModelFile:
 
 
 def save(model: Any, code: UserCode, references: References) -> ModelFile:
-    """*model* as a file; the same model always gives the same bytes. Raises BundleError when it can't be kept at all."""
+    """*model* as a file, the same bytes for the same model. Raises BundleError when it can't be kept at all."""
     try:
         content, types = _skops(model, code, references)
         return ModelFile("skops", content, types)
@@ -183,7 +183,7 @@ def _pickled(model: Any, references: References) -> bytes:
     except Exception as error:  # any object may refuse to be pickled, in any way
         raise BundleError(
             f"{type(model).__name__} can't be kept ({type(error).__name__}: {str(error)[:160]}); "
-            "define its functions and classes at the top level of a module, and keep open files and connections out of it"
+            "define its functions and classes at the top level of a module, and keep files and connections out of it"
         ) from error
     return file.getvalue()
 

@@ -12,7 +12,7 @@ from mainspring.store.home import sync_folder
 
 
 def prepare(database: Path, cache: Path | None = None) -> None:
-    """Put an empty database with MLflow's schema at *database* unless there is one; MLflow makes its own where this fails.
+    """Put an empty database with MLflow's schema at *database* unless there is one (or this fails: MLflow makes it).
 
     cache: where the template of this MLflow version is kept; the user's cache folder unless told.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import sys
 import threading
 import warnings
@@ -90,7 +91,7 @@ class Registry:
         return self._outbox.pending()
 
     def moved_aliases(self) -> list[MovedAlias]:
-        """The aliases that don't stand in MLflow where the journal says. Raises StoreError when MLflow doesn't answer."""
+        """The aliases that aren't in MLflow where the journal says. Raises StoreError when MLflow doesn't answer."""
         said = {(m.payload["loop"], m.payload["alias"]): m for m in self._outbox.of_kind("alias")}
         waiting = {message.number for message in self._outbox.pending()}
         settled = [message.payload for message in said.values() if message.number not in waiting]
@@ -120,10 +121,12 @@ class Registry:
             return self._connected
 
     def _deliver_all(self) -> None:
-        """In order, by one process at a time; stops where MLflow can't be reached, goes on where it refuses one message."""
+        """In order, by one process at a time. An MLflow that isn't there ends it, a message that it refuses doesn't."""
         try:
             with _alone(self.home.folder("run") / "outbox"):
                 self._deliver_pending()
+        except (OSError, sqlite3.Error) as error:  # the home is gone or full: nothing was marked as delivered
+            logging.getLogger(__name__).warning("MLflow is told nothing: %s", _line(error))
         finally:
             self.home.database.close()
 
@@ -303,7 +306,7 @@ class _NotYet(Exception):
 
 
 def _client(tracking_uri: str) -> Any:
-    """MLflow's client, its database made from a template where it is new; no telemetry, no noise, no endless retries."""
+    """MLflow's client, its database from a template where it is new; no telemetry, no noise, no endless retries."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     imported_by_user = "mlflow" in sys.modules

@@ -1,4 +1,4 @@
-"""A bundle's `code/` as modules of their own, `mainspring_code_<digest>`: never through sys.path, never by their old name."""
+"""A bundle's `code/` as modules `mainspring_code_<digest>.*`: never through sys.path, never by their old name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class UserCode:
 
     @classmethod
     def of(cls, modules: Mapping[str, str]) -> UserCode:
-        """Make *modules* (name -> source), whose origin must be trusted already, importable under their package's name."""
+        """Make *modules* (name -> source), which must be trusted already, importable under their package's name."""
         package = package_name(modules)
         _FINDER.offer(package, modules)
         return cls(package, dict(modules))
@@ -130,7 +130,7 @@ class _Loader(importlib.abc.InspectLoader):
 
 
 class _Rewriter(ast.NodeTransformer):
-    """Points absolute imports among the bundle's own modules at their packaged names; relative ones are right already."""
+    """Points absolute imports among the bundle's own modules at their packaged names; relative ones are right."""
 
     def __init__(self, package: str, modules: Mapping[str, str]) -> None:
         self.package = package
