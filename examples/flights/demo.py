@@ -30,6 +30,7 @@ import airline  # noqa: E402
 import summary  # noqa: E402
 
 LOOP = "late-flights"
+IDLE_SECONDS = 10.0
 NOT_KNOWN_YET = ("dep_time", "arr_time", "arr_delay", "air_time", "late")
 
 
@@ -42,6 +43,7 @@ class Service:
     control_port: int
     process: subprocess.Popen[bytes]
     connections: dict[int, HTTPConnection] = field(default_factory=dict)
+    used: dict[int, float] = field(default_factory=dict)
 
     def post(self, path: str, body: Any) -> Any:
         return self._call(self.port, "POST", path, body)
@@ -54,8 +56,11 @@ class Service:
         if port == self.control_port:
             headers["Authorization"] = f"Bearer {(self.home / 'run' / 'token').read_text().strip()}"
         connection = self.connections.setdefault(port, HTTPConnection("127.0.0.1", port, timeout=600))
+        if time.monotonic() - self.used.get(port, 0.0) > IDLE_SECONDS:
+            connection.close()  # the endpoint closes a connection that is idle for long; the next request opens another
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
+        self.used[port] = time.monotonic()
         content = json.loads(answer.read() or b"null")
         if answer.status != 200:
             raise SystemExit(f"{method} {path} answered {answer.status}: {content}")

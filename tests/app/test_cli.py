@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,6 +183,23 @@ def test_what_the_home_does_not_have_ends_with_1(call: Call, verb: str) -> None:
     assert answer.code == 1 and "nobody" in one_line(answer)
 
 
+def test_a_port_that_another_program_has_ends_with_1(call: Call, sums: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        answer = call("up", "sums.py", "--port", str(other.getsockname()[1]), "--control-port", "0")
+
+    assert answer.code == 1 and "is taken by another program; stop it, or choose another" in one_line(answer)
+
+
+def test_a_second_service_on_one_home_ends_with_1(call: Call, sums: Path, tmp_path: Path) -> None:
+    with (Home.open(tmp_path / ".mainspring").folder("run") / "up.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = call("up", "sums.py", "--port", "0", "--control-port", "0")
+
+    assert answer.code == 1 and "another `mainspring up` runs on" in one_line(answer)
+
+
 def test_a_damaged_home_ends_with_1_and_doctor_names_it(call: Call, tmp_path: Path) -> None:
     home = Home.open(tmp_path / ".mainspring")
     home.database.close()
@@ -314,7 +333,10 @@ def test_a_person_promotes_what_was_held_and_it_predicts(held: Path, call: Call)
 
     row = pl.read_csv(held / "tumours.csv").row(0, named=True)
     assert call("predict", "tumours", json.dumps(row), folder=held).out == f"{answer['predictions'][0]}\n"
-    assert call("monitor", "tumours", "--json", folder=held).json["report"]["loop"] == "tumours"
+    for name in ("tumours", "loop.py", "loop.py:tumours"):
+        assert call("monitor", name, "--json", folder=held).json["report"]["loop"] == "tumours"
+    assert call("monitor", "tumours", "--html", "report.html", folder=held).code == 0
+    assert "<html" in (held / "report.html").read_text()
 
 
 def test_a_home_in_use_is_sound(held: Path) -> None:

@@ -21,6 +21,15 @@ RANDOM = np.random.default_rng(0)
 CLASSES = RANDOM.integers(0, 2, 500)
 
 
+START = RANDOM.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Each test draws the same numbers, whichever ran before it."""
+    RANDOM.bit_generator.state = START
+
+
 def found(codes: Any, **columns: Any) -> list[Leak]:
     return class_leaks(pl.DataFrame(columns), np.asarray(codes, dtype=np.int64), "y")
 
@@ -125,6 +134,18 @@ def test_the_difference_of_two_times_is_found() -> None:
     (leak,) = found((delay > 15).to_numpy(), scheduled=scheduled, landed=landed)
 
     assert set(leak.columns) == {"scheduled", "landed"}
+
+
+def test_of_two_columns_the_one_that_is_known_later_is_to_be_ignored() -> None:
+    planned, late = RANDOM.normal(size=2_000), RANDOM.random(2_000) < 0.3
+    real = planned + np.where(late, RANDOM.uniform(1, 3, 2_000), RANDOM.uniform(0, 1, 2_000))
+    columns = pl.DataFrame({"planned": planned, "real": real})
+
+    def ignored(gaps: dict[str, int]) -> list[str]:
+        return [leak.ignore for leak in class_leaks(columns, late.astype(np.int64), "late", gaps)]
+
+    assert ignored({}) == ["real"]
+    assert ignored({"planned": 9, "real": 3}) == ["planned"]
 
 
 def test_flights_arrival_columns_are_caught_and_departure_columns_are_not(flights_csv: Path) -> None:

@@ -98,6 +98,20 @@ def test_a_leak_stops_with_the_line_to_write(prepared: Any) -> None:
         prepared(ms.frame(data), ALL)
 
 
+def test_a_leak_that_the_features_make_stops_too(prepared: Any) -> None:
+    odd = DATA.select("late", "x", code=pl.col("x") // 0.001 * 2 + (pl.col("late") == "yes"))
+
+    with pytest.raises(LeakFound, match=r"'odd' alone is the target in other words.*take odd out of the"):
+        prepared(ms.frame(odd), Roles("late"), features=[lambda rows: rows.with_columns(odd=pl.col("code") % 2)])
+
+
+def test_a_leak_that_no_feature_uses_stops_too_for_no_request_could_carry_it(prepared: Any) -> None:
+    data = DATA.with_columns(status=pl.col("late") == "yes")
+
+    with pytest.raises(LeakFound, match=r'write ignore=\["after", "status"\]'):
+        prepared(ms.frame(data), ALL, features=[lambda rows: rows.select("x")])
+
+
 def test_no_column_left_is_an_error(prepared: Any) -> None:
     with pytest.raises(DataError, match=r"no column is left as a feature: all of them are special \(id, late\)"):
         prepared(ms.frame(DATA.select("id", "late")), Roles("late", key="id"))

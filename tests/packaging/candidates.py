@@ -42,12 +42,14 @@ def flights(rows: int = 400, seed: int = 0) -> pl.DataFrame:
             "distance": random.integers(100, 3000, rows),
             "carrier": random.choice(["AA", "UA", "DL"], rows),
             "holiday": random.random(rows) < 0.1,
-            "scheduled": np.datetime64("2013-01-01T00:00", "us") + random.integers(0, 8760, rows) * np.timedelta64(1, "h"),
+            "scheduled": np.datetime64("2013-01-01T00:00", "us")
+            + random.integers(0, 8760, rows) * np.timedelta64(1, "h"),
         }
     )
     gaps = pl.Series(random.random(rows) < 0.1)
     return frame.with_columns(
-        delay=pl.when(gaps).then(None).otherwise("delay"), carrier=pl.when(gaps.shuffle(1)).then(None).otherwise("carrier")
+        delay=pl.when(gaps).then(None).otherwise("delay"),
+        carrier=pl.when(gaps.shuffle(1)).then(None).otherwise("carrier"),
     )
 
 
@@ -68,7 +70,11 @@ def candidate(
     made = apply_features(features, rows).drop(ROLES.special, strict=False)
     encoding = Encoding.fit(made, kind)
     random = np.random.default_rng(1)
-    strength = rows["delay"].fill_null(0).to_numpy() / 10 + (rows["distance"].to_numpy() > 1500) + random.normal(0, 0.5, rows.height)
+    strength = (
+        rows["delay"].fill_null(0).to_numpy() / 10
+        + (rows["distance"].to_numpy() > 1500)
+        + random.normal(0, 0.5, rows.height)
+    )
     edges = np.quantile(strength, np.linspace(0, 1, len(classes) + 1)[1:-1]) if classes else []
     target = np.digitize(strength, edges) if classes else strength
     model.fit(encoding.transform(made), target)

@@ -140,7 +140,10 @@ def test_a_lambda_travels_with_the_bundle(home: Home) -> None:
     bundle, trained = packed(home, RandomForestClassifier(3, random_state=0), features=longer)
 
     assert "longest" in trained.encoding.names
-    assert runtime.load(Bundles(home, keys(home)).path(bundle.digest), keys=keys(home)).predict(flights(9)).labels is not None
+    assert (
+        runtime.load(Bundles(home, keys(home)).path(bundle.digest), keys=keys(home)).predict(flights(9)).labels
+        is not None
+    )
 
 
 def test_a_function_that_closes_over_an_object_is_refused_with_the_mend(home: Home) -> None:
@@ -153,13 +156,19 @@ def test_a_function_that_closes_over_an_object_is_refused_with_the_mend(home: Ho
         packed(home, RandomForestClassifier(3, random_state=0), features=[hidden])
 
 
-def test_code_that_answers_otherwise_once_packaged_is_refused(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "stale.py").write_text("import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(1))\n")
+def test_code_that_answers_otherwise_once_packaged_is_refused(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stale.py").write_text(
+        "import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(1))\n"
+    )
     stale = ModuleType("stale")
     stale.__dict__["__file__"] = str(tmp_path / "stale.py")
     monkeypatch.setitem(sys.modules, "stale", stale)
     exec(compile((tmp_path / "stale.py").read_text(), str(tmp_path / "stale.py"), "exec"), stale.__dict__)
-    (tmp_path / "stale.py").write_text("import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(2))\n")
+    (tmp_path / "stale.py").write_text(
+        "import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(2))\n"
+    )
 
     with pytest.raises(FeaturesError, match=r"packaged code makes other values of a .*reload"):
         packed(home, RandomForestClassifier(3, random_state=0), features=[stale.features])
@@ -172,7 +181,14 @@ def test_parameters_are_kept_without_addresses_or_numbers_that_json_lacks(home: 
     )
 
     bundle = package(
-        trained, features=(hours,), unit=None, loop="late-flights", home=home, code=reach([hours]), lineage={}, keys=keys(home)
+        trained,
+        features=(hours,),
+        unit=None,
+        loop="late-flights",
+        home=home,
+        code=reach([hours]),
+        lineage={},
+        keys=keys(home),
     )
 
     kept = json.loads((home.folder("bundles") / bundle.digest / "manifest.json").read_text())["parameters"]

@@ -203,7 +203,11 @@ def test_the_declaration_and_the_script_around_it_are_not_reached(load: Load) ->
         ("A = 1\ndef features(x): return x", "A = 2\ndef features(x): return x", True),
         ("def features(x, y=1): return x", "def features(x, y=2): return x", False),
         ("def features(x): return x", "def other(): pass\ndef features(x): return x", True),
-        ("def h(x): return x\ndef features(x): return h(x)", "def h(x): return -x\ndef features(x): return h(x)", False),
+        (
+            "def h(x): return x\ndef features(x): return h(x)",
+            "def h(x): return -x\ndef features(x): return h(x)",
+            False,
+        ),
     ],
 )
 def test_the_digest_follows_meaning_and_nothing_else(load: Load, before: str, after: str, same: bool) -> None:
@@ -236,7 +240,8 @@ def test_a_star_import_widens_to_the_whole_module_and_says_so(load: Load) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", ["return getattr(lib, name)(name)", "return vars(lib)[name]", "return (lambda m: m)(lib)", "h = lib; return h.f"]
+    "body",
+    ["return getattr(lib, name)(name)", "return vars(lib)[name]", "return (lambda m: m)(lib)", "h = lib; return h.f"],
 )
 def test_a_module_used_as_a_value_is_taken_whole(load: Load, body: str) -> None:
     main = load(main=f"import lib\ndef features(name):\n    {body}", lib="def f(x): return x\nOTHER = 1")
@@ -357,7 +362,11 @@ def test_the_users_parts_of_an_estimator_are_found(load: Load) -> None:
 
     found = reach([model])
 
-    assert "class Clip" in found.modules["main"] and "def double" in found.modules["main"] and "LIMIT" in found.modules["main"]
+    assert (
+        "class Clip" in found.modules["main"]
+        and "def double" in found.modules["main"]
+        and "LIMIT" in found.modules["main"]
+    )
     assert {where for _, where in references(model).values()} == {"main:Clip", "main:double"}
     assert found.entry_points == ("",)
 

@@ -147,6 +147,15 @@ class Process:
             time.sleep(0.02)
         raise AssertionError(f"not ready: {self.process.poll()} {self.process.stderr and self.process.stderr.read()!r}")
 
+    def __enter__(self) -> Process:
+        return self.ready()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.close()
+        self.sock.close()
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

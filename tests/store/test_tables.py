@@ -109,4 +109,5 @@ def test_nulls_hide_no_values_and_nan_and_zero_have_one_form() -> None:
 
     assert digest(hidden) == digest(pl.DataFrame({"x": [None, 2.0]}))
     assert digest(pl.DataFrame({"x": [0.0, float("nan")]})) == digest(pl.DataFrame({"x": [-0.0, -float("nan")]}))
+    assert digest(pl.DataFrame({"x": [2**70]})) != digest(pl.DataFrame({"x": [2**71]}))
     assert digest(pl.DataFrame({"x": [[1], [2]]})) != digest(pl.DataFrame({"x": [[1], [3]]}))

@@ -179,11 +179,11 @@ def rollback(**arguments: Any) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|FILE")
 @click.option("--html", metavar="FILE", help="Write a standalone report with plots.")
 @_json
 def monitor(**arguments: Any) -> None:
-    """Drift, quality and performance of what is served."""
+    """Drift, quality and performance of what is served; with FILE by its own metrics and drift tests too."""
     _call("monitor", **arguments)
 
 

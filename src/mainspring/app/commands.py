@@ -198,8 +198,11 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
     from mainspring.monitoring import terminal
 
     store = Surroundings.of(home).home
-    _known(Deployments(store), name)
-    watching = watch.Watch.last(store, name)
+    if name.partition(":")[0].endswith(".py"):
+        watching = watch.Watch.of(store, _only_loop(name).declaration)
+    else:
+        _known(Deployments(store), name)
+        watching = watch.Watch.last(store, name)
     report, _ = watching.report(Deployments(store).now())
     if html is not None:
         Path(html).write_text(watching.page(report), encoding="utf-8")
@@ -272,6 +275,14 @@ def _known(deployments: Deployments, loop: str) -> None:
             f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
         )
         raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
+
+
+def _only_loop(reference: str) -> Loop:
+    loops = [found for found in load(reference) if isinstance(found, Loop)]
+    if len(loops) != 1:
+        names = ", ".join(loop.name for loop in loops) or "none"
+        raise UsageError(f"{reference} must have one Loop, it has {names}; name it: FILE.py:name")
+    return loops[0]
 
 
 def _divide(name: str) -> tuple[str, int | None]:

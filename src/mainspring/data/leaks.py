@@ -18,7 +18,7 @@ What can't be proven (a column that is only filled in afterwards, such as air ti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
+from scipy.stats import rankdata
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import LeakFound
@@ -33,6 +34,8 @@ from mainspring.core.wording import listed, number
 from mainspring.data.edges import CHANCE_DIGITS, Codes, Numbers, Rule, chance_digits, sharp_rule, tolerated
 
 Mask = npt.NDArray[np.bool_]
+Gaps = Mapping[str, int]
+EMPTY: Gaps = {}
 
 ROWS = 20_000
 """So many rows, drawn at random, are looked at."""
@@ -65,25 +68,29 @@ def refuse_leaks(leaks: Sequence[Leak], inputs: Sequence[str], roles: Roles) -> 
     raise LeakFound(f"target {roles.target!r} is given away: {said}; {'; '.join(mends)}")
 
 
-def class_leaks(features: pl.DataFrame, codes: Codes, target: str) -> list[Leak]:
-    """The columns, and pairs of columns by their difference, that determine the class *codes* (0, 1, ...)."""
+def class_leaks(features: pl.DataFrame, codes: Codes, target: str, gaps: Gaps = EMPTY) -> list[Leak]:
+    """The columns, and pairs of columns by their difference, that determine the class *codes* (0, 1, ...).
+
+    gaps: how many values each column lacks, rows without a label included; what lacks more is known later.
+    """
     found = [leak for column in features.iter_columns() if (leak := _class_leak(column, codes, target))]
     if len(codes) < MIN_EDGE_ROWS:
         return found
     for a, b, difference in _differences(features, {leak.columns[0] for leak in found}):
         rule = sharp_rule(difference, codes)
         if rule is not None:
-            later = _later(features, a, b)
+            later = _later(features, a, b, codes.astype(float), gaps)
             found.append(Leak((a, b), later, f"{a!r} - {b!r} together {_told(rule)}"))
     return found
 
 
-def value_leaks(features: pl.DataFrame, values: Numbers, target: str) -> list[Leak]:
+def value_leaks(features: pl.DataFrame, values: Numbers, target: str, gaps: Gaps = EMPTY) -> list[Leak]:
     """The columns, and pairs of columns by their difference, that determine a number."""
     found = [leak for column in features.iter_columns() if (leak := _value_leak(column, values, target))]
     for a, b, difference in _differences(features, {leak.columns[0] for leak in found}):
         if _same_in_other_units(difference, values):
-            found.append(Leak((a, b), _later(features, a, b), f"{a!r} - {b!r} is {target!r} in some unit"))
+            later = _later(features, a, b, values, gaps)
+            found.append(Leak((a, b), later, f"{a!r} - {b!r} is {target!r} in some unit"))
     return found
 
 
@@ -160,9 +167,25 @@ def _minutes(values: Numbers) -> Numbers:
     return values // 100 * 60 + values % 100
 
 
-def _later(features: pl.DataFrame, a: str, b: str) -> str:
-    """Which of two is more likely to be known only afterwards: the one that more often has no value, else the first."""
-    return b if features[b].null_count() > features[a].null_count() else a
+def _later(features: pl.DataFrame, a: str, b: str, outcome: Numbers, gaps: Gaps) -> str:
+    """Which of two is more likely to be known only afterwards.
+
+    What lacks more values; else what has clearly more different ones (plans are round); else what tells more alone.
+    """
+    if gaps.get(a, 0) != gaps.get(b, 0):
+        return a if gaps.get(a, 0) > gaps.get(b, 0) else b
+    one, two = features[a].n_unique(), features[b].n_unique()
+    if abs(one - two) > 0.05 * max(one, two):
+        return a if one > two else b
+    return b if _tells(features[b], outcome) > _tells(features[a], outcome) else a
+
+
+def _tells(column: pl.Series, outcome: Numbers) -> float:
+    values = np.asarray(numeric(column), dtype=float)
+    known = ~np.isnan(values)
+    if known.sum() < 2 or values[known].std() == 0 or outcome[known].std() == 0:
+        return 0.0
+    return abs(float(np.corrcoef(values[known], outcome[known])[0, 1]))
 
 
 def _value_leak(column: pl.Series, values: Numbers, target: str) -> Leak | None:
@@ -195,11 +218,11 @@ def _same_in_other_units(column: Numbers, values: Numbers) -> bool:
 
 
 def _noise(column: Numbers, values: Numbers) -> float:
-    """The share of the target's variance between rows that are neighbours along the column (von Neumann's ratio)."""
+    """The share of the target's variance between neighbours along the column: von Neumann's ratio, of ranks."""
     known = ~np.isnan(column)
     x, y = column[known], values[known]
     if len(x) < MIN_EDGE_ROWS or len(x) < 0.9 * len(values) or y.std() == 0:
         return 1.0
     mixed = np.random.default_rng(0).permutation(len(x))  # ties in no order
-    y = y[mixed][np.argsort(x[mixed], kind="stable")]
+    y = rankdata(y)[mixed][np.argsort(x[mixed], kind="stable")]
     return float(np.mean(np.diff(y) ** 2) / (2 * y.var()))

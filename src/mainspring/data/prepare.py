@@ -38,6 +38,7 @@ def prepare(
     give the target away. A running number is no feature: it is ignored, and a note says so.
     """
     rows = Versions(home, validate.loop).rows(validate).select(validate.schema.names)
+    gaps = {column.name: column.null_count() for column in rows.iter_columns()}
     rows, notes = _labelled(rows, roles, window)
     aim = target(rows[roles.target], task, roles.positive)
     rows = rows.with_columns(aim.values, *_weights(rows, roles)).drop(roles.ignore, strict=False)
@@ -45,7 +46,8 @@ def prepare(
     made = checked_features(features, sample, roles.hidden)
     shown = made.drop(roles.special, strict=False)
     _refuse_nothing(shown, roles)
-    leaks.refuse_leaks(_leaks(shown, sample, aim), sample.columns, roles)
+    raw = sample.drop(roles.special, strict=False)  # what no feature uses, a request would have to carry all the same
+    leaks.refuse_leaks(_leaks(raw, sample, aim, gaps) or _leaks(shown, sample, aim, gaps), sample.columns, roles)
     numbers = _running_numbers(rows, shown, features, sample, roles)
     roles = replace(roles, ignore=(*roles.ignore, *numbers))
     rows = rows.drop(numbers)
@@ -90,12 +92,12 @@ def _refuse_nothing(shown: pl.DataFrame, roles: Roles) -> None:
         )
 
 
-def _leaks(shown: pl.DataFrame, sample: pl.DataFrame, aim: Target) -> list[leaks.Leak]:
+def _leaks(shown: pl.DataFrame, sample: pl.DataFrame, aim: Target, gaps: dict[str, int]) -> list[leaks.Leak]:
     name = aim.values.name
     if aim.task == "regression":
-        return leaks.value_leaks(shown, sample[name].to_numpy(), name)
+        return leaks.value_leaks(shown, sample[name].to_numpy(), name, gaps)
     codes = sample[name].replace_strict(list(aim.classes), list(range(len(aim.classes))), return_dtype=pl.Int64)
-    return leaks.class_leaks(shown, np.unique(codes.to_numpy(), return_inverse=True)[1], name)
+    return leaks.class_leaks(shown, np.unique(codes.to_numpy(), return_inverse=True)[1], name, gaps)
 
 
 def _running_numbers(

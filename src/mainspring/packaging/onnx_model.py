@@ -53,13 +53,9 @@ def convert(model: Any, matrix: Any, seed: int = 0) -> tuple[bytes | None, str]:
     rows = np.concatenate([matrix, *_perturbed(matrix, np.random.default_rng(seed))])
     expected, reason = answers(model, rows), ""
     for content, problem in _attempts(model, matrix.shape[1]):
-        if content is None:
-            reason = reason or problem
-            continue
-        problem = _difference(expected, content, rows)
-        if not problem:
+        reason = problem if content is None else _difference(expected, content, rows)
+        if content is not None and not reason:
             return content, ""
-        reason = problem
     return None, f"served by scikit-learn: {reason}"
 
 

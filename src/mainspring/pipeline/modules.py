@@ -128,7 +128,9 @@ def _canonical_name(namespace: Mapping[str, Any], path: Path) -> str:
 def _code_file(thing: Any) -> str | None:
     code = getattr(thing, "__code__", None)
     if code is None:
-        code = next((value.__code__ for value in getattr(thing, "__dict__", {}).values() if hasattr(value, "__code__")), None)
+        code = next(
+            (value.__code__ for value in getattr(thing, "__dict__", {}).values() if hasattr(value, "__code__")), None
+        )
     return code.co_filename if code is not None and Path(code.co_filename).is_file() else None
 
 

@@ -9,12 +9,13 @@ import functools
 import io
 import json
 import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from blake3 import blake3
 
 from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted
 from mainspring.store.usercode import UserCode
@@ -30,7 +31,17 @@ TRUSTED = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.ManhattanDistance64",
+    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._ball_tree.BallTree64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._kd_tree.KDTree64",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",
@@ -39,7 +50,6 @@ TRUSTED = (
 hook runs code. skops leaves trees out because a crafted tree can crash the process; ours are signed."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_NAMED_FILE = re.compile(r"^[0-9a-f-]+\.[a-z]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,43 +126,38 @@ def _loaded(content: bytes, user_types: tuple[str, ...]) -> Any:
 
 
 def _normalised(content: bytes, renamed: Mapping[tuple[str, str], tuple[str, str]]) -> bytes:
-    """A skops file without what differs from one writing to the next: addresses, random names, times.
+    """A skops file without what differs from one writing to the next: addresses, times, which equal parts are one object.
 
-    The user's types get their packaged names on the way.
+    Arrays are named by their content, and the user's types get their packaged names.
     """
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(result, "w") as target:
-        rewriting = _Rewriting(renamed)
-        schema = rewriting.of(json.loads(archive.read("schema.json")))
-        for old, new in rewriting.files.items():
+        names: dict[str, str] = {}
+        for name in sorted(set(archive.namelist()) - {"schema.json"}):
+            part = archive.read(name)
+            names[name] = f"{blake3(part).hexdigest(length=16)}{name[name.rfind('.') :]}"
+        for new, old in sorted({new: old for old, new in names.items()}.items()):
             target.writestr(zipfile.ZipInfo(new, _EPOCH), archive.read(old))
+        schema = _rewritten(json.loads(archive.read("schema.json")), names, renamed)
         target.writestr(zipfile.ZipInfo("schema.json", _EPOCH), json.dumps(schema))
     return result.getvalue()
 
 
-class _Rewriting:
-    """Walks a schema and numbers its objects and files in the order in which they come."""
-
-    def __init__(self, renamed: Mapping[tuple[str, str], tuple[str, str]]) -> None:
-        self.renamed = renamed
-        self.ids: dict[int, int] = {}
-        self.files: dict[str, str] = {}
-
-    def of(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return [self.of(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        made = {key: self.of(value) for key, value in node.items()}
-        if isinstance(made.get("__id__"), int):
-            made["__id__"] = self.ids.setdefault(made["__id__"], len(self.ids) + 1)
-        name = made.get("file")
-        if isinstance(name, str) and _NAMED_FILE.match(name):
-            made["file"] = self.files.setdefault(name, f"{len(self.files)}.{name.rpartition('.')[2]}")
-        key = (made.get("__module__"), made.get("__class__"))
-        if key in self.renamed:
-            made["__module__"], made["__class__"] = self.renamed[key]  # type: ignore[index]
-        return made
+def _rewritten(node: Any, files: Mapping[str, str], renamed: Mapping[tuple[str, str], tuple[str, str]]) -> Any:
+    if isinstance(node, list):
+        return [_rewritten(item, files, renamed) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _rewritten(value, files, renamed) for key, value in node.items()}
+    if "__loader__" not in made:
+        return made  # a mapping of the model's own, not one of skops' nodes
+    made.pop("__id__", None)
+    if made.get("file") in files:
+        made["file"] = files[made["file"]]
+    found = renamed.get((str(made.get("__module__")), str(made.get("__class__"))))
+    if found is not None:
+        made["__module__"], made["__class__"] = found
+    return made
 
 
 class _Pickler(pickle.Pickler):

@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +124,8 @@ def _make(path: Path) -> None:
             f"no signing key can be made at {path} ({error.strerror}); make {path.parent} writable"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _claim(temporary: Path, path: Path) -> None:

@@ -156,6 +156,8 @@ def _parts(column: pl.Series) -> list[bytes]:
     if column.dtype.is_float():
         numbers = column.fill_null(0.0).to_numpy()
         return [np.where(np.isnan(numbers), np.nan, numbers + 0.0).tobytes()]  # one NaN, one zero
+    if column.dtype in (pl.Int128, pl.UInt128):  # numpy has none
+        return [repr(column.to_list()).encode()]
     if column.dtype.is_integer() or column.dtype.is_temporal():
         return [column.to_physical().fill_null(0).to_numpy().tobytes()]
     return [repr(column.to_list()).encode()]

@@ -1,0 +1,206 @@
+"""A bundle that was touched after signing is refused before anything in it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted, NotInStore
+from mainspring.core.schema import Column, Schema, Type
+from mainspring.store.bundles import MANIFEST, SIGNATURE, Bundles, Manifest, unseal, write_manifest
+from mainspring.store.home import Home
+from mainspring.store.keys import Keys
+
+MANIFESTO = Manifest(
+    loop="late-flights",
+    estimator="RandomForestClassifier",
+    parameters={"trees": 100},
+    task="binary",
+    classes=(False, True),
+    codes=(0, 1),
+    inputs=Schema((Column("age", Type.INTEGER), Column("carrier", Type.TEXT, levels=("AA", "UA")))),
+    roles=Roles("late", key="id", ignore=("name",)),
+    metric="roc_auc",
+    score=None,
+    baseline=0.5,
+    unit=None,
+    runtime="onnx",
+    model_format="skops",
+    features=("features:features",),
+    code="mainspring_code_0",
+    user_types=(),
+    libraries={"numpy": "2.0"},
+    lineage={"run": "r"},
+    notes=("a note",),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.open(tmp_path / "home")
+
+
+@pytest.fixture
+def bundles(home: Home, tmp_path: Path) -> Bundles:
+    return Bundles(home, Keys(tmp_path / "keys"))
+
+
+def folder(home: Home, manifest: Manifest = MANIFESTO) -> Path:
+    made = home.folder("tmp") / "made"
+    (made / "code" / "pkg").mkdir(parents=True)
+    (made / "model.onnx").write_bytes(b"graph")
+    (made / "code" / "pkg" / "features.py").write_text("def features(rows): return rows\n")
+    write_manifest(made, manifest)
+    return made
+
+
+def test_a_bundle_is_kept_whole_under_its_digest(home: Home, bundles: Bundles) -> None:
+    digest = bundles.add(folder(home))
+
+    assert bundles.path(digest) == home.folder("bundles") / digest
+    assert bundles.manifest(digest) == replace(MANIFESTO, files=bundles.manifest(digest).files)
+    assert set(bundles.manifest(digest).files) == {"model.onnx", "code/pkg/features.py"}
+    assert bundles.open(digest).read("model.onnx") == b"graph" and "model.onnx" in bundles.open(digest)
+    assert not list(home.folder("tmp").iterdir())
+
+
+def test_the_same_content_is_the_same_bundle(home: Home, bundles: Bundles) -> None:
+    first = bundles.add(folder(home))
+    second = bundles.add(folder(home))
+
+    assert first == second and not list(home.folder("tmp").iterdir())
+
+
+def test_a_damaged_bundle_is_healed_by_adding_it_again(home: Home, bundles: Bundles, tmp_path: Path) -> None:
+    digest = bundles.add(folder(home))
+    (home.folder("bundles") / digest / "model.onnx").write_bytes(b"other")
+
+    assert bundles.add(folder(home)) == digest
+
+    assert Bundles(home, Keys(tmp_path / "keys")).open(digest).read("model.onnx") == b"graph"
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def link(path: Path) -> None:
+    target = path.with_name("elsewhere")
+    shutil.move(path, target)
+    path.symlink_to(target)
+
+
+TAMPERING: dict[str, Callable[[Path], object]] = {
+    "a model's bit flipped": lambda at: change(at / "model.onnx"),
+    "code changed": lambda at: change(at / "code" / "pkg" / "features.py"),
+    "the manifest changed": lambda at: change(at / MANIFEST),
+    "the manifest's spaces changed": lambda at: (at / MANIFEST).write_text(
+        json.dumps(json.loads((at / MANIFEST).read_text()))
+    ),
+    "the proof changed": lambda at: change(at / SIGNATURE),
+    "a model gone": lambda at: (at / "model.onnx").unlink(),
+    "the manifest gone": lambda at: (at / MANIFEST).unlink(),
+    "the signature gone": lambda at: (at / SIGNATURE).unlink(),
+    "a file more": lambda at: (at / "extra.txt").write_text("x"),
+    "a module more": lambda at: (at / "code" / "sitecustomize.py").write_text("x = 1"),
+    "a file in place of a folder": lambda at: (shutil.rmtree(at / "code"), (at / "code").write_text("")),
+    "a link in place of a file": lambda at: link(at / "model.onnx"),
+    "a link in place of a folder": lambda at: (at / "code" / "more").symlink_to("/tmp"),
+    "a pipe": lambda at: os.mkfifo(at / "pipe"),
+    "an empty manifest": lambda at: (at / MANIFEST).write_bytes(b""),
+    "a signature that is a list": lambda at: (at / SIGNATURE).write_text("[]"),
+    "a signature that isn't JSON": lambda at: (at / SIGNATURE).write_bytes(b"\xff\x00"),
+    "a signature without end": lambda at: (at / SIGNATURE).write_text("[" * 100_000),
+    "a model cut off": lambda at: (at / "model.onnx").write_bytes(b"gra"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_tampering_is_noticed(home: Home, bundles: Bundles, tmp_path: Path, how: str) -> None:
+    digest = bundles.add(folder(home))
+    TAMPERING[how](home.folder("bundles") / digest)
+
+    with pytest.raises((BundleChanged, BundleUntrusted)):
+        Bundles(home, Keys(tmp_path / "keys")).path(digest)
+
+
+def test_what_changes_after_the_check_is_noticed_when_it_is_read(home: Home, bundles: Bundles) -> None:
+    digest = bundles.add(folder(home))
+    sealed = bundles.open(digest)
+    change(sealed.folder / "model.onnx")
+
+    with pytest.raises(BundleChanged, match="isn't what was signed"):
+        sealed.read("model.onnx")
+
+
+def test_a_bundle_under_anothers_name_is_refused(home: Home, bundles: Bundles) -> None:
+    digest = bundles.add(folder(home))
+    other = bundles.add(folder(home, replace(MANIFESTO, loop="other")))
+    shutil.rmtree(home.folder("bundles") / other)
+    shutil.copytree(home.folder("bundles") / digest, home.folder("bundles") / other)
+
+    with pytest.raises(BundleChanged, match="another one"):
+        bundles.path(other)
+
+
+def test_an_unknown_signer_is_refused_even_over_a_changed_bundle(home: Home, tmp_path: Path) -> None:
+    stranger = Keys(tmp_path / "stranger")
+    digest = Bundles(home, stranger).add(folder(home))
+
+    with pytest.raises(BundleUntrusted, match="doesn't trust"):
+        Bundles(home, Keys(tmp_path / "keys")).path(digest)
+    change(home.folder("bundles") / digest / "model.onnx")
+    with pytest.raises(BundleUntrusted):
+        Bundles(home, Keys(tmp_path / "keys")).path(digest)
+
+
+def test_mlflows_own_note_is_no_tampering(home: Home, bundles: Bundles, tmp_path: Path) -> None:
+    digest = bundles.add(folder(home))
+    (home.folder("bundles") / digest / "registered_model_meta").write_text("model_name: x")
+
+    assert unseal(home.folder("bundles") / digest, Keys(tmp_path / "keys")).digest == digest
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "..", "../home", "", "a/b"])
+def test_a_digest_that_names_no_bundle_says_so(bundles: Bundles, digest: str) -> None:
+    with pytest.raises(NotInStore):
+        bundles.path(digest)
+
+
+def test_a_manifest_of_another_version_is_refused() -> None:
+    document = json.loads(MANIFESTO.to_bytes())
+    for change in ({"format": "mainspring-bundle/9"}, {"more": 1}):
+        with pytest.raises(BundleError):
+            Manifest.from_bytes(json.dumps({**document, **change}).encode())
+
+
+def test_a_manifest_survives_its_journey() -> None:
+    assert Manifest.from_bytes(MANIFESTO.to_bytes()) == MANIFESTO
+
+
+def test_two_processes_adding_the_same_bundle_leave_one_sound_folder(home: Home, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mainspring.store.home import Home; from mainspring.store.keys import Keys; "
+        "from mainspring.store.bundles import Bundles; home = Home(Path(sys.argv[1])); "
+        "print(Bundles(home, Keys(Path(sys.argv[2]))).add(Path(sys.argv[3])))"
+    )
+    first = folder(home)
+    copies = [shutil.copytree(first, home.folder("tmp") / f"copy{number}") for number in range(3)]
+    arguments = [sys.executable, "-c", code, str(home.path), str(tmp_path / "keys")]
+
+    processes = [subprocess.Popen([*arguments, str(copy)], stdout=subprocess.PIPE, text=True) for copy in copies]
+    said = {process.communicate()[0].strip() for process in processes}
+
+    (digest,) = said
+    assert Bundles(home, Keys(tmp_path / "keys")).path(digest).is_dir()
