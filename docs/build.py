@@ -16,6 +16,7 @@ import click
 import mainspring
 from mainspring.app.cli import cli
 from mainspring.app.config import Settings
+from mainspring.app.project import Run
 from mainspring.core import errors
 
 TARGET = Path(__file__).parent / "reference.md"
@@ -25,6 +26,7 @@ def reference() -> str:
     """The whole page."""
     parts = ["# Reference", "Written by `make docs` from the docstrings; don't edit.", "## Python"]
     parts += [_public(name) for name in sorted(mainspring.__all__) if not name.startswith("_")]
+    parts += [f"### `Run`\n\n{inspect.cleandoc(Run.__doc__ or '')} Its fields: {', '.join(f'`{f.name}`' for f in fields(Run))}."]
     parts += ["## Commands", _commands(), "## Settings", _settings(), "## Errors", _errors()]
     return "\n\n".join(parts) + "\n"
 
@@ -32,11 +34,27 @@ def reference() -> str:
 def _public(name: str) -> str:
     thing = getattr(mainspring, name)
     signature = _signature(name, thing)
-    text = inspect.cleandoc(thing.__doc__ or "")
-    return f"### `{name}`\n\n```text\n{signature}\n```\n\n{_fenced(text)}"
+    text = f"### `{name}`\n\n```text\n{signature}\n```\n\n{_fenced(inspect.cleandoc(thing.__doc__ or ''))}"
+    return "\n\n".join([text, *_methods(name, thing)])
+
+
+def _methods(name: str, thing: Any) -> list[str]:
+    """What a Loop or a Pipeline can do, and the value that its runs give."""
+    if name not in ("Loop", "Pipeline"):
+        return []
+    found = []
+    for method, function in vars(thing).items():
+        if method in ("run", "plan", "predict"):
+            arguments = ", ".join(
+                _argument(each) for each in inspect.signature(function).parameters.values() if each.name != "self"
+            )
+            found.append(f"- `{name}.{method}({arguments})`: {inspect.cleandoc(function.__doc__ or '')}")
+    return ["\n".join(found)]
 
 
 def _signature(name: str, thing: Any) -> str:
+    if isinstance(thing, type) and issubclass(thing, Exception):
+        return name
     if is_dataclass(thing):
         arguments = [f"{field.name}={_default(field)}" for field in fields(thing)]
     else:

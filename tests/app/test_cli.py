@@ -89,6 +89,13 @@ def sums(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def lone(tmp_path: Path) -> Path:
+    path = tmp_path / "lone.py"
+    path.write_text("import mainspring as ms\nlone = ms.Loop('lone', data='lone.csv', target='y')\n")
+    return path
+
+
 def one_line(answer: Answer) -> str:
     """The error, which must be one line of ours."""
     line = answer.err.strip()
@@ -183,19 +190,19 @@ def test_what_the_home_does_not_have_ends_with_1(call: Call, verb: str) -> None:
     assert answer.code == 1 and "nobody" in one_line(answer)
 
 
-def test_a_port_that_another_program_has_ends_with_1(call: Call, sums: Path) -> None:
+def test_a_port_that_another_program_has_ends_with_1(call: Call, lone: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        answer = call("up", "sums.py", "--port", str(other.getsockname()[1]), "--control-port", "0")
+        answer = call("up", "lone.py", "--port", str(other.getsockname()[1]), "--control-port", "0")
 
     assert answer.code == 1 and "is taken by another program; stop it, or choose another" in one_line(answer)
 
 
-def test_a_second_service_on_one_home_ends_with_1(call: Call, sums: Path, tmp_path: Path) -> None:
+def test_a_second_service_on_one_home_ends_with_1(call: Call, lone: Path, tmp_path: Path) -> None:
     with (Home.open(tmp_path / ".mainspring").folder("run") / "up.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        answer = call("up", "sums.py", "--port", "0", "--control-port", "0")
+        answer = call("up", "lone.py", "--port", "0", "--control-port", "0")
 
     assert answer.code == 1 and "another `mainspring up` runs on" in one_line(answer)
 
@@ -339,13 +346,12 @@ def test_a_person_promotes_what_was_held_and_it_predicts(held: Path, call: Call)
     assert "<html" in (held / "report.html").read_text()
 
 
-def test_a_home_in_use_is_sound(held: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "doctor", "--json"], cwd=held, capture_output=True, text=True, timeout=60, check=False
-    )
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_home_in_use_is_sound(held: Path, call: Call) -> None:
+    examined = call("doctor", "--json", folder=held)
 
-    assert done.returncode == 0, done.stdout
-    assert {"state", "runs"} <= {each["subject"] for each in json.loads(done.stdout)["findings"]}
+    assert examined.code == 0, examined.out
+    assert {"state", "runs"} <= {finding["subject"] for finding in examined.json["findings"]}
 
 
 @pytest.mark.parametrize(

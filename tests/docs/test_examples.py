@@ -95,7 +95,7 @@ class Reader:
         self._run([sys.executable, "-W", "ignore", "-c", text], text)
 
     def _command(self, command: str) -> None:
-        words = shlex.split(command)
+        words = shlex.split(command, comments=True)
         if words[0] == "make":
             targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(words[1:]) <= set(targets), command

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,26 +136,27 @@ class Process:
         self.process.stdin.write(json.dumps(given).encode())
         self.process.stdin.close()
 
-    def ready(self, seconds: float = 20.0) -> Process:
+    def ready(self) -> Process:
+        """Wait until every loop answers and takes feedback."""
+        return self._until("/readyz", lambda said: all(each["feedback"] for each in said["loops"].values()))
+
+    def alive(self) -> Process:
+        """Wait until the process answers, whatever it serves."""
+        return self._until("/healthz", lambda said: True)
+
+    def _until(self, path: str, enough: Callable[[Any], bool], seconds: float = 20.0) -> Process:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                answer = httpx.get(self.url + "/readyz", timeout=2.0)
-                if answer.status_code == 200 and all(each["feedback"] for each in answer.json()["loops"].values()):
+                answer = httpx.get(self.url + path, timeout=2.0)
+                if answer.status_code == 200 and enough(answer.json()):
                     return self
             except httpx.HTTPError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"not ready: {self.process.poll()} {self.process.stderr and self.process.stderr.read()!r}")
-
-    def __enter__(self) -> Process:
-        return self.ready()
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.kill()
-        self.close()
-        self.sock.close()
+        self.process.kill()
+        assert self.process.stderr is not None
+        raise AssertionError(f"{path} never came: {self.process.stderr.read().decode()}")
 
     def kill(self) -> None:
         self.process.kill()

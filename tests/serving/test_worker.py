@@ -249,10 +249,11 @@ def test_a_loop_is_served_when_it_is_wanted_and_as_soon_as_it_is_born(tmp_path: 
     deployments.register("trains", bundle, run="r", champion_digest=None, metrics={}, at=START)
     deployments.set_clock(START)
     route(made)
-    process = Process(made, loops=["trains"]).ready()
+    process = Process(made, loops=["trains"]).alive()
     before = [httpx.post(f"{process.url}/predict/{loop}", json=ROW).status_code for loop in ("trains", "flights")]
     route(made, loop="trains")
     assert notify(made)
+    process.ready()
     after = [httpx.post(f"{process.url}/predict/{loop}", json=ROW).status_code for loop in ("trains", "flights")]
     process.stop()
 

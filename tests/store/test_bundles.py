@@ -191,8 +191,8 @@ def test_a_manifest_survives_its_journey() -> None:
 
 def test_two_processes_adding_the_same_bundle_leave_one_sound_folder(home: Home, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mainspring.store.home import Home; from mainspring.store.keys import Keys; "
-        "from mainspring.store.bundles import Bundles; home = Home(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from mainspring.store.home import Home; "
+        "from mainspring.store.keys import Keys; from mainspring.store.bundles import Bundles; home = Home(Path(sys.argv[1])); "
         "print(Bundles(home, Keys(Path(sys.argv[2]))).add(Path(sys.argv[3])))"
     )
     first = folder(home)

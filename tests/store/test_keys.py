@@ -30,8 +30,12 @@ def test_those_who_come_at_once_use_one_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         publics = set(pool.map(lambda _: Keys(tmp_path / "k").public, range(16)))
 
-    code = f"from pathlib import Path; from mainspring.store.keys import Keys; print(Keys(Path({str(tmp_path / 'p')!r})).public)"
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    code = (
+        "import sys; from pathlib import Path; from mainspring.store.keys import Keys\n"
+        "print(Keys(Path(sys.argv[1])).public)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "p")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = {process.communicate()[0] for process in processes}
 
     assert len(publics) == 1 and len(said) == 1 and said != {""}
@@ -91,7 +95,7 @@ def test_a_damaged_key_is_named_and_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")  # root may write anywhere, but not below a file
 
-    with pytest.raises(StoreError, match="make .* writable"):
+    with pytest.raises(StoreError, match=r"make .* writable"):
         Keys(tmp_path / "file" / "mainspring").sign(b"content")
 
 

@@ -158,16 +158,7 @@ class Loop:
         if not 0 <= max_bad <= 1:
             raise DeclarationError(f"max_bad={max_bad!r} must be a share of the rows, from 0 to 1, such as 0.05")
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
-        for argument, value, kinds in (
-            ("gate", gate, (Gate,)),
-            ("release", release, (declarations.Canary, declarations.Immediate, declarations.Manual)),
-            ("monitor", monitor, (Monitor,)),
-            ("search", search, (Search, type(None))),
-            ("retrain", retrain, (Retrain, type(None))),
-        ):
-            if not isinstance(value, kinds):
-                wanted = " or ".join(f"ms.{kind.__name__}(...)" for kind in kinds if kind is not type(None))
-                raise DeclarationError(f"{argument}={value!r} must be {wanted}")
+        _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain)
         self.declaration = Declaration(
             name=name,
             source=declarations.source(data),
@@ -284,6 +275,22 @@ def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
     return (
         f"MLflow at {registry.tracking_uri} wasn't told everything ({pending} pending: {why}); the next run tries again",
     )
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "gate": (Gate,),
+    "release": (declarations.Canary, declarations.Immediate, declarations.Manual),
+    "monitor": (Monitor,),
+    "search": (Search, type(None)),
+    "retrain": (Retrain, type(None)),
+}
+
+
+def _check_kinds(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, _KINDS[name]):
+            wanted = " or ".join(f"ms.{kind.__name__}(...)" for kind in _KINDS[name] if kind is not type(None))
+            raise DeclarationError(f"{name}={value!r} must be {wanted}")
 
 
 def _refuse(unknown: Mapping[str, Any]) -> None:

@@ -140,7 +140,9 @@ def metric(name: str | Named, task: str) -> Metric:
     what = f"metric {name!r} doesn't fit a {task} task" if ours in _METRICS else f"no metric {name!r}"
     near = difflib.get_close_matches(ours, fit, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? For" if near else "for"
-    raise UnknownMetric(f"{what}; {hint} a {task} task: {', '.join(fit)}, and your own once the file that registers it is loaded")
+    raise UnknownMetric(
+        f"{what}; {hint} a {task} task: {', '.join(fit)}, and your own once the file that registers it is loaded"
+    )
 
 
 def _registered(metric: Named) -> str:

@@ -126,7 +126,7 @@ def _loaded(content: bytes, user_types: tuple[str, ...]) -> Any:
 
 
 def _normalised(content: bytes, renamed: Mapping[tuple[str, str], tuple[str, str]]) -> bytes:
-    """A skops file without what differs from one writing to the next: addresses, times, which equal parts are one object.
+    """A skops file without what differs from one writing to the next: addresses, times, which parts are one object.
 
     Arrays are named by their content, and the user's types get their packaged names.
     """

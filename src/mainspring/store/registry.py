@@ -311,15 +311,15 @@ def _client(tracking_uri: str) -> Any:
         os.environ.setdefault(name, value)
     imported_by_user = "mlflow" in sys.modules
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of MLflow about its own libraries
         from mlflow import MlflowClient
 
-    if not imported_by_user:
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-    if tracking_uri.startswith("sqlite:///"):
-        mlflow_database.prepare(Path(tracking_uri.removeprefix("sqlite:///")))
-    return MlflowClient(tracking_uri, tracking_uri)
+        if not imported_by_user:
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        if tracking_uri.startswith("sqlite:///"):
+            mlflow_database.prepare(Path(tracking_uri.removeprefix("sqlite:///")))
+        return MlflowClient(tracking_uri, tracking_uri)
 
 
 @contextmanager
