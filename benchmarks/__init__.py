@@ -1,1 +1,1 @@
-"""Figures as ratios: to the floor (what the machine can do at all) or to a peer, in the same run. `make bench` runs all."""
+"""Figures as ratios to the floor (what the machine can do) or to a peer, in the same run. `make bench` runs all."""

@@ -26,7 +26,8 @@ def reference() -> str:
     """The whole page."""
     parts = ["# Reference", "Written by `make docs` from the docstrings; don't edit.", "## Python"]
     parts += [_public(name) for name in sorted(mainspring.__all__) if not name.startswith("_")]
-    parts += [f"### `Run`\n\n{inspect.cleandoc(Run.__doc__ or '')} Its fields: {', '.join(f'`{f.name}`' for f in fields(Run))}."]
+    names = ", ".join(f"`{field.name}`" for field in fields(Run))
+    parts += [f"### `Run`\n\n{inspect.cleandoc(Run.__doc__ or '')} Its fields: {names}."]
     parts += ["## Commands", _commands(), "## Settings", _settings(), "## Errors", _errors()]
     return "\n\n".join(parts) + "\n"
 
@@ -110,8 +111,7 @@ def _settings() -> str:
     text = inspect.cleandoc(Settings.__doc__ or "")
     return (
         "In `mainspring.toml`, or `[tool.mainspring]` of `pyproject.toml`; the environment and flags come after."
-        f"\n\n{text}\n\n"
-        + "\n".join(rows)
+        f"\n\n{text}\n\n" + "\n".join(rows)
     )
 
 

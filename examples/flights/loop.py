@@ -37,9 +37,7 @@ loop = ms.Loop(
         folds=3,
     ),
     gate=ms.Gate("roc_auc", margin=0.01, slices=["carrier", "origin"]),
-    release=ms.Canary(
-        steps=(10, 50, 100), min_units=100, min_time="1d", deadline="30d", guardrails=("errors",)
-    ),
+    release=ms.Canary(steps=(10, 50, 100), min_units=100, min_time="1d", deadline="30d", guardrails=("errors",)),
     monitor=ms.Monitor(every="7d", label_delay="1d", tolerance=0.3),  # weeks differ; a third of a sd is news
     retrain=ms.Retrain(on=("decay", "drift"), every="60d", window="120d", cooldown="14d"),
     seed=13,

@@ -93,9 +93,7 @@ def _print_paths(folder: Path) -> None:
     print(f"reasons        mainspring --home {home} why {LOOP}")
     print(f"report         mainspring --home {home} monitor {LOOP} --html report.html")
     print(f"serve it       mainspring --home {home} serve        then http://127.0.0.1:8700/readyz and /openapi.json")
-    print(
-        f"MLflow         mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}    (needs the extra mlflow-ui)"
-    )
+    print(f"MLflow         mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}    (needs the extra mlflow-ui)")
 
 
 def _draw(path: Path, timeline: list[dict[str, Any]], served: pl.DataFrame) -> None:

@@ -114,7 +114,7 @@ def test_the_loop_closes_and_a_kill_in_between_changes_nothing(up: Any) -> None:
     up.kill()
     up.again()
     up.ready()
-    status, moved = up.api("/api/clock", {"now": "2024-01-07T00:00:00+00:00"})
+    status, _ = up.api("/api/clock", {"now": "2024-01-07T00:00:00+00:00"})
     assert status == 200, up.log.read_text()
     decisions = up.api("/api/loops/tumours/decisions")[1]
     reports = [entry["at"] for entry in decisions if entry["kind"] == "monitor"]

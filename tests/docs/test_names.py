@@ -26,7 +26,8 @@ def test_the_reference_is_current() -> None:
 
 def test_every_command_setting_error_and_public_name_is_documented() -> None:
     classes = [name for name, value in vars(errors).items() if isinstance(value, type)]
-    names = [*cli.commands, *(field.name for field in fields(Settings)), *classes, *(name for name in mainspring.__all__ if not name.startswith("_"))]
+    public = [name for name in mainspring.__all__ if not name.startswith("_")]
+    names = [*cli.commands, *(field.name for field in fields(Settings)), *classes, *public]
 
     missing = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", DOCS)]
 

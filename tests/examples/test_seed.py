@@ -12,7 +12,12 @@ SEED = Path(__file__).parents[2] / "examples" / "seed"
 
 def run(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments], cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, "-W", "ignore", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

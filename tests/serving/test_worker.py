@@ -260,3 +260,12 @@ def test_a_loop_is_served_when_it_is_wanted_and_as_soon_as_it_is_born(tmp_path: 
     assert (before, after) == ([404, 404], [200, 404])
     (record,) = Records(made, "trains").predictions()[0]
     assert abs(datetime.now(UTC) - record.at) < timedelta(minutes=1), "the manual clock is not asked for"
+
+
+def test_many_rows_come_back_in_their_order(running: Process) -> None:
+    rows = [{**ROW, "delay": float(number % 40), "id": number} for number in range(900)]
+    answer = httpx.post(f"{running.url}/predict/flights", json={"rows": rows}, timeout=20).json()
+
+    assert answer["predictions"] == ["yes" if number % 40 > 15 else "no" for number in range(900)]
+    recorded = {record.id: record.key for record in Records(running.home, "flights").predictions()[0]}
+    assert [recorded[identity] for identity in answer["ids"]] == list(range(900))

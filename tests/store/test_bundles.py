@@ -101,6 +101,11 @@ def link(path: Path) -> None:
     path.symlink_to(target)
 
 
+def replace_folder(at: Path) -> None:
+    shutil.rmtree(at / "code")
+    (at / "code").write_text("")
+
+
 TAMPERING: dict[str, Callable[[Path], object]] = {
     "a model's bit flipped": lambda at: change(at / "model.onnx"),
     "code changed": lambda at: change(at / "code" / "pkg" / "features.py"),
@@ -114,7 +119,7 @@ TAMPERING: dict[str, Callable[[Path], object]] = {
     "the signature gone": lambda at: (at / SIGNATURE).unlink(),
     "a file more": lambda at: (at / "extra.txt").write_text("x"),
     "a module more": lambda at: (at / "code" / "sitecustomize.py").write_text("x = 1"),
-    "a file in place of a folder": lambda at: (shutil.rmtree(at / "code"), (at / "code").write_text("")),
+    "a file in place of a folder": replace_folder,
     "a link in place of a file": lambda at: link(at / "model.onnx"),
     "a link in place of a folder": lambda at: (at / "code" / "more").symlink_to("/tmp"),
     "a pipe": lambda at: os.mkfifo(at / "pipe"),
@@ -191,9 +196,9 @@ def test_a_manifest_survives_its_journey() -> None:
 
 def test_two_processes_adding_the_same_bundle_leave_one_sound_folder(home: Home, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mainspring.store.home import Home; "
-        "from mainspring.store.keys import Keys; from mainspring.store.bundles import Bundles; home = Home(Path(sys.argv[1])); "
-        "print(Bundles(home, Keys(Path(sys.argv[2]))).add(Path(sys.argv[3])))"
+        "import sys; from pathlib import Path; from mainspring.store.home import Home\n"
+        "from mainspring.store.keys import Keys; from mainspring.store.bundles import Bundles\n"
+        "print(Bundles(Home(Path(sys.argv[1])), Keys(Path(sys.argv[2]))).add(Path(sys.argv[3])))"
     )
     first = folder(home)
     copies = [shutil.copytree(first, home.folder("tmp") / f"copy{number}") for number in range(3)]

@@ -17,6 +17,7 @@ from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.core.errors import NotInStore, UsageError
 from mainspring.pipeline.graph import Selection
 from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
 from mainspring.store.journal import Journal
 
 HELD = 3
@@ -43,10 +44,10 @@ def plan(
     as_json: bool,
 ) -> int:
     where = Surroundings.of(home, selection=Selection(start, until, tuple(only), tuple(force)))
-    plans = {found.name: found.foresee(where, _parameters(found, settings)) for found in load(file)}
+    plans = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
     if as_json:
-        return _print_json("plan", "done", pipelines=[{"name": name, "steps": steps} for name, steps in plans.items()])
-    for name, steps in plans.items():
+        return _print_each("plan", [("done", {"name": name, "steps": steps}) for name, steps in plans])
+    for name, steps in plans:
         showing.plan(name, steps)
     return 0
 
@@ -64,20 +65,21 @@ def run(
     as_json: bool,
 ) -> int:
     selection = Selection(start, until, tuple(only), tuple(force))
-    codes = []
+    runs = []
     for found in load(file):
         with showing.Progress(found.name, quiet=as_json) as progress:
             where = Surroundings.of(home, selection=selection, report=progress.event)
             done = found.start(where, _parameters(found, settings))
-        if as_json:
-            _print_json("run", done.status, **_run_fields(done))
-        else:
+        runs.append(done)
+        if not as_json:
             showing.run(done)
         if done.error is not None and full_traceback:
             raise done.error
         if done.error is not None:
             print(f"mainspring: {done.error}", file=sys.stderr)
-        codes.append({"done": 0, "held": HELD}.get(done.status, 1))
+    if as_json:
+        _print_each("run", [(done.status, _run_fields(done)) for done in runs])
+    codes = [{"done": 0, "held": HELD}.get(done.status, 1) for done in runs]
     return max(codes, key=lambda code: (code == 1, code))
 
 
@@ -120,7 +122,7 @@ def serve(*, home: str | None, host: str | None, port: int | None) -> int:
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
-    store = Surroundings.of(home).home
+    store = _store(home)
     answer = champion.answer(store, name, champion.read_rows(rows))
     if as_json:
         return _print_json("predict", "done", **answer)
@@ -130,7 +132,7 @@ def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
 
 
 def status(*, home: str | None, as_json: bool) -> int:
-    store = Surroundings.of(home).home
+    store = _store(home)
     loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
     if as_json:
         return _print_json("status", "done", loops=loops, home=str(store.path))
@@ -139,7 +141,7 @@ def status(*, home: str | None, as_json: bool) -> int:
 
 
 def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> int:
-    found = Journal(Surroundings.of(home).home).runs(pipeline=name, limit=limit)
+    found = Journal(_store(home)).runs(pipeline=name, limit=limit)
     if as_json:
         return _print_json("runs", "done", runs=found)
     showing.runs(found)
@@ -147,7 +149,7 @@ def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> in
 
 
 def show(*, home: str | None, run: str, as_json: bool) -> int:
-    journal = Journal(Surroundings.of(home).home)
+    journal = Journal(_store(home))
     found, steps = journal.run(run), journal.steps(run)
     if as_json:
         return _print_json("show", found.status, run=found, steps=steps)
@@ -156,7 +158,7 @@ def show(*, home: str | None, run: str, as_json: bool) -> int:
 
 
 def why(*, home: str | None, name: str, as_json: bool) -> int:
-    deployments = Deployments(Surroundings.of(home).home)
+    deployments = Deployments(_store(home))
     loop, version = _divide(name)
     _known(deployments, loop)
     found = [record for record in deployments.decisions(loop) if version is None or record.version == version]
@@ -167,7 +169,7 @@ def why(*, home: str | None, name: str, as_json: bool) -> int:
 
 
 def models(*, home: str | None, name: str, as_json: bool) -> int:
-    deployments = Deployments(Surroundings.of(home).home)
+    deployments = Deployments(_store(home))
     _known(deployments, name)
     route, versions = deployments.route(name), deployments.versions(name)
     if as_json:
@@ -179,7 +181,7 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
 def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
-    where = Surroundings.of(home)
+    where = Surroundings.of(_store(home))
     loop, version = _divide(name)
     _known(Deployments(where.home), loop)
     return _print_action(champion.promote(where.home, loop, version, reason=reason, mlflow=where.mlflow), as_json)
@@ -188,7 +190,7 @@ def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
 def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
-    where = Surroundings.of(home)
+    where = Surroundings.of(_store(home))
     _known(Deployments(where.home), name)
     return _print_action(champion.rollback(where.home, name, reason=reason, mlflow=where.mlflow), as_json)
 
@@ -197,7 +199,7 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
     from mainspring.loop import watch
     from mainspring.monitoring import terminal
 
-    store = Surroundings.of(home).home
+    store = _store(home)
     if name.partition(":")[0].endswith(".py"):
         watching = watch.Watch.of(store, _only_loop(name).declaration)
     else:
@@ -311,6 +313,22 @@ def _print_action(reason: str, as_json: bool) -> int:
         return _print_json("action", "done", reason=reason)
     print(reason)
     return 0
+
+
+def _store(home: str | None) -> Home:
+    """The home that is there already: who only reads makes none."""
+    path = config.read(home=home).home
+    if not path.is_dir():
+        raise NotInStore(f"nothing has been run here yet: {path} doesn't exist; `mainspring run FILE` makes it")
+    return Home.open(path)
+
+
+def _print_each(schema: str, answers: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    """One object: of a FILE with one declaration its fields, of one with several a list of them."""
+    if len(answers) == 1:
+        return _print_json(schema, answers[0][0], **answers[0][1])
+    worst = next((status for status, _ in answers if status != "done"), "done")
+    return _print_json(schema, worst, pipelines=[{"status": status, **fields} for status, fields in answers])
 
 
 def _print_json(schema: str, status: str, **fields: Any) -> int:

@@ -46,25 +46,30 @@ def _run(settings: dict[str, Any]) -> int:
     if not loops:
         raise UsageError(f"{', '.join(settings['files'])}: no Loop to serve; `mainspring run` runs a Pipeline")
     manual = settings["manual_clock"]
-    if manual:
-        _set_first_time(home, settings["now"])
+    _set_clock(home, settings["now"], manual=manual)
+    turns = Turns({loop.name: file for file, loop in loops}, home.path, settings["mlflow"])
     works = Controller(
         home,
         {loop.name: loop.declaration for _, loop in loops},
-        turn=Turns({loop.name: file for file, loop in loops}, home.path, settings["mlflow"]),
+        turn=turns,
         changed=lambda name: _changed(next(loop for _, loop in loops if loop.name == name), home),
         manual=manual,
         endpoint=settings["endpoint"],
         mlflow=settings["mlflow"],
     )
-    if settings["once"]:
-        return works.once()
+    try:
+        return works.once() if settings["once"] else _serve(works, home, settings["fd"])
+    finally:
+        turns.stop()
+
+
+def _serve(works: Controller, home: Home, descriptor: int) -> int:
+    """The API in this thread and the works in another, until a signal."""
     thread = threading.Thread(target=works.work, daemon=True)
     thread.start()
-    sock = socket.socket(fileno=settings["fd"])
     app = server.api(works, server.token(home))
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[sock])
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
     works.stop()
     thread.join(10)
     return 0
@@ -76,10 +81,12 @@ def _changed(loop: Loop, home: Home) -> bool:
     return bool(kinds & {"new", "code", "parameter", "library"})
 
 
-def _set_first_time(home: Home, now: str | None) -> None:
+def _set_clock(home: Home, now: str | None, *, manual: bool) -> None:
     """A manual clock starts at *now* once; after a restart it goes on from where it stood."""
     deployments = Deployments(home)
-    if deployments.clock() is None:
+    if not manual:
+        deployments.set_clock(None)
+    elif deployments.clock() is None:
         moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
         deployments.set_clock(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
@@ -104,6 +111,11 @@ class Turns:
                 if attempt == 2:
                     raise
         raise AssertionError("unreachable")
+
+    def stop(self) -> None:
+        """Wait for the turn that runs (whoever stops us waits so long, then kills) and end the step process."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def run_turn(file: str, name: str, home: str, mlflow: str | None, now: datetime) -> Turned:

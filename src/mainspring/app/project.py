@@ -19,6 +19,7 @@ from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.pipeline.step import Step, as_step
+from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import RunStatus
 from mainspring.store.registry import Registry
@@ -61,7 +62,7 @@ class Surroundings:
         else:
             settings = config.read(home=home)
             home = Home.open(settings.home)
-        return replace(cls(home, mlflow=settings.mlflow), **changes)
+        return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **changes)
 
 
 class Pipeline:
@@ -205,6 +206,7 @@ class Loop:
 
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """One turn in these surroundings; the stages' errors are in the Run."""
+        turn.declare(where.home, self.declaration)
         outcome = _execute(self._bound(where), self.name, where, parameters, turn.conclude)
         summary = turn.summarise(outcome.outputs)
         registry = Registry(where.home, where.mlflow)
@@ -265,16 +267,14 @@ def _numbers(outputs: engine.Outputs) -> dict[str, float]:
 
 
 def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:
-    return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state in ("failed", "skipped"))
+    return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state == "skipped")
 
 
 def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
     if not pending:
         return ()
     why = registry.pending()[0].error or "it doesn't answer"
-    return (
-        f"MLflow at {registry.tracking_uri} wasn't told everything ({pending} pending: {why}); the next run tries again",
-    )
+    return (f"MLflow at {registry.tracking_uri} wasn't told all ({pending} pending: {why}); the next run tries again",)
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

@@ -53,7 +53,7 @@ class Progress:
             self._console.print(f"  goes on with the interrupted run {event.run}", highlight=False)
         elif event.kind in ("cached", "run", "failed", "skipped", "retry"):
             seconds = "" if event.kind == "cached" else f" {event.seconds:.1f} s"
-            reason = f"  {escape(event.message)}" if event.kind in ("failed", "skipped", "retry") else ""
+            reason = f"  {escape(event.message)}" if event.kind in ("skipped", "retry") else ""
             state = "done" if event.kind == "run" else event.kind
             self._console.print(
                 f"  {event.step:<10} [{_STATES.get(state, 'yellow')}]{state}[/]{seconds}{reason}", highlight=False

@@ -15,7 +15,8 @@ from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
-from mainspring.loop.watch import EVIDENCE, Watch, declare, headline, mark_trained
+from mainspring.loop.turn import declare
+from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained
 from mainspring.release import release as releasing
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -46,9 +47,9 @@ Turn = Callable[[str, datetime], Future[Turned]]
 class Controller:
     """Keeps loops going: one tick looks at each, decides what is due, writes it down, and does it.
 
-    turn: starts a turn of a loop at a time of its clock, elsewhere. changed: whether a loop's declaration or code differs
-    from its last turn's. Everything it must remember is in the home, so that another controller goes on where this one
-    was killed.
+    turn: starts a turn of a loop at a time of its clock, elsewhere. changed: whether a loop's declaration or code
+    differs from its last turn's. Everything it must remember is in the home, so that another controller goes on where
+    this one was killed.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Controller:
         return max((1 if each.error else 3 if each.status == "held" else 0) for each in turned)
 
     def start(self) -> None:
-        """A turn of each loop that has none yet, that was left in the middle of one, or whose declaration has changed."""
+        """A turn of each loop that had none yet, was left in the middle of one, or has another declaration now."""
         with self._lock:
             self._begin(self._now())
             if self.manual:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mainspring.core.declarations import Declaration
 from mainspring.core.values import Release, Verdict
 from mainspring.pipeline.step import Step, as_step
+from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
 STAGES = ("ingest", "validate", "prepare", "split", "train", "package", "evaluate", "gate", "release")
+
+
+DECLARED = "declared"
+"""The small state under which a loop's rules for watching it are kept."""
+
+
+def declare(home: Home, declaration: Declaration) -> None:
+    """Keep the rules by which *declaration*'s loop is watched, for the commands that know only its name."""
+    rules = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
+    retrain = None if declaration.retrain is None else asdict(declaration.retrain)
+    Deployments(home).save_state(declaration.name, DECLARED, {"monitor": rules, "retrain": retrain})
 
 
 def steps(declaration: Declaration) -> tuple[Step, ...]:
@@ -59,7 +71,7 @@ class Summary:
 
 def summarise(outputs: Mapping[str, Any]) -> Summary:
     """The sum of a turn's *outputs*; of a part of a turn, what is there."""
-    verdict, release = (outputs[name] if name in outputs else None for name in ("gate", "release"))
+    verdict, release = (outputs[name] if name in outputs else None for name in ("gate", "release"))  # noqa: SIM401
     if not isinstance(verdict, Verdict):
         return Summary()
     if not isinstance(release, Release):

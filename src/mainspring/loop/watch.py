@@ -13,6 +13,7 @@ from mainspring.core.declarations import Declaration, Monitor, Retrain
 from mainspring.core.errors import NotInStore
 from mainspring.core.wording import count, listed, number
 from mainspring.data import ingest
+from mainspring.loop.turn import DECLARED
 from mainspring.monitoring import page as paging
 from mainspring.monitoring import report as reporting
 from mainspring.monitoring.report import Report, Standing, Watched
@@ -23,7 +24,7 @@ from mainspring.store.home import Home
 from mainspring.store.profile import Profile
 from mainspring.store.records import Records
 
-EVIDENCE, DECLARED, TRAINED = "monitor", "declared", "trained"
+EVIDENCE, TRAINED = "monitor", "trained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,6 @@ def headline(report: Report) -> str:
         said.append(f"drift in {listed(report.drift.drifted, most=4)}")
     said += [fault.reason for fault in report.faults]
     return "; ".join(said)
-
-
-def declare(home: Home, declaration: Declaration) -> None:
-    """Keep the rules by which *declaration*'s loop is watched, for the commands that know only its name."""
-    monitor = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
-    retrain = None if declaration.retrain is None else msgspec.to_builtins(declaration.retrain)
-    Deployments(home).save_state(declaration.name, DECLARED, {"monitor": monitor, "retrain": retrain})
 
 
 def mark_trained(home: Home, loop: str, at: datetime) -> None:

@@ -71,7 +71,10 @@ def _attempts(model: Any, columns: int) -> Iterator[tuple[bytes | None, str]]:
         return
     for precision in ("DoubleTensorType", "FloatTensorType"):
         try:
-            yield _converted(model, columns, precision), ""
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the converter about its own libraries
+                made = _converted(model, columns, precision)
+            yield made, ""
         except Exception as error:  # a converter fails in its own ways on what it doesn't know
             yield None, _first_line(error)
 

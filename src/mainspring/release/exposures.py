@@ -40,20 +40,22 @@ _answers = msgspec.msgpack.Decoder(list[_Answer]).decode
 _feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
 
 
-def read(records: Records, evidence: Evidence, now: datetime) -> None:
-    """Fold into *evidence* what the records have got since it was read last, and move its positions.
+def read(records: Records, evidence: Evidence, now: datetime) -> bool:
+    """Fold into *evidence* what the records have got since it was read last, and move its positions; whether any.
 
     The minute that still runs waits for its end, unless it has enough units to be a bin of its own.
     """
-    predictions = _closed(records.frames("predictions", evidence.positions.get("predictions")), _answers, now)
+    before = {kind: dict(position) for kind, position in evidence.positions.items()}
+    predictions = _closed(records.frames("predictions", before.get("predictions")), _answers, now)
     evidence.fold(_answered(predictions.batches, evidence), ("errors", "latency"))
-    evidence.positions["predictions"] = {**evidence.positions.get("predictions", {}), **predictions.position}
+    evidence.positions["predictions"] = {**before.get("predictions", {}), **predictions.position}
     if "wrong" in evidence.guardrails:
-        feedback = _closed(records.frames("feedback", evidence.positions.get("feedback")), _feedback, now)
+        feedback = _closed(records.frames("feedback", before.get("feedback")), _feedback, now)
         if feedback.batches:
             evidence.fold(_judged(feedback.batches, records, evidence), ("wrong",))
-        evidence.positions["feedback"] = {**evidence.positions.get("feedback", {}), **feedback.position}
+        evidence.positions["feedback"] = {**before.get("feedback", {}), **feedback.position}
     evidence.folds += 1
+    return evidence.positions != before
 
 
 class _Closed:

@@ -76,8 +76,10 @@ def step(
     if not isinstance(declaration, Canary):
         return Action("wait", f"the loop declares {declaration}; promote or roll back version {route.canary} by hand")
     evidence, folds = _evidence(deployments, records, route, declaration)
-    exposures.read(records, evidence, now)
+    news = exposures.read(records, evidence, now)
     action = decide(evidence, declaration, route, now)
+    if action.kind == "wait" and not news:
+        return action
     try:
         with deployments.transaction():
             _still(deployments, loop, route, folds)

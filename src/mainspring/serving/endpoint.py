@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
@@ -20,6 +21,7 @@ from mainspring.serving.served import Answer, ServedLoop, no_loop
 
 MAX_ROWS = 100_000
 MAX_BODY_BYTES = 32 << 20
+_LARGE_BODY_BYTES = 100_000
 _UNIT_HEADER = b"mainspring-unit"
 
 
@@ -82,7 +84,7 @@ class Endpoint:
         with _Timed(self.measures, served.name) as timed:
             body = await bodies.read(scope, receive, self._max_body_bytes)
             began = timed.start()
-            rows, strict = _rows(bodies.parse(body))
+            rows, strict = _rows(await self._parse(body))
             strict = strict or b"strict=true" in scope["query_string"]
             answer = await self._answer(served, rows, scope, strict, began)
             timed.version = answer.loaded.version.number
@@ -97,10 +99,16 @@ class Endpoint:
             if _header(scope, b"content-type").partition(b";")[0].strip() == b"text/csv":
                 rows = invocations.rows_of_csv(_text(body), inputs)
             else:
-                rows = invocations.rows_of(bodies.parse(body), inputs.names)
+                rows = invocations.rows_of(await self._parse(body), inputs.names)
             answer = await self._answer(served, rows, scope, False, began)
             timed.version = answer.loaded.version.number
         return Reply(bodies.encode({"predictions": answer.said.labels}), headers=_recorded(answer))
+
+    async def _parse(self, body: bytes) -> Any:
+        """A large body is read in a thread, so that it doesn't stop the small ones."""
+        if len(body) < _LARGE_BODY_BYTES:
+            return bodies.parse(body)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, bodies.parse, body)
 
     async def _answer(self, served: ServedLoop, rows: list[Any], scope: Scope, strict: bool, began: float) -> Answer:
         if not rows:
@@ -121,7 +129,7 @@ class Endpoint:
 
     async def _take_feedback(self, scope: Scope, receive: Receive) -> Reply:
         served = self._served(scope)
-        given = bodies.parse(await bodies.read(scope, receive, self._max_body_bytes))
+        given = await self._parse(await bodies.read(scope, receive, self._max_body_bytes))
         items = given if isinstance(given, list) else [given]
         if not items:
             raise InvalidRequest('the list is empty; give {"id": ..., "label": ...}')

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError
@@ -22,6 +23,7 @@ from mainspring.store.records import Arm, PredictionRecord, Records
 _log = logging.getLogger(__name__)
 _SLOW_SECONDS = 0.005
 _MOST_WAITING = 512
+_MANY_ROWS = 500
 
 
 class ModelFailed(RequestError):
@@ -75,6 +77,7 @@ class _Ask:
     answered: asyncio.Future[Answer] | None = None
     said: Said | None = None
     error: Exception | None = None
+    records: list[PredictionRecord] = field(default_factory=list)
 
 
 _NO_ROWS = Rows([], [], 0)
@@ -120,7 +123,7 @@ class ServedLoop:
         unit = unit or _unit(rows[0], routing.champion.manifest) or ids[0]
         arm, loaded = routing.pick(unit)
         try:
-            read = loaded.columns.read(rows, strict=strict)
+            read = await self._read(loaded, rows, strict)
         except InvalidRows as error:
             if arm == "canary":
                 self._refused(_Ask(arm, loaded, routing.route.revision, _NO_ROWS, unit, ids, began, error=error), rows)
@@ -135,6 +138,13 @@ class ServedLoop:
             return await answered
         finally:
             self._in_flight -= 1
+
+    async def _read(self, loaded: Loaded, rows: Sequence[Row], strict: bool) -> Rows:
+        """Many rows are checked in a thread, so that a large request doesn't stop the small ones."""
+        check = partial(loaded.columns.read, rows, strict=strict)
+        if len(rows) < _MANY_ROWS:
+            return check()
+        return await asyncio.get_running_loop().run_in_executor(self.threads, check)
 
     def _refused(self, ask: _Ask, rows: Sequence[Row]) -> None:
         """Rows that the champion takes and the canary doesn't count against the canary."""
@@ -165,6 +175,8 @@ class ServedLoop:
         except Exception as error:
             if len(group) == 1:
                 group[0].error = error
+                if not isinstance(error, RequestError):
+                    group[0].records = self._records(group[0])
                 return
             for ask in group:
                 self._call([ask])
@@ -173,6 +185,7 @@ class ServedLoop:
         for ask in group:
             end = place + len(ask.ids)
             ask.said = Said(said.labels[place:end], said.probabilities and said.probabilities[place:end])
+            ask.records = self._records(ask)
             place = end
         number = loaded.version.number
         each = (time.perf_counter() - start) / place
@@ -186,9 +199,7 @@ class ServedLoop:
 
     def _finish(self, group: list[_Ask]) -> None:
         """Record, then answer: a prediction that somebody saw is on record."""
-        blamed = [ask for ask in group if not isinstance(ask.error, RequestError)]
-        records = [record for ask in blamed for record in self._records(ask)]
-        recorded = self._record(records)
+        recorded = self._record([record for ask in group for record in ask.records])
         for ask in group:
             if ask.answered is None or ask.answered.done():  # the client went away
                 continue

@@ -21,7 +21,7 @@ BUSY_SECONDS = 10.0
 
 
 def find(start: Path) -> Path:
-    """The home for work in folder *start*: of the nearest parent that has one or a `mainspring.toml`, else of *start*."""
+    """The home for work in *start*: of the nearest parent that has one or a `mainspring.toml`, else of *start*."""
     start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / FOLDER).is_dir() or (folder / "mainspring.toml").is_file():
@@ -39,7 +39,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: all of the block is committed and durable, or nothing is. Nested blocks join the outer."""
+        """A write transaction: all of the block is committed and durable, or nothing. Nested blocks join it."""
         connection = self._connection()
         if connection.in_transaction:
             yield connection
@@ -104,7 +104,7 @@ def _set_journal_mode(connection: sqlite3.Connection) -> None:
 
 
 class Home:
-    """One project's state: `mainspring.db`, `objects/`, `tables/`, `records/`, `bundles/`, `mlflow.db`, `mlartifacts/`."""
+    """One project's state: `mainspring.db`, and folders for objects, tables, records, bundles and MLflow."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,7 +112,7 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """The home at *path*; made when it isn't there. Raises HomeDamaged when its database is missing or another's."""
+        """The home at *path*; made when it isn't there. Raises HomeDamaged when its database is gone or another's."""
         home = cls(path)
         try:
             for name in ("objects", "tables", "records", "bundles", "mlartifacts", "run", "tmp"):
@@ -136,7 +136,7 @@ class Home:
         return self.path / kind
 
     def _identify(self) -> None:
-        """The instance id stands in the database and in a marker file, so that an emptied or swapped file is noticed."""
+        """The instance id stands in database and marker file, so that an emptied or swapped file is noticed."""
         with self.database.transaction() as connection:
             connection.execute(
                 "create table if not exists instance (id text not null, schema_version integer not null)"
