@@ -173,11 +173,7 @@ def _belongs(folder: Path, name: str) -> bool:
 
 def _is_project_file(path: Path) -> bool:
     path = path.resolve()
-    return not path.is_relative_to(_MAINSPRING) and not any(_contains(folder, path) for folder in _library_folders())
-
-
-def _contains(folder: Path, path: Path) -> bool:
-    return path.is_relative_to(folder)
+    return not path.is_relative_to(_MAINSPRING) and not any(map(path.is_relative_to, _library_folders()))
 
 
 def _is_library_folder(folder: Path) -> bool:

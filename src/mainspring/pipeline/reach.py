@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,6 @@ from mainspring.pipeline.entries import Entry, entries, held
 from mainspring.pipeline.modules import ModuleText, Project, is_builtin
 from mainspring.pipeline.names import Chain, Import, Unit, configures
 from mainspring.pipeline.units import Parsed, canonical, parse
-
-Sources = Callable[[str], ModuleText | None]
 
 
 @dataclass(frozen=True, slots=True)

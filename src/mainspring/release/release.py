@@ -53,7 +53,7 @@ def release(
         if version.state not in ("champion", "canary") and not _told(deployments, version, run):
             deployments.decide(
                 loop, at=now, kind="gate", decision=gate.decision, version=number,
-                reason="; ".join(gate.reasons), data={"run": run, "next": gate.next},
+                reason=" ".join(gate.reasons), data={"run": run, "next": gate.next},
             )  # fmt: skip
             _put(_Desk(deployments, loop, now, announce), version, route, state, reason, strategy, begun)
         after = deployments.route(loop)
