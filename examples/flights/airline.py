@@ -48,12 +48,12 @@ def flights() -> pl.DataFrame:
     )
 
 
-def build(folder: Path, *, until: date) -> Path:
-    """Write airline.db with the flights before *until*, weather.csv and planes.parquet into *folder*."""
+def build(folder: Path, *, since: date, until: date) -> Path:
+    """Write airline.db with the flights from *since* to before *until*, weather.csv and planes.parquet into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "airline.db"
     path.unlink(missing_ok=True)
-    known = flights().filter(pl.col("scheduled").dt.date() < until)
+    known = flights().filter(pl.col("scheduled").dt.date().is_between(since, until, closed="left"))
     rows = known.with_columns(pl.col("scheduled").dt.strftime("%Y-%m-%d %H:%M:%S"))
     with sqlite3.connect(path) as connection:
         names = ", ".join(name + (" integer primary key" if name == "id" else "") for name in COLUMNS)

@@ -161,15 +161,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/flights"), help="where everything is written")
     parser.add_argument("--per-day", type=int, default=200, help="flights a day, drawn at random with a fixed seed")
+    parser.add_argument("--since", type=date.fromisoformat, default=date(2013, 1, 1), help="first day to learn from")
     parser.add_argument("--start", type=date.fromisoformat, default=date(2013, 4, 1))
     parser.add_argument("--until", type=date.fromisoformat, default=date(2013, 10, 1))
     arguments = parser.parse_args()
     folder, start, until = arguments.folder.resolve(), arguments.start, arguments.until
     began = time.monotonic()
 
-    print(f"1. the airline's database: flights before {start} into {folder / 'airline.db'}", flush=True)
+    print(
+        f"1. the airline's database: flights from {arguments.since} to {start} into {folder / 'airline.db'}", flush=True
+    )
     shutil.rmtree(folder, ignore_errors=True)
-    airline.build(folder, until=start)
+    airline.build(folder, since=arguments.since, until=start)
     ahead = airline.flights().filter(pl.col("scheduled").dt.date().is_between(start, until, closed="left"))
     sample = _sample(ahead, arguments.per_day)
     print(

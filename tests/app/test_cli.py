@@ -184,10 +184,19 @@ def test_what_can_not_be_meant_is_refused(call: Call, sums: Path, arguments: lis
 
 
 @pytest.mark.parametrize("verb", ["why", "models", "promote", "rollback", "monitor", "predict", "show"])
-def test_what_the_home_does_not_have_ends_with_1(call: Call, verb: str) -> None:
+def test_what_the_home_does_not_have_ends_with_1(call: Call, sums: Path, verb: str) -> None:
+    call("run", "sums.py")
+
     answer = call(verb, "nobody", *(['{"x": 1}'] if verb == "predict" else []))
 
     assert answer.code == 1 and "nobody" in one_line(answer)
+
+
+def test_who_only_reads_makes_no_home(call: Call, sums: Path) -> None:
+    answer = call("status")
+
+    assert answer.code == 1 and "nothing has been run here yet" in one_line(answer)
+    assert not (sums.parent / ".mainspring").exists()
 
 
 def test_a_port_that_another_program_has_ends_with_1(call: Call, lone: Path) -> None:
@@ -246,9 +255,9 @@ def test_a_pipeline_runs_and_is_cached_the_second_time(call: Call, sums: Path) -
     assert first.json["metrics"] == {"total": 6.0, "share": 0.6}
 
     plan = call("plan", "sums.py", "--json").json
-    assert [step["state"] for step in plan["pipelines"][0]["steps"]] == ["cached"] * 3
+    assert [step["state"] for step in plan["steps"]] == ["cached"] * 3
 
-    changed = call("plan", "sums.py", "--set", "times=2", "--json").json["pipelines"][0]["steps"]
+    changed = call("plan", "sums.py", "--set", "times=2", "--json").json["steps"]
     assert {step["name"]: step["state"] for step in changed}["rows"] == "cached"
     assert {step["name"]: step["state"] for step in changed}["total"] == "run"
     assert call("run", "sums.py", "--set", "times=2", "--json").json["metrics"]["total"] == 12

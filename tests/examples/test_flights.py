@@ -15,7 +15,8 @@ DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
 
 def live(folder: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "60", "--until", "2013-06-20"],
+        [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "60", "--since", "2013-03-01",
+         "--until", "2013-06-20"],
         capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

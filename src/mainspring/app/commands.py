@@ -32,18 +32,8 @@ def init(*, home: str | None, data: str, target: str, output: str, overwrite: bo
     return 0
 
 
-def plan(
-    *,
-    home: str | None,
-    file: str,
-    settings: Sequence[str],
-    start: str | None,
-    until: str | None,
-    only: Sequence[str],
-    force: Sequence[str],
-    as_json: bool,
-) -> int:
-    where = Surroundings.of(home, selection=Selection(start, until, tuple(only), tuple(force)))
+def plan(*, home: str | None, file: str, settings: Sequence[str], as_json: bool, **selection: Any) -> int:
+    where = Surroundings.of(home, selection=Selection(**selection))
     plans = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
     if as_json:
         return _print_each("plan", [("done", {"name": name, "steps": steps}) for name, steps in plans])
@@ -53,22 +43,12 @@ def plan(
 
 
 def run(
-    *,
-    home: str | None,
-    file: str,
-    settings: Sequence[str],
-    start: str | None,
-    until: str | None,
-    only: Sequence[str],
-    force: Sequence[str],
-    full_traceback: bool,
-    as_json: bool,
+    *, home: str | None, file: str, settings: Sequence[str], full_traceback: bool, as_json: bool, **selection: Any
 ) -> int:
-    selection = Selection(start, until, tuple(only), tuple(force))
     runs = []
     for found in load(file):
         with showing.Progress(found.name, quiet=as_json) as progress:
-            where = Surroundings.of(home, selection=selection, report=progress.event)
+            where = Surroundings.of(home, selection=Selection(**selection), report=progress.event)
             done = found.start(where, _parameters(found, settings))
         runs.append(done)
         if not as_json:
@@ -158,8 +138,8 @@ def show(*, home: str | None, run: str, as_json: bool) -> int:
 
 
 def why(*, home: str | None, name: str, as_json: bool) -> int:
-    deployments = Deployments(_store(home))
     loop, version = _divide(name)
+    deployments = Deployments(_store(home))
     _known(deployments, loop)
     found = [record for record in deployments.decisions(loop) if version is None or record.version == version]
     if as_json:
@@ -181,8 +161,8 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
 def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
-    where = Surroundings.of(_store(home))
     loop, version = _divide(name)
+    where = Surroundings.of(_store(home))
     _known(Deployments(where.home), loop)
     return _print_action(champion.promote(where.home, loop, version, reason=reason, mlflow=where.mlflow), as_json)
 

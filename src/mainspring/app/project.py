@@ -207,9 +207,10 @@ class Loop:
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """One turn in these surroundings; the stages' errors are in the Run."""
         turn.declare(where.home, self.declaration)
-        outcome = _execute(self._bound(where), self.name, where, parameters, turn.conclude)
-        summary = turn.summarise(outcome.outputs)
         registry = Registry(where.home, where.mlflow)
+        told = replace(where, report=_warming(registry, where.report))
+        outcome = _execute(self._bound(where), self.name, told, parameters, turn.conclude)
+        summary = turn.summarise(outcome.outputs)
         untold = registry.drain(SERVER_SECONDS if where.mlflow else OWN_SECONDS)
         return Run(
             outcome.run_id,
@@ -247,6 +248,18 @@ def _execute(
         report=where.report,
         conclude=conclude,
     )
+
+
+def _warming(registry: Registry, report: Report | None) -> Report:
+    """MLflow takes seconds to import: that begins when training does, which leaves a core idle now and then."""
+
+    def tell(event: Any) -> None:
+        if event.kind == "started" and event.step == "train":
+            registry.warm()
+        if report is not None:
+            report(event)
+
+    return tell
 
 
 def _raised(run: Run) -> Run:
