@@ -148,14 +148,16 @@ def test_malformed_http_is_no_fault_of_the_server(running: Process, raw: bytes) 
 
 
 def test_a_terminated_process_answers_what_it_has_taken_and_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
-    made = home(tmp_path, ("slow",))
+    made = home(tmp_path, ("long",))
     route(made)
     first = Process(made).ready()
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(predict(first).status_code)) for _ in range(8)]
+    client = httpx.Client(timeout=20)  # one for all: making a client takes longer than a request
+    url = f"{first.url}/predict/flights"
+    threads = [threading.Thread(target=lambda: answers.append(client.post(url, json=ROW).status_code)) for _ in range(8)]
     for thread in threads:
         thread.start()
-    time.sleep(0.05)
+    time.sleep(0.3)
     first.process.terminate()
     code = first.process.wait(10)
     first.close()
@@ -164,6 +166,7 @@ def test_a_terminated_process_answers_what_it_has_taken_and_leaves_the_rest_to_t
     for thread in threads:
         thread.join()
     second.stop()
+    client.close()
 
     assert answers == [200] * 8
     assert len(Records(made, "flights").predictions()[0]) == 8

@@ -41,6 +41,8 @@ def test_imports_among_the_bundles_modules_find_the_bundles_modules(
 ) -> None:
     (tmp_path / "helpers.py").write_text("X = 'wrong'")
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("helpers", "pkg"):  # another test's
+        monkeypatch.delitem(sys.modules, name, raising=False)
     modules = {
         "main": f"{statement}\n",
         "helpers": "X = 7",

@@ -59,8 +59,7 @@ def run(
             print(f"mainspring: {done.error}", file=sys.stderr)
     if as_json:
         _print_each("run", [(done.status, _run_fields(done)) for done in runs])
-    codes = [{"done": 0, "held": HELD}.get(done.status, 1) for done in runs]
-    return max(codes, key=lambda code: (code == 1, code))
+    return max(map(_code, runs), key=(0, HELD, 2, 1).index)
 
 
 def up(
@@ -103,7 +102,7 @@ def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
     from mainspring.loop import champion
 
     store = _store(home)
-    answer = champion.answer(store, name, champion.read_rows(rows))
+    answer = champion.answer(store, name, rows)
     if as_json:
         return _print_json("predict", "done", **answer)
     for label in answer["predictions"]:
@@ -186,6 +185,8 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
         _known(Deployments(store), name)
         watching = watch.Watch.last(store, name)
     report, _ = watching.report(Deployments(store).now())
+    if html is not None and not Path(html).parent.is_dir():
+        raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
     if html is not None:
         Path(html).write_text(watching.page(report), encoding="utf-8")
         print(f"wrote {html}", file=sys.stderr)
@@ -220,6 +221,12 @@ def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, An
             raise UsageError(f"--set {setting!r} must be NAME=VALUE, such as --set trees=200")
         parameters[name] = graph.parse(name, text)
     return parameters
+
+
+def _code(done: Run) -> int:
+    """A declaration that only a stage could refuse is a wrong call all the same."""
+    failed = 2 if isinstance(done.error, UsageError) else 1
+    return {"done": 0, "held": HELD}.get(done.status, failed)
 
 
 def _run_fields(done: Run) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _STATES = {
     "cached": "dim", "run": "green", "done": "green", "maybe": "yellow", "running": "cyan", "skipped": "dim",
@@ -51,12 +52,14 @@ class Progress:
             self.work(event.message, event.done, event.of)
         elif event.kind == "resumed":
             self._console.print(f"  goes on with the interrupted run {event.run}", highlight=False)
-        elif event.kind in ("cached", "run", "failed", "skipped", "retry"):
+        elif event.kind in ("cached", "run", "failed", "skipped", "retry") and not _follows(event.message):
             seconds = "" if event.kind == "cached" else f" {event.seconds:.1f} s"
             reason = f"  {escape(event.message)}" if event.kind in ("skipped", "retry") else ""
             state = "done" if event.kind == "run" else event.kind
             self._console.print(
-                f"  {event.step:<10} [{_STATES.get(state, 'yellow')}]{state}[/]{seconds}{reason}", highlight=False
+                f"  {event.step:<10} [{_STATES.get(state, 'yellow')}]{state}[/]{seconds}{reason}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def work(self, what: str, done: int, total: int) -> None:
@@ -79,20 +82,20 @@ def plan(name: str, steps: Sequence[Any]) -> None:
     for step in steps:
         why = "; ".join(str(each) for each in step.reasons)
         seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
-        table.add_row(step.name, _state(step.state), why, seconds)
+        _row(table, step.name, _state(step.state), why, seconds)
     _print(table)
 
 
 def run(done: Any) -> None:
     table = _table(f"{done.id}  {done.status}", "metric", "value")
     for name, value in done.metrics.items():
-        table.add_row(name, f"{value:.4f}")
-    if done.metrics:
-        _print(table)
+        _row(table, name, f"{value:.4f}")
+    _print(table if done.metrics else f"{done.id}  {done.status}")
     for line in done.reasons:
-        _print(f"- {line}")
+        if not (_follows(line) or (done.error is not None and str(done.error) in line)):  # the error is told by itself
+            _print(Text(f"- {line}"))
     if done.model:
-        _print(f"model [bold]{done.model}[/]")
+        _print(Text.assemble("model ", (done.model, "bold")))
 
 
 def status(loops: Sequence[Mapping[str, Any]]) -> None:
@@ -106,7 +109,7 @@ def status(loops: Sequence[Mapping[str, Any]]) -> None:
         )
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
-        table.add_row(loop["name"], champion, canary, str(loop["versions"]), told)
+        _row(table, loop["name"], champion, canary, str(loop["versions"]), told)
     _print(table)
 
 
@@ -114,7 +117,7 @@ def runs(found: Sequence[Any]) -> None:
     table = _table("runs", "run", "pipeline", "status", "created", "seconds")
     for each in found:
         seconds = "" if each.ended is None else f"{(each.ended - each.created).total_seconds():.1f}"
-        table.add_row(each.id, each.pipeline, _state(each.status), f"{each.created:%Y-%m-%d %H:%M:%S}", seconds)
+        _row(table, each.id, each.pipeline, _state(each.status), f"{each.created:%Y-%m-%d %H:%M:%S}", seconds)
     _print(table)
 
 
@@ -125,7 +128,7 @@ def one_run(found: Any, steps: Sequence[Any]) -> None:
     for step in steps:
         seconds = "" if step.seconds is None else f"{step.seconds:.2f}"
         digest = "" if step.output is None else f"{step.output.format} {step.output.digest[:12]}"
-        table.add_row(step.name, _state(step.status), str(step.attempt), seconds, digest, step.reason or "")
+        _row(table, step.name, _state(step.status), str(step.attempt), seconds, digest, step.reason or "")
     _print(table)
 
 
@@ -133,7 +136,7 @@ def decisions(loop: str, found: Sequence[Any]) -> None:
     table = _table(f"why {loop}", "when", "what", "decision", "version", "reason")
     for each in found:
         version = "" if each.version is None else f"@{each.version}"
-        table.add_row(f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.decision, version, each.reason)
+        _row(table, f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.decision, version, each.reason)
     _print(table)
 
 
@@ -144,7 +147,7 @@ def models(versions: Sequence[Any], route: Any) -> None:
         share = _share(version.number, route)
         figures = [_figure(version.metrics.get(name)) for name in names]
         bundle = version.bundle
-        table.add_row(f"@{version.number}", _state(version.state), share, bundle.estimator, bundle.runtime, *figures,
+        _row(table, f"@{version.number}", _state(version.state), share, bundle.estimator, bundle.runtime, *figures,
                       f"{version.at:%Y-%m-%d %H:%M}")  # fmt: skip
     _print(table)
 
@@ -152,8 +155,13 @@ def models(versions: Sequence[Any], route: Any) -> None:
 def findings(found: Sequence[Any]) -> None:
     table = _table("doctor", "what", "state", "detail", "mend")
     for each in found:
-        table.add_row(each.subject, _state(each.state), each.detail, each.mend)
+        _row(table, each.subject, _state(each.state), each.detail, each.mend)
     _print(table)
+
+
+def _follows(reason: str) -> bool:
+    """Whether a step was only skipped because one before it gave nothing: that one has said why."""
+    return reason.endswith((" failed", " was skipped"))
 
 
 def _share(number: int, route: Any) -> str:
@@ -166,8 +174,13 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _state(state: str) -> str:
-    return f"[{_STATES[state]}]{state}[/]" if state in _STATES else state
+def _state(state: str) -> Text:
+    return Text(state, _STATES.get(state, ""))
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    """A row whose texts are shown as they are: what a person wrote may look like markup."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
 
 
 def _table(title: str, *columns: str) -> Table:

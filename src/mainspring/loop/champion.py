@@ -8,16 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from mainspring.core import declarations
-from mainspring.core.errors import InvalidRows, NotInStore, UsageError
+from mainspring.core.errors import InvalidRequest, InvalidRows, NotInStore, UsageError
+from mainspring.core.schema import Type
 from mainspring.data import sources
 from mainspring.release import release as releasing
-from mainspring.serving import push, runtime
-from mainspring.store.bundles import Bundles
+from mainspring.serving import bodies, push
+from mainspring.serving.loaded import needless, opener
+from mainspring.serving.rows import Columns
 from mainspring.store.deployments import Deployments, Version
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
@@ -49,14 +50,19 @@ def rival(home: Home, loop: str, digest: str) -> str | None:
 
 def predict(home: Home, loop: str, data: Any) -> Any:
     """The champion's labels (or values) for the rows of a polars, pandas or Arrow table, as a numpy array."""
-    predictions = _model(home, current(home, loop)).predict(sources.to_frame(data, "the data"))
+    model, sample = opener(home)(current(home, loop).digest)
+    predictions = model.predict(_completed(sources.to_frame(data, "the data"), model, sample))
     return predictions.values if predictions.labels is None else predictions.labels
 
 
-def answer(home: Home, loop: str, rows: pl.DataFrame) -> dict[str, Any]:
-    """What `POST /predict/{loop}` would answer, without ids: nothing is recorded."""
+def answer(home: Home, loop: str, rows: str) -> dict[str, Any]:
+    """What `POST /predict/{loop}` would answer to *rows*, without ids: nothing is recorded.
+
+    rows: as a person gives them: JSON text, "-" for JSON on standard input, or a JSON, CSV or Parquet file.
+    """
     version = current(home, loop)
-    predictions = _model(home, version).predict(rows)
+    model, sample = opener(home)(version.digest)
+    predictions = model.predict(_frame(rows, model, sample))
     if predictions.labels is None:
         return {"model": version.name, "predictions": np.asarray(predictions.values).tolist()}
     said = {
@@ -69,28 +75,45 @@ def answer(home: Home, loop: str, rows: pl.DataFrame) -> dict[str, Any]:
     return said
 
 
-def read_rows(text: str) -> pl.DataFrame:
-    """Rows as a person gives them: JSON text, "-" for JSON on standard input, or a JSON, CSV or Parquet file."""
-    if text.lower().endswith((".csv", ".tsv", ".parquet", ".pq")):
-        return pl.concat([part for part, _ in sources.reader(declarations.source(text)).read(None)])
+def _frame(rows: str, model: Any, sample: pl.DataFrame) -> pl.DataFrame:
+    """The rows as the model sees them; JSON is checked as the endpoint checks it."""
+    manifest = model.manifest
+    if rows.lower().endswith((".csv", ".csv.gz", ".csv.zip", ".tsv", ".parquet", ".pq")):
+        texts = tuple(column.name for column in manifest.inputs if column.type is Type.TEXT)
+        parts = [part for part, _ in sources.reader(declarations.source(rows), texts).read(None)]
+        return _completed(pl.concat(parts, how="diagonal_relaxed"), model, sample)
+    columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
+    return columns.frame(columns.read(_json_rows(rows)).typed)
+
+
+def _json_rows(text: str) -> list[dict[str, Any]]:
     if text == "-":
-        content = sys.stdin.read()
+        content = sys.stdin.read().encode()
     elif text.lstrip().startswith(("{", "[")):
-        content = text
+        content = text.encode()
     elif Path(text).is_file():
-        content = Path(text).read_text(encoding="utf-8")
+        content = Path(text).read_bytes()
     else:
         raise UsageError(
             f"{text!r} is neither JSON rows nor a file; give '{{\"column\": 1}}', rows.json, rows.csv or -"
         )
     try:
-        given = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
-        raise InvalidRows(f"the rows are not JSON: {error}") from error
+        given = bodies.parse(content)
+    except InvalidRequest as error:
+        raise InvalidRows(str(error).replace("the body is", "the rows are", 1)) from error
     rows = given.get("rows", [given]) if isinstance(given, dict) else given
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InvalidRows('give one row as an object, or several as {"rows": [{...}, ...]}')
-    return pl.from_dicts(rows, infer_schema_length=None)
+    return rows
+
+
+def _completed(rows: pl.DataFrame, model: Any, sample: pl.DataFrame) -> pl.DataFrame:
+    """As over HTTP, *rows* may lack the key, time and group columns that change nothing in what the model says."""
+    roles, inputs = model.manifest.roles, model.manifest.inputs
+    absent = ({roles.key, roles.time, roles.group} & set(inputs.names)) - set(rows.columns)
+    if not absent:
+        return rows
+    return rows.with_columns(pl.lit(None).alias(name) for name in absent & needless(model, model.manifest, sample))
 
 
 def promote(
@@ -138,7 +161,3 @@ def notify(home: Home) -> None:
 def _tell(home: Home, registry: Registry) -> None:
     notify(home)
     registry.drain()
-
-
-def _model(home: Home, version: Version) -> runtime.Runtime:
-    return runtime.load(Bundles(home).path(version.digest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ def parse(text: str) -> Parsed:
         tree = ast.parse(text)
     except SyntaxError as error:
         return Parsed((), {}, "", f"line {error.lineno} isn't Python")
-    lines = text.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in re.split(r"\r\n|\r|\n", text)]  # as Python counts them; splitlines has more
     futures = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     units = [unit for node in tree.body if node not in futures for unit in _units(node, text, lines, tree.body)]
     _spread_deferred(units)

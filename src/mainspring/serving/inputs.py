@@ -48,8 +48,8 @@ def _conformed(values: pl.Series, column: Column) -> pl.Series:
     dtype = DTYPES[column.type]
     if values.dtype == dtype:
         return values
-    if values.dtype == pl.Null:
-        return values.cast(dtype)
+    if values.null_count() == len(values):
+        return pl.Series(values.name, [None], dtype=dtype).new_from_index(0, len(values))
     convert = _CONVERSIONS[column.type]
     try:
         made = convert(values)

@@ -43,7 +43,7 @@ class Loaded:
         self.name, self.classes = version.name, tuple(manifest.classes)
         self.regression = manifest.task == "regression"
         sample = None if sample is None or sample.is_empty() else sample.head(32)
-        self.columns = Columns(manifest.inputs, manifest.roles, _needless(model, manifest, sample))
+        self.columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
         self.joins = sample is not None and _joins(model, sample)
 
     def say(self, typed: Sequence[Any]) -> Said:
@@ -87,7 +87,7 @@ def _plain(predictions: Any, classes: tuple[Any, ...], rows: int) -> Said:
     return Said(labels, None if probabilities is None else np.asarray(probabilities, dtype=float).tolist())
 
 
-def _needless(model: Model, manifest: Any, sample: pl.DataFrame | None) -> frozenset[str]:
+def needless(model: Model, manifest: Any, sample: pl.DataFrame | None) -> frozenset[str]:
     """The key, time and group columns without which the model says the same: a request may leave them out."""
     roles = {manifest.roles.key, manifest.roles.time, manifest.roles.group} & set(manifest.inputs.names)
     if sample is None:

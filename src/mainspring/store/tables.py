@@ -122,7 +122,7 @@ class Table:
     def _make_durable(self, version: int) -> None:
         """Delta Lake renames its commit into place but leaves it to us that files and names survive a power loss."""
         log = self.path / "_delta_log" / f"{version:020}.json"
-        for line in log.read_text().splitlines():
+        for line in log.read_bytes().splitlines():  # of text it would split at more than line feeds
             added = json.loads(line).get("add")
             if added:
                 _sync(self.path / added["path"])
