@@ -154,7 +154,9 @@ def test_a_terminated_process_answers_what_it_has_taken_and_leaves_the_rest_to_t
     answers: list[int] = []
     client = httpx.Client(timeout=20)  # one for all: making a client takes longer than a request
     url = f"{first.url}/predict/flights"
-    threads = [threading.Thread(target=lambda: answers.append(client.post(url, json=ROW).status_code)) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(client.post(url, json=ROW).status_code)) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     time.sleep(0.3)

@@ -12,6 +12,7 @@ import click
 
 from mainspring import __version__
 from mainspring.core.errors import MainspringError
+from mainspring.core.wording import one_line
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -206,7 +207,7 @@ def main() -> None:
     except MainspringError as error:
         if debug:
             raise
-        click.echo(f"mainspring: {error}", err=True)
+        click.echo(f"mainspring: {one_line(error)}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -214,7 +215,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        said = " ".join(str(error).split())[:500]
+        said = one_line(error)[:500]
         click.echo(f"mainspring: {type(error).__name__}: {said}; run it again with --debug for the traceback", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):

@@ -15,6 +15,7 @@ from mainspring.app import show as showing
 from mainspring.app.files import load
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.core.errors import NotInStore, UsageError
+from mainspring.core.wording import one_line
 from mainspring.pipeline.graph import Selection
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -56,7 +57,7 @@ def run(
         if done.error is not None and full_traceback:
             raise done.error
         if done.error is not None:
-            print(f"mainspring: {done.error}", file=sys.stderr)
+            print(f"mainspring: {one_line(done.error)}", file=sys.stderr)
     if as_json:
         _print_each("run", [(done.status, _run_fields(done)) for done in runs])
     return max(map(_code, runs), key=(0, HELD, 2, 1).index)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import traceback
+from pathlib import PurePath
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -47,3 +49,21 @@ def listed(words: list[str], most: int = 8) -> str:
     if len(words) > most:
         words = [*words[:most], f"{len(words) - most} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def one_line(text: object) -> str:
+    """*text* on one line, without what a terminal would act on.
+
+    >>> one_line("no column 'a\\x1b[2J';\\n  mend it")
+    "no column 'a [2J'; mend it"
+    """
+    return " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split())
+
+
+def place(error: BaseException) -> str:
+    """Where in the user's own code *error* came up: the innermost line that belongs to no installed library."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    own = [
+        frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith("<frozen")
+    ]
+    return f"{PurePath(own[-1].filename).name}, line {own[-1].lineno}" if own else ""

@@ -65,7 +65,7 @@ class Files:
             return found
         if path.is_dir():
             raise SourceNotFound(f"{self.name!r} is a folder; name its files, such as '{self.name.rstrip('/')}/*.csv'")
-        raise SourceNotFound(f"no such file: {self.name!r}{_beside(path)}")
+        raise SourceNotFound(f"no such file: {self.name!r}{_beside(path)}; mend the path")
 
     def _frame(self, path: Path) -> pl.DataFrame:
         try:

@@ -61,7 +61,8 @@ def refuse_duplicates(rows: pl.DataFrame, roles: Roles, where: str) -> None:
     mend = "remove the repeats" + ("" if roles.time else ", or name the column that tells them apart: time='COLUMN'")
     what = f"{roles.key!r} and {roles.time!r}" if roles.time else repr(roles.key)
     raise DuplicateKeys(
-        f"{count(repeated.height, 'key')} in {what} of {where} come more than once ({count(extra, 'row')} too many), "
+        f"{count(repeated.height, 'key')} in {what} of {where} {'comes' if repeated.height == 1 else 'come'} more than "
+        f"once ({count(extra, 'row')} too many), "
         f"such as {examples}; {mend}"
     )
 
@@ -71,7 +72,8 @@ def refuse_target(target: pl.Series) -> None:
     labelled = target.drop_nulls()
     if not len(labelled):
         raise TargetUnusable(
-            f"target {target.name!r} is empty in all {count(len(target), 'row')}; no row has a label yet"
+            f"target {target.name!r} is empty in all {count(len(target), 'row')}; no row has a label yet: give some "
+            "rows their value, or name another target"
         )
     if labelled.n_unique() == 1:
         raise TargetUnusable(

@@ -7,12 +7,12 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event as Flag
 from types import TracebackType
 from typing import Any
 
 from mainspring.core.errors import MainspringError, StepFailed, UsageError
+from mainspring.core.wording import one_line, place
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
 
@@ -80,9 +80,9 @@ def explained(step: Step, name: str, inputs: Mapping[str, Any], failed: Failed) 
         return failed.error
     tried = f" at attempt {failed.attempt} of {step.retries + 1}" if step.retries else ""
     given = f" with {', '.join(f'{name}: {shape(value)}' for name, value in inputs.items())}" if inputs else ""
-    place = _place(failed.error)
+    where = place(failed.error)
     error = StepFailed(
-        f"step {name!r} failed{tried}{given}: {sentence(failed.error)}{f' ({place})' if place else ''}; "
+        f"step {name!r} failed{tried}{given}: {sentence(failed.error)}{f' ({where})' if where else ''}; "
         f"mend it and run again: finished steps aren't repeated"
     )
     error.__cause__ = failed.error
@@ -91,7 +91,7 @@ def explained(step: Step, name: str, inputs: Mapping[str, Any], failed: Failed) 
 
 def sentence(error: BaseException) -> str:
     """*error* on one line."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -112,12 +112,3 @@ def _without_ours(error: BaseException) -> BaseException:
     """*error* whose traceback begins in the step, not in the engine."""
     trace: TracebackType | None = error.__traceback__
     return error.with_traceback(trace.tb_next if trace is not None and trace.tb_next is not None else trace)
-
-
-def _place(error: BaseException) -> str:
-    """Where in the user's own code it happened: the innermost line that belongs to no installed library."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-    own = [
-        frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith("<frozen")
-    ]
-    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""

@@ -192,7 +192,8 @@ class ServedLoop:
         self._row_seconds[number] = 0.9 * self._row_seconds.get(number, each) + 0.1 * each
 
     def _expected_seconds(self, group: list[_Ask]) -> float:
-        known = self._row_seconds.get(group[0].loaded.version.number, 0.0002)
+        loaded = group[0].loaded
+        known = self._row_seconds.get(loaded.version.number, loaded.row_seconds)
         return known * sum(len(ask.ids) for ask in group)
 
     # --------------------------------------------------------------------------------------------------- the records

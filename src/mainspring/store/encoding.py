@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from mainspring.core.errors import FeaturesError
+from mainspring.core.wording import place
 from mainspring.store.encoded_columns import (
     LARGEST,
     Array,
@@ -45,12 +46,13 @@ def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
     name = getattr(function, "__name__", type(function).__name__)
     try:
         made = function(rows)
+        if isinstance(made, pl.LazyFrame):
+            made = made.collect()
     except Exception as error:
         reason = f"{type(error).__name__}: {_first_line(error)}"
+        where = f" ({found})" if (found := place(error)) else ""
         given = f"it is given {', '.join(rows.columns)} (never the target, weight or ignored columns)"
-        raise FeaturesError(f"features function {name!r} raised {reason}; {given}") from error
-    if isinstance(made, pl.LazyFrame):
-        made = made.collect()
+        raise FeaturesError(f"features function {name!r} raised {reason}{where}; {given}") from error
     if not isinstance(made, pl.DataFrame):
         raise FeaturesError(
             f"features function {name!r} returned {type(made).__name__}, not a polars frame; "
