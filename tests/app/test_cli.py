@@ -366,9 +366,9 @@ def test_a_home_in_use_is_sound(held: Path, call: Call) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("{", "not JSON"),
+        ("{", "not valid JSON"),
         ("[]", "one row as an object"),
-        ('{"mean_radius": 1}', "mean_texture"),
+        ('{"mean_radius": 1}', "row 0 lacks columns 'area_error'"),
         ("rows.txt", "neither JSON rows nor a file"),
     ],
 )

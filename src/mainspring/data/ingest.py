@@ -12,7 +12,7 @@ from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, Too
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
 from mainspring.core.values import Dataset
-from mainspring.core.wording import count, listed, percent
+from mainspring.core.wording import count, percent
 from mainspring.data import contract
 from mainspring.data.casting import plain
 from mainspring.data.contract import POSITION, REASON, Checked
@@ -91,7 +91,7 @@ def _read(source: Reader, since: Any, progress: Progress | None) -> tuple[pl.Dat
 
 def _refuse_empty(raw: pl.DataFrame, name: str) -> None:
     if not raw.height:
-        header = f", only a header: {listed(raw.columns, most=12)}" if raw.width else ""
+        header = f", only a header: {', '.join(raw.columns[:30])}" if raw.width else ""
         raise SourceEmpty(f"{name} has no rows{header}; give it some and run again")
 
 
