@@ -49,7 +49,7 @@ def flights() -> pl.DataFrame:
 
 
 def build(folder: Path, *, since: date, until: date) -> Path:
-    """Write airline.db with the flights from *since* to before *until*, weather.csv and planes.parquet into *folder*."""
+    """Write airline.db with the flights from *since* to *until*, weather.csv and planes.parquet into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "airline.db"
     path.unlink(missing_ok=True)

@@ -114,9 +114,11 @@ def route(home: Home, champion: int = 1, canary: int | None = None, share: float
 
 
 def opened(digest: str) -> tuple[Logistic, pl.DataFrame]:
-    """The model that a digest names: "fail..." raises for carrier XX, "slow..." takes 20 ms, "long..." 400, "wild..." is wrong."""
-    kinds = {"fail": Logistic(fail_on="XX"), "slow": Logistic(seconds=0.02), "wild": Logistic(slope=-5.0)}
-    kinds["long"] = Logistic(seconds=0.4)
+    """A digest's model: "fail..." raises for carrier XX, "slow..." and "long..." are slow, "wild..." is wrong."""
+    kinds = {
+        "fail": Logistic(fail_on="XX"), "slow": Logistic(seconds=0.02), "long": Logistic(seconds=0.4),
+        "wild": Logistic(slope=-5.0),
+    }  # fmt: skip
     if digest.startswith("gone"):
         raise FileNotFoundError(digest)
     return kinds.get(digest[:4], Logistic()), SAMPLE
