@@ -18,7 +18,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q tests/docs/test_names.py
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

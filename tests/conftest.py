@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -17,3 +18,12 @@ def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     yield
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """A test ends with its threads: pytest's filters for warnings would otherwise change under MLflow's import."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("mainspring-registry"):
+            thread.join(30)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -58,6 +59,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.port = _free_port()
         (folder / "examples").symlink_to(ROOT / "examples")
         self.followed = 0
         self.service: subprocess.Popen[bytes] | None = None
@@ -67,6 +69,8 @@ class Reader:
             "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(folder)]),
             "COLUMNS": "140",
+            "MAINSPRING_PORT": str(self.port),
+            "MAINSPRING_CONTROL_PORT": str(_free_port()),
         }
 
     def __enter__(self) -> Reader:
@@ -78,10 +82,11 @@ class Reader:
             self.service.wait(30)
 
     def follow(self, block: Block) -> None:
+        text = block.text.replace("127.0.0.1:8700", f"127.0.0.1:{self.port}")
         if block.language == "python":
-            self._python(block.text)
+            self._python(text)
         elif block.language == "console":
-            for command in _commands(block.text):
+            for command in _commands(text):
                 self._command(command)
 
     def _python(self, text: str) -> None:
@@ -123,11 +128,17 @@ class Reader:
         while time.monotonic() < deadline:
             assert self.service.poll() is None, f"{' '.join(words)} ended with {self.service.returncode}"
             try:
-                with urllib.request.urlopen("http://127.0.0.1:8700/readyz", timeout=2):
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         raise AssertionError(f"{' '.join(words)} was not ready within 180 s")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _commands(text: str) -> Iterator[str]:

@@ -299,7 +299,7 @@ def test_a_rollback_goes_to_the_previous_champion(world: SimpleNamespace) -> Non
 def test_what_cannot_be_promoted_or_held_is_said(world: SimpleNamespace) -> None:
     with pytest.raises(NotInStore, match="serves no version"):
         rollback(world.deployments, "late", now=world.start)
-    with pytest.raises(NotInStore, match="no canary and no waiting version; name one: mainspring promote late VERSION"):
+    with pytest.raises(NotInStore, match="no canary and no waiting version; name one: mainspring promote late@VERSION"):
         promote(world.deployments, "late", now=world.start)
     with pytest.raises(NotInStore, match="late has no version 9"):
         promote(world.deployments, "late", 9, now=world.start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -68,6 +69,8 @@ def _serve(works: Controller, home: Home, descriptor: int) -> int:
     thread = threading.Thread(target=works.work, daemon=True)
     thread.start()
     app = server.api(works, server.token(home))
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again once it has drained
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
     works.stop()
@@ -92,25 +95,26 @@ def _set_clock(home: Home, now: str | None, *, manual: bool) -> None:
 
 
 class Turns:
-    """Runs turns in the step process: a crash or a memory kill ends the turn, not the controller."""
+    """Runs each turn in a step process of its own: it has the code as it is now, and its crash or memory kill ends the
+    turn, not the controller."""
 
     def __init__(self, files: dict[str, str], home: Path, mlflow: str | None) -> None:
         self.files, self.home, self.mlflow = files, home, mlflow
         self._pool: ProcessPoolExecutor | None = None
 
     def __call__(self, loop: str, now: datetime) -> Future[Turned]:
-        for attempt in (1, 2):
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    1, get_context("spawn"), initializer=_calm_down, initargs=(os.getpid(),)
-                )
-            try:
-                return self._pool.submit(run_turn, self.files[loop], loop, str(self.home), self.mlflow, now)
-            except BrokenProcessPool:  # the last turn's process was killed
-                self._pool = None
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
+        try:
+            return self._submit(loop, now)
+        except BrokenProcessPool:  # the last turn's process was killed
+            self._pool = None
+            return self._submit(loop, now)
+
+    def _submit(self, loop: str, now: datetime) -> Future[Turned]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, get_context("spawn"), initializer=_calm_down, initargs=(os.getpid(),), max_tasks_per_child=1
+            )
+        return self._pool.submit(run_turn, self.files[loop], loop, str(self.home), self.mlflow, now)
 
     def stop(self) -> None:
         """Wait for the turn that runs (whoever stops us waits so long, then kills) and end the step process."""

@@ -187,5 +187,5 @@ def _ports(settings: Settings) -> Iterator[Finding]:
                     name,
                     "warning",
                     f"{port} is in use",
-                    "fine when `mainspring up` runs; else choose another with --port",
+                    f"fine when `mainspring up` runs; else choose another with --{name.replace('_', '-')}",
                 )

@@ -152,13 +152,12 @@ class Loop:
         _refuse(unknown)
         if not isinstance(target, str) or not target:
             raise DeclarationError(f"target={target!r} must be the name of a column")
-        if isinstance(ignore, str):
-            raise DeclarationError(f"ignore={ignore!r} must be a list: ignore=[{ignore!r}]")
         if task not in ("auto", "binary", "multiclass", "regression"):
             raise DeclarationError(f"task={task!r} is unknown; choose auto, binary, multiclass or regression")
         if not 0 <= max_bad <= 1:
             raise DeclarationError(f"max_bad={max_bad!r} must be a share of the rows, from 0 to 1, such as 0.05")
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
+        _check_columns(target, ignore, key=key, time=time, group=group, weight=weight, unit=unit)
         _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain)
         self.declaration = Declaration(
             name=name,
@@ -288,6 +287,20 @@ def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
         return ()
     why = registry.pending()[0].error or "it doesn't answer"
     return (f"MLflow at {registry.tracking_uri} wasn't told all ({pending} pending: {why}); the next run tries again",)
+
+
+def _check_columns(target: str, ignore: Sequence[str], **roles: Any) -> None:
+    if isinstance(ignore, str):
+        raise DeclarationError(f"ignore={ignore!r} must be a list: ignore=[{ignore!r}]")
+    for role, name in roles.items():
+        if name is not None and not isinstance(name, str):
+            raise DeclarationError(f"{role}={name!r} must be the name of a column")
+        if name is not None and name == target and role != "unit":
+            raise DeclarationError(f"{role}={name!r} is the target; a column has one role")
+        if name is not None and name in ignore:
+            raise DeclarationError(f"{role}={name!r} is in ignore=[...] too; take it out of one of them")
+    if target in ignore:
+        raise DeclarationError(f"ignore=[...] names the target {target!r}; the target is never among the features")
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

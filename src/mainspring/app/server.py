@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hmac
-import json
 import os
+import re
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainspring.core.errors import InvalidRequest, MainspringError, RequestError
-from mainspring.store.home import Home
+from mainspring.core.errors import InvalidRequest, MainspringError, NotInStore, RequestError
+from mainspring.core.wording import one_line
+from mainspring.serving import bodies
+from mainspring.store.home import Home, sync_folder
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -43,15 +47,17 @@ class Works(Protocol):
 
 def token(home: Home) -> str:
     """The control token of *home*, made at first use, readable by its owner only."""
-    path = home.path / "run" / "token"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
+    path = home.folder("run") / "token"
+    kept = path.read_text().strip() if path.is_file() else ""  # empty: written by who was killed, and would let all in
+    if kept:
+        return kept
+    made = path.with_name(f".token.{os.getpid()}")
+    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
         file.flush()
         os.fsync(file.fileno())
+    os.replace(made, path)
+    sync_folder(path.parent)
     return path.read_text().strip()
 
 
@@ -76,18 +82,16 @@ def api(works: Works, secret: str) -> ASGIApp:
         version = body.get("version")
         if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
             raise InvalidRequest(f"version {version!r} must be a whole number")
-        reason = str(body.get("reason", "by hand"))
-        return JSONResponse(await run_in_threadpool(works.promote, request.path_params["loop"], version, reason))
+        loop, reason = request.path_params["loop"], _reason(body)
+        return JSONResponse(await run_in_threadpool(works.promote, loop, version, reason))
 
     async def rollback(request: Request) -> Response:
         body = await _body(request, {"reason"})
-        reason = str(body.get("reason", "by hand"))
-        return JSONResponse(await run_in_threadpool(works.rollback, request.path_params["loop"], reason))
+        return JSONResponse(await run_in_threadpool(works.rollback, request.path_params["loop"], _reason(body)))
 
     async def turn(request: Request) -> Response:
         body = await _body(request, {"reason"})
-        reason = str(body.get("reason", "by hand"))
-        return JSONResponse(await run_in_threadpool(works.turn, request.path_params["loop"], reason))
+        return JSONResponse(await run_in_threadpool(works.turn, request.path_params["loop"], _reason(body)))
 
     routes = [
         Route("/api/status", status),
@@ -98,7 +102,8 @@ def api(works: Works, secret: str) -> ASGIApp:
         Route("/api/loops/{loop}/rollback", rollback, methods=["POST"]),
         Route("/api/loops/{loop}/run", turn, methods=["POST"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={MainspringError: _refusal})
+    told = {MainspringError: _refusal, HTTPException: _elsewhere, OSError: _no_room, sqlite3.Error: _no_room}
+    app = Starlette(routes=routes, exception_handlers=told)
     return Door(app, secret)
 
 
@@ -120,10 +125,7 @@ class Door:
         await self.app(scope, receive, send)
 
     def _refusal(self, headers: Mapping[bytes, bytes]) -> Response | None:
-        host = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0] or headers.get(b"host", b"").decode(
-            "latin-1"
-        )
-        if host not in ("127.0.0.1", "localhost", "[::1]"):
+        if re.sub(rb":\d+$", b"", headers.get(b"host", b"")) not in (b"127.0.0.1", b"localhost", b"[::1]"):
             return _error(403, "forbidden", "this host name is not served; call 127.0.0.1")
         origin = headers.get(b"origin")
         if origin is not None and origin.split(b"://", 1)[-1] != headers.get(b"host", b""):
@@ -135,22 +137,18 @@ class Door:
 
 
 async def _body(request: Request, known: set[str]) -> dict[str, Any]:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
-            raise InvalidRequest(f"the body is larger than {MAX_BODY_BYTES} bytes")
-    try:
-        body = json.loads(content or b"{}", parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    content = await bodies.read(request.scope, request.receive, MAX_BODY_BYTES)
+    body = bodies.parse(content or b"{}")
     if not isinstance(body, dict) or set(body) - known:
         raise InvalidRequest(f"the body must be an object with {', '.join(sorted(known))}")
     return body
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _reason(body: Mapping[str, Any]) -> str:
+    reason = body.get("reason", "by hand")
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidRequest(f"reason {reason!r} must be text, such as 'better on the weekend'")
+    return reason
 
 
 def _time(text: Any) -> datetime:
@@ -160,12 +158,25 @@ def _time(text: Any) -> datetime:
         raise InvalidRequest(f"now={text!r} is not an ISO 8601 time such as '2013-04-01T00:00:00+00:00'") from None
     if moment.tzinfo is None:
         raise InvalidRequest(f"now={text!r} has no time zone; add +00:00")
+    if not 1900 < moment.year < 3000:
+        raise InvalidRequest(f"now={text!r} is in no time that a loop lives in; give a year from 1901 to 2999")
     return moment
 
 
 async def _refusal(_: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, RequestError) else 409
+    status = error.status if isinstance(error, RequestError) else 404 if isinstance(error, NotInStore) else 409
     return _error(status, type(error).__name__, str(error))
+
+
+async def _no_room(_: Request, error: Exception) -> Response:
+    return _error(503, "store", f"the home can't be read or written now ({one_line(error)}); try again, or see doctor")
+
+
+async def _elsewhere(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return _error(405, "method", f"{request.method} is not taken here; use {(error.headers or {}).get('Allow')}")
+    return _error(error.status_code, "not found", f"no such path: {request.url.path}; there is GET /api/status")
 
 
 def _error(status: int, code: str, message: str) -> Response:

@@ -81,7 +81,7 @@ def up(
     with (
         _only_one(home),
         listen(settings.host, settings.port) as data,
-        listen("127.0.0.1", settings.control_port) as control,
+        listen("127.0.0.1", settings.control_port, "--control-port") as control,
     ):
         endpoint, api = (f"http://{host}:{port}" for host, port, *_ in (data.getsockname(), control.getsockname()))
         controlling = {
@@ -109,7 +109,7 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
         return _supervise([_serving(home, settings, data, "all")], False, say)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A listening socket; raises PortTaken, with what to do, when another program has the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -121,7 +121,7 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(
-                f"port {port} of {host} is taken by another program; stop it, or choose another with --port"
+                f"port {port} of {host} is taken by another program; stop it, or choose another with {flag}"
             ) from error
         raise ServiceError(f"can't listen on {host}:{port} ({error.strerror}); check --host and --port") from error
     return sock

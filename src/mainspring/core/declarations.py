@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,20 @@ def seconds(duration: str | float | timedelta) -> float:
             f"{duration!r} is not a duration; write a number and a unit, such as '5ms', '6h' or '30d'"
         )
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _check_number(
+    argument: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf,
+    whole: bool = False,
+) -> None:  # fmt: skip
+    """Raise DeclarationError unless *value* is a (*whole*) number, *least* or more, between *above* and *below*."""
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not (value >= least and above < value < below):
+        kind = "a whole number" if whole else "a number"
+        bounds = [f"{least:g} or more"] if least > -math.inf else []
+        bounds += [f"above {above:g}"] if above > -math.inf else []
+        bounds += [f"below {below:g}"] if below < math.inf else []
+        raise DeclarationError(f"{argument}={value!r} must be {kind}{', ' if bounds else ''}{' and '.join(bounds)}")
 
 
 # ---------------------------------------------------------------------------------------------------------- sources
@@ -195,10 +210,8 @@ class Search:
     time: str | float | None = None
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise DeclarationError(f"Search(trials={self.trials}) needs at least 1")
-        if self.folds < 2:
-            raise DeclarationError(f"Search(folds={self.folds}) needs at least 2")
+        _check_number("Search trials", self.trials, least=1, whole=True)
+        _check_number("Search folds", self.folds, least=2, whole=True)
         for key, values in self.space.items():
             _check_space(key, values)
 
@@ -241,10 +254,14 @@ class Gate:
             raise DeclarationError(
                 f"Gate(metric={self.metric!r}) must be a name, such as 'roc_auc', or a registered Metric"
             )
-        if self.margin < 0:
-            raise DeclarationError(f"Gate(margin={self.margin}) must be 0 or more")
-        if not 0 < self.alpha < 1:
-            raise DeclarationError(f"Gate(alpha={self.alpha}) must lie between 0 and 1")
+        _check_number("Gate margin", self.margin, least=0)
+        _check_number("Gate alpha", self.alpha, above=0, below=1)
+        if self.max_size is not None:
+            _check_number("Gate max_size", self.max_size, above=0)
+        if self.at_least is not None:
+            _check_number("Gate at_least", self.at_least)
+        if isinstance(self.slices, str):
+            raise DeclarationError(f"Gate(slices={self.slices!r}) must be a list: slices=[{self.slices!r}]")
         if self.on_inconclusive not in (None, "hold", "canary"):
             raise DeclarationError(f"Gate(on_inconclusive={self.on_inconclusive!r}) must be 'hold' or 'canary'")
         if self.max_latency is not None:
@@ -278,7 +295,11 @@ class Canary:
         unknown = set(self.guardrails) - {"errors", "latency", "wrong"}
         if unknown or not self.guardrails:
             raise DeclarationError(f"Canary(guardrails={tuple(self.guardrails)}) knows errors, latency and wrong")
-        seconds(self.min_time), seconds(self.deadline)
+        _check_number("Canary min_units", self.min_units, least=1, whole=True)
+        _check_number("Canary alpha", self.alpha, above=0, below=1)
+        _check_number("Canary objective", self.objective, above=0, below=1)
+        for duration in (self.min_time, self.deadline, *([] if self.slow is None else [self.slow])):
+            seconds(duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,9 +356,10 @@ class Retrain:
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        unknown = set(self.on) - {"decay", "drift"}
-        if unknown:
-            raise DeclarationError(f"Retrain(on=...) knows decay and drift, not {', '.join(sorted(unknown))}")
+        if isinstance(self.on, str) or set(self.on) - {"decay", "drift"}:
+            raise DeclarationError(f"Retrain(on={self.on!r}) must be a list of 'decay' and 'drift'")
+        _check_number("Retrain min_labels", self.min_labels, least=1, whole=True)
+        _check_number("Retrain tolerance", self.tolerance, least=0)
         for duration in (self.every, self.window, self.cooldown):
             if duration is not None:
                 seconds(duration)

@@ -54,7 +54,8 @@ def ingest(
 def position(source: Any, home: Home, loop: str) -> Any:
     """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
     where = reader(source).position()
-    return None if where is None else {"source": where, "labels": Records(home, loop).end()["feedback"]}
+    labels = {name: end for name, end in Records(home, loop).end()["feedback"].items() if end}
+    return None if where is None else {"source": where, "labels": labels}
 
 
 def new_rows(source: Any, home: Home, loop: str) -> int:

@@ -121,7 +121,7 @@ def _purpose(evaluation: Evaluation) -> list[Part]:
     names = [column["name"] for column in facts.get("inputs", ())]
     sentences = [
         f"The model predicts {_question(evaluation)}.",
-        f"It uses {count(len(names), 'column')}: {listed(names, COLUMNS_SHOWN)}.",
+        f"A row to predict has {count(len(names), 'column')}: {listed(names, COLUMNS_SHOWN)}.",
         f"It is a {bundle.estimator}{_parameters(facts.get('parameters', {}))}, run by {bundle.runtime}.",
     ]
     if facts.get("features"):

@@ -161,7 +161,7 @@ def _when_inconclusive(evaluation: Evaluation, rule: Gate, comparison: Compariso
     if evaluation.champion_digest is None:
         return (
             "hold",
-            "There is no champion to stand beside in a canary, so the candidate waits for approval or more rows.",
+            "There is no champion to stand beside in a canary: the candidate waits for rows or `mainspring promote`.",
         )
     if rule.on_inconclusive is not None:
         return (

@@ -13,10 +13,11 @@ from typing import Any
 
 from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
+from mainspring.core.wording import one_line
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
-from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained
+from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
 from mainspring.release import release as releasing
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -24,6 +25,8 @@ from mainspring.store.records import Records
 from mainspring.store.registry import Registry
 
 TICK_SECONDS = 1.0
+RETRY = timedelta(seconds=30)
+"""A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
 """Reports made up for after a standstill; windows before them are told, not reported one by one."""
 NEXT, PENDING = "next_report", "pending_turn"
@@ -42,6 +45,14 @@ class Turned:
 
 
 Turn = Callable[[str, datetime], Future[Turned]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A turn that is under way, and the time of the loop's clock it was started for."""
+
+    at: datetime
+    future: Future[Turned]
 
 
 class Controller:
@@ -74,7 +85,7 @@ class Controller:
         self._say = say
         self._deployments = Deployments(home)
         self._lock = threading.RLock()
-        self._running: dict[str, Future[Turned]] = {}
+        self._running: dict[str, _Running] = {}
         self._stopping = threading.Event()
 
     # ---------------------------------------------------------------------------------------------------- the works
@@ -112,6 +123,7 @@ class Controller:
             for loop in self.declarations:
                 self._collect(loop)
                 if not self._has_champion(loop):
+                    self._try_again(loop, now)
                     continue
                 for due in self._due(loop, now):
                     self._release(loop, due)
@@ -196,16 +208,21 @@ class Controller:
             declare(self.home, declaration)
             if self._deployments.load_state(loop, PENDING) is not None:
                 self._resume(loop)
-            elif always or not self._has_champion(loop) or self._changed(loop):
+            elif always or not self._has_champion(loop):
                 self._start(loop, now)
+            elif self._changed(loop):
+                self._ask(
+                    loop, now, "changed", "the declaration, or code that it reaches, has changed since its last turn"
+                )
+                self._resume(loop)
 
     def _start(self, loop: str, at: datetime) -> None:
         if loop not in self._running:
             self._say(f"{loop}: a turn begins ({at:%Y-%m-%d %H:%M})")
-            self._running[loop] = self._turn(loop, at)
+            self._running[loop] = _Running(at, self._turn(loop, at))
 
     def _collect(self, loop: str) -> None:
-        if loop in self._running and self._running[loop].done():
+        if loop in self._running and self._running[loop].future.done():
             self._finish(loop)
 
     def _settle(self) -> None:
@@ -216,29 +233,52 @@ class Controller:
                 self._resume(loop)
 
     def _finish(self, loop: str) -> Turned:
-        future = self._running.pop(loop)
+        running = self._running.pop(loop)
         try:
-            turned = future.result()
+            turned = running.future.result()
         except BrokenProcessPool:
-            turned = Turned(
-                "",
-                "failed",
-                None,
-                (),
-                "the step process died (out of memory?); the next turn goes on from its last step",
-                0.0,
+            turned = _failed("the step process died (out of memory?); the next turn goes on from its last step")
+        except Exception as error:  # an edge: whatever ended the turn is written down
+            turned = _failed(
+                one_line(error if isinstance(error, MainspringError) else f"{type(error).__name__}: {error}")
             )
-        except MainspringError as error:
-            turned = Turned("", "failed", None, (), str(error), 0.0)
-        self._deployments.save_state(loop, PENDING, None)
+        self._write_down(loop, running.at, turned)
         champion.notify(self.home)
-        if self._deployments.load_state(loop, NEXT) is None:
-            self._deployments.save_state(loop, NEXT, (self._now() + self._every(loop)).isoformat())
         what = turned.error or f"{turned.status}, {turned.model or 'no model'}"
         self._say(f"{loop}: the turn ended after {turned.seconds:.1f} s: {what}")
         for reason in turned.reasons:
             self._say(f"{loop}:   {reason}")
         return turned
+
+    def _write_down(self, loop: str, at: datetime, turned: Turned) -> None:
+        """The turn of *at* is over; what was asked for meanwhile stays. One that failed has learnt nothing: the labels
+        for which it was asked are still new."""
+        now = self._now()
+        with self._deployments.transaction():
+            asked = self._deployments.load_state(loop, PENDING)
+            answered = asked is not None and asked["at"] == at.isoformat()
+            if answered:
+                self._deployments.save_state(loop, PENDING, None)
+            if turned.error and not self._has_champion(loop):
+                self._deployments.save_state(loop, NEXT, (now + min(RETRY, self._every(loop))).isoformat())
+            elif self._deployments.load_state(loop, NEXT) is None:
+                self._deployments.save_state(loop, NEXT, (now + self._every(loop)).isoformat())
+            if turned.error:
+                said = {"cause": "failed", "run": turned.run}
+                self._decide(loop, now, "failed", None, f"the turn failed: {turned.error}", said)
+            if turned.error and answered:
+                unmark_trained(self.home, loop, asked.get("labels", 0))
+
+    def _try_again(self, loop: str, now: datetime) -> None:
+        """Without a champion there is nothing to watch: once a period a turn is tried; what is unchanged is cached."""
+        due = self._deployments.load_state(loop, NEXT)
+        if loop in self._running or due is None or now < datetime.fromisoformat(due):
+            return
+        self._deployments.save_state(loop, NEXT, (now + self._every(loop)).isoformat())
+        self._ask(loop, now, "no champion", "no version has passed the gate yet: the turn is tried again")
+        self._resume(loop)
+        if self.manual:
+            self._settle()
 
     def _release(self, loop: str, now: datetime) -> None:
         declaration = self.declarations[loop]
@@ -283,20 +323,24 @@ class Controller:
                 reason=headline(report),
                 data=report.to_json(),
             )
-            self._deployments.decide(
-                loop, at=at, kind="retrain", decision=str(decision.action), version=report.version,
-                reason=decision.reason, data={"cause": decision.cause},
-            )  # fmt: skip
             if decision.action is Action.RETRAIN:
-                self._ask(loop, at, decision.cause, decision.reason)
-        if decision.action is Action.RETRAIN:
-            self._say(f"{loop}: retrain ({decision.cause}): {decision.reason}")
+                self._ask(loop, at, decision.cause, decision.reason, report.version)
+            else:
+                self._decide(loop, at, str(decision.action), report.version, decision.reason, {"cause": decision.cause})
 
-    def _ask(self, loop: str, at: datetime, cause: str, reason: str) -> None:
-        """Ask for a turn; what is asked for survives a kill."""
+    def _ask(self, loop: str, at: datetime, cause: str, reason: str, version: int | None = None) -> None:
+        """Ask for a turn, with a written reason; what is asked for survives a kill."""
         with self._deployments.transaction():
-            mark_trained(self.home, loop, at)
-            self._deployments.save_state(loop, PENDING, {"at": at.isoformat(), "cause": cause, "reason": reason})
+            before = mark_trained(self.home, loop, at)
+            pending = {"at": at.isoformat(), "cause": cause, "reason": reason, "labels": before}
+            self._deployments.save_state(loop, PENDING, pending)
+            self._decide(loop, at, str(Action.RETRAIN), version, reason, {"cause": cause})
+        self._say(f"{loop}: retrain ({cause}): {reason}")
+
+    def _decide(self, loop: str, at: datetime, decision: str, version: int | None, reason: str, data: Any) -> None:
+        self._deployments.decide(
+            loop, at=at, kind="retrain", decision=decision, version=version, reason=reason, data=data
+        )
 
     def _resume(self, loop: str) -> None:
         pending = self._deployments.load_state(loop, PENDING)
@@ -330,6 +374,10 @@ class Controller:
         except Exception as error:
             self._say(f"mainspring: {type(error).__name__}: {error}")
             time.sleep(TICK_SECONDS)
+
+
+def _failed(error: str) -> Turned:
+    return Turned("", "failed", None, (), error, 0.0)
 
 
 def _plain(value: Any) -> Any:

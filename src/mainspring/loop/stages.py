@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.declarations import Gate
+from mainspring.core.declarations import Gate, Roles
+from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Clock, Model, Progress
-from mainspring.core.values import Bundle, Candidate, Evaluation, Release, Split, Verdict
+from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
+from mainspring.data import prepare as preparing
 from mainspring.evaluation import card as cards
 from mainspring.evaluation import card_page
 from mainspring.evaluation import evaluate as evaluation
@@ -23,9 +26,35 @@ from mainspring.serving import runtime
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home, write_atomic
+from mainspring.store.journal import Journal
 from mainspring.store.registry import Registry
 
 _TRIAL = ("number", "estimator", "parameters", "score", "fold_scores", "seconds", "stopped_early")
+
+
+def prepare(
+    validate: Dataset,
+    *,
+    roles: Roles,
+    features: tuple[Any, ...],
+    task: Any,
+    window: Any,
+    columns: Mapping[str, str],
+    counted: tuple[str, ...],
+    home: Home,
+) -> Frame:
+    """The training frame, if it has what later stages and the release will ask for: told before hours of training."""
+    frame = preparing.prepare(validate, roles=roles, features=features, task=task, window=window, home=home)
+    for where, name in columns.items():
+        if name not in frame.inputs:
+            near = get_close_matches(name, frame.inputs.names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(frame.inputs.names)}"
+            raise DeclarationError(f"{where} names {name!r}, which no request carries; {hint}")
+    if frame.task == "regression" and "wrong" in counted:
+        raise DeclarationError(
+            "Canary(guardrails=...) counts 'wrong', but a predicted number is never exactly right; leave it out"
+        )
+    return frame
 
 
 def package(
@@ -90,7 +119,7 @@ def release(
     markdown, html = cards.card(evaluate), card_page.card_html(evaluate)
     with deployments.transaction():
         mark_trained(home, loop, now)
-        registry.enqueue("run", f"run:{run}", _run_told(run, loop, gate, train, now, markdown))
+        registry.enqueue("run", f"run:{run}", _run_told(home, run, loop, gate, train, markdown))
         released = releasing.release(
             gate, strategy=strategy, loop=loop, home=home, run=run, now=now, announce=announcer(registry)
         )
@@ -111,14 +140,14 @@ def _write_cards(home: Home, released: Release, markdown: str, html: str) -> Non
         write_atomic(path, text.encode())
 
 
-def _run_told(run: str, loop: str, gate: Verdict, train: Candidate, now: datetime, card: str) -> dict[str, Any]:
-    """The run as MLflow shows it: what was tried, what came of it."""
+def _run_told(home: Home, run: str, loop: str, gate: Verdict, train: Candidate, card: str) -> dict[str, Any]:
+    """The run as MLflow shows it: what was tried, what came of it, in real time."""
     trials = [{name: getattr(trial, name) for name in _TRIAL} for trial in train.trials]
     return {
         "loop": loop,
         "run": run,
-        "started": now.isoformat(),
-        "ended": now.isoformat(),
+        "started": Journal(home).run(run).created.isoformat(),
+        "ended": datetime.now(UTC).isoformat(),
         "params": {"estimator": train.estimator, "train_rows": train.train_rows, **train.parameters},
         "metrics": dict(gate.metrics),
         "tags": {

@@ -104,6 +104,12 @@ def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tupl
     )
 
 
+def _columns(declaration: Declaration) -> dict[str, str]:
+    """The columns that later stages and the release will ask for: where they are named -> the column."""
+    slices = {f"Gate(slices=[...]) entry {number}": name for number, name in enumerate(declaration.gate.slices)}
+    return slices if declaration.unit is None else {**slices, "unit=": declaration.unit}
+
+
 def _stages(declaration: Declaration) -> list[Step]:
     metric, retrain = declaration.gate.metric, declaration.retrain
     name, roles, seed = declaration.name, declaration.roles, declaration.seed
@@ -115,9 +121,10 @@ def _stages(declaration: Declaration) -> list[Step]:
         stage("ingest", "mainspring.data.ingest:ingest", (), ("home", "progress"),
               source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad),
         stage("validate", "mainspring.data.validate:validate", ("ingest",), ("home",), roles=roles),
-        stage("prepare", "mainspring.data.prepare:prepare", ("validate",), ("home",),
+        stage("prepare", "mainspring.loop.stages:prepare", ("validate",), ("home",),
               roles=roles, features=declaration.features, task=declaration.task,
-              window=None if retrain is None else retrain.window),
+              window=None if retrain is None else retrain.window, columns=_columns(declaration),
+              counted=tuple(getattr(declaration.release, "guardrails", ()))),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.training.train:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,

@@ -129,9 +129,24 @@ def headline(report: Report) -> str:
     return "; ".join(said)
 
 
-def mark_trained(home: Home, loop: str, at: datetime) -> None:
-    """A training begins *at*: what came before it is no news any more. Joins the open transaction."""
-    Deployments(home).save_state(loop, TRAINED, {"at": at.isoformat(), "labels": labels(home, loop)})
+def mark_trained(home: Home, loop: str, at: datetime) -> int:
+    """A training begins *at*: what came before it is no news any more; how many labels were known to the one before.
+
+    Joins the open transaction. A training that is marked already, as it was asked for, stays as it is: the labels that
+    came since weren't there to be learnt from.
+    """
+    deployments = Deployments(home)
+    kept: Mapping[str, Any] = deployments.load_state(loop, TRAINED) or {}
+    if kept.get("at") != at.isoformat():
+        deployments.save_state(loop, TRAINED, {"at": at.isoformat(), "labels": labels(home, loop)})
+    return int(kept.get("labels", 0))
+
+
+def unmark_trained(home: Home, loop: str, labels: int) -> None:
+    """The latest training failed: only *labels* of the labels have been learnt from. Its time still counts."""
+    deployments = Deployments(home)
+    kept: Mapping[str, Any] = deployments.load_state(loop, TRAINED) or {}
+    deployments.save_state(loop, TRAINED, {**kept, "labels": labels})
 
 
 def labels(home: Home, loop: str) -> int:

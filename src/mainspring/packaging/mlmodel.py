@@ -37,17 +37,17 @@ def _mlmodel(manifest: Manifest) -> str:
         "env": {"virtualenv": "python_env.yaml"},
     }
     signature = {
-        "inputs": json.dumps([_input(column) for column in manifest.inputs]),
+        "inputs": json.dumps([_input(column, column.name not in manifest.optional) for column in manifest.inputs]),
         "outputs": json.dumps([{"type": "tensor", "tensor-spec": {"dtype": _output(manifest), "shape": [-1]}}]),
         "params": json.dumps(_METHODS) if manifest.classes else None,
     }
     return _yaml({"flavors": {"python_function": flavor}, "signature": signature})
 
 
-def _input(column: Column) -> dict[str, Any]:
+def _input(column: Column, required: bool) -> dict[str, Any]:
     """Whole numbers and truth values that may be missing are floats or objects in pandas: our own check takes both."""
     either = column.nullable and column.type in (Type.INTEGER, Type.BOOLEAN)
-    return {"type": "any" if either else _TYPES[column.type], "name": column.name, "required": True}
+    return {"type": "any" if either else _TYPES[column.type], "name": column.name, "required": required}
 
 
 def _output(manifest: Manifest) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from mainspring.core.quiet import heard
 from mainspring.packaging import trees
 from mainspring.packaging.graph import NotConvertible, standard
 from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
@@ -36,8 +36,7 @@ class Answers:
 
 def answers(model: Any, matrix: Any) -> Answers:
     """What the Python *model* says."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # feature names, which our matrix doesn't carry
+    with heard():  # feature names, which our matrix doesn't carry
         said = np.asarray(model.predict(matrix)).reshape(-1)
         if not hasattr(model, "classes_"):
             return Answers(None, None, said.astype(np.float64))
@@ -71,8 +70,7 @@ def _attempts(model: Any, columns: int) -> Iterator[tuple[bytes | None, str]]:
         return
     for precision in ("DoubleTensorType", "FloatTensorType"):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the converter about its own libraries
+            with heard():  # of the converter about its own libraries
                 made = _converted(model, columns, precision)
             yield made, ""
         except Exception as error:  # a converter fails in its own ways on what it doesn't know
@@ -154,8 +152,7 @@ def _is_whole(values: Array) -> bool:
 
 
 def _spread(matrix: Array) -> Array:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in every row
+    with heard():  # a column that is missing in every row
         spread: Array = np.nan_to_num(np.nanstd(matrix, axis=0))
     return spread
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -39,21 +40,24 @@ class Reason:
     new: Any = None
 
     def __str__(self) -> str:
-        if self.kind in ("parameter", "library", "state") and (self.old, self.new) != (None, None):
-            return " ".join(
-                filter(None, [self.kind if self.kind == "state" else "", self.where, f"{self.old} -> {self.new}"])
-            )
+        if self.kind in ("parameter", "library") and (self.old, self.new) != (None, None) and self.old != self.new:
+            return f"{self.where} {self.old} -> {self.new}"
+        if self.kind == "state" and len(change := f"state {self.old} -> {self.new}") <= _READABLE:
+            return change
         return (
             _SENTENCES.get(self.kind, "{kind} {where}").format(kind=self.kind, where=self.where, new=self.new).strip()
         )
 
 
+_READABLE = 60
+"""A longer change of state is for `--json`."""
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SENTENCES = {
     "new": "has never run",
     "code": "code changed: {where}",
     "input": "input {where} changed",
     "parameter": "parameter {where} changed",
-    "state": "state outside changed",
+    "state": "what it reads outside has changed",
     "forced": "forced",
     "lost": "its kept output is missing or damaged",
     "uncached": "cache=False: it runs in every run",
@@ -243,5 +247,5 @@ def _shown(parameters: Mapping[str, tuple[str, str]], name: str) -> str | None:
 
 
 def _brief(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    text = _ADDRESS.sub("", " ".join(repr(value).split()))  # two functions of one name differ in their code
     return text if len(text) <= 80 else f"{text[:77]}..."

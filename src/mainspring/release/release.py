@@ -191,7 +191,7 @@ def _promotable(deployments: Deployments, loop: str, route: Route | None) -> int
         return route.canary
     waiting = [version.number for version in deployments.versions(loop) if version.state == "waiting"]
     if not waiting:
-        raise NotInStore(f"{loop} has no canary and no waiting version; name one: mainspring promote {loop} VERSION")
+        raise NotInStore(f"{loop} has no canary and no waiting version; name one: mainspring promote {loop}@VERSION")
     return waiting[-1]
 
 

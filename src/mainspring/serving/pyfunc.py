@@ -29,7 +29,9 @@ class BundleModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> npt.NDArray[Any]:
         """The answers for a pandas frame (or anything that a frame can be made of)."""
         method = (params or {}).get("method", "predict")
-        said = self._runtime.predict(self._rows(model_input))
+        rows = self._rows(model_input)
+        absent = self._runtime.manifest.optional - set(rows.columns)
+        said = self._runtime.predict(rows.with_columns(pl.lit(None).alias(name) for name in absent))
         if method == "predict_proba" and said.probabilities is not None:
             return said.probabilities
         if method != "predict":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mainspring.core.errors import BundleError
+from mainspring.core.quiet import heard
 from mainspring.serving.inputs import conform
 from mainspring.statistics.metrics import Predictions
 from mainspring.store import estimators
@@ -143,8 +143,7 @@ def _python(sealed: Sealed, code: UserCode) -> Answer:
     model = estimators.load(content, manifest.model_format, code, manifest.user_types, signed_here=sealed.signed_here)
 
     def answer(matrix: Any) -> Said:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "X does not have valid feature names"
+        with heard():  # "X does not have valid feature names"
             said = np.asarray(model.predict(matrix)).reshape(-1)
             if not manifest.classes:
                 return None, None, said.astype(np.float64)

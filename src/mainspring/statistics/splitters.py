@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, train_te
 
 from mainspring.core.declarations import Roles, Split
 from mainspring.core.errors import DataError, DeclarationError
+from mainspring.core.quiet import heard
 
 Kind = Literal["own", "time", "group", "key", "random"]
 Indices = npt.NDArray[np.intp]
@@ -108,8 +108,7 @@ def folds(
 def own_folds(splitter: Any, rows: int, target: Values | None, group: Values | None) -> list[tuple[Indices, Indices]]:
     """The folds that the user's scikit-learn *splitter* gives; one that fails is named with its reason."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it needs no groups
+        with heard():  # that it needs no groups
             found = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((rows, 1)), target, group)]
     except (ValueError, TypeError) as error:
         raise DataError(

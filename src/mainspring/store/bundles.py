@@ -61,6 +61,12 @@ class Manifest:
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """The inputs that no model reads where no features function does: key, time and group."""
+        roles = (self.roles.key, self.roles.time, self.roles.group)
+        return frozenset() if self.features else frozenset(name for name in roles if name)
+
     def to_bytes(self) -> bytes:
         """Canonical JSON: the same manifest always gives the same bytes, whose digest names the bundle."""
         document = {"format": FORMAT, **asdict(self), "inputs": self.inputs.to_json()}

@@ -9,7 +9,6 @@ import functools
 import io
 import json
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from blake3 import blake3
 
 from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted
+from mainspring.core.quiet import heard
 from mainspring.store.usercode import UserCode
 
 Format = Literal["skops", "pickle"]
@@ -94,8 +94,7 @@ def _skops(model: Any, code: UserCode, references: References) -> tuple[bytes, t
     import skops.io
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with heard():
             content = skops.io.dumps(model)
     except Exception as error:  # skops raises what the model's own hooks raise
         raise _NotSkops(f"{type(error).__name__}: {str(error)[:120]}") from error

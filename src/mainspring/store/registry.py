@@ -8,15 +8,15 @@ import os
 import sqlite3
 import sys
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from mainspring.core.errors import StoreError
+from mainspring.core.quiet import heard
 from mainspring.store import mlflow_database
 from mainspring.store.home import Home
 from mainspring.store.outbox import Message, Outbox
@@ -112,7 +112,12 @@ class Registry:
 
     def warm(self) -> None:
         """Load MLflow (seconds) in the background, to have it at hand when there is something to tell it."""
-        threading.Thread(target=self._client, name="mainspring-registry-warm", daemon=True).start()
+
+        def load() -> None:
+            with suppress(Exception):  # `drain` meets it again, and tells it
+                self._client()
+
+        threading.Thread(target=load, name="mainspring-registry-warm", daemon=True).start()
 
     def _client(self) -> Any:
         with self._connecting:
@@ -310,8 +315,7 @@ def _client(tracking_uri: str) -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     imported_by_user = "mlflow" in sys.modules
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow about its own libraries
+    with heard():  # of MLflow about its own libraries
         from mlflow import MlflowClient
 
         if not imported_by_user:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -17,6 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from mainspring.core.errors import TrainingError
+from mainspring.core.quiet import heard
 from mainspring.statistics.metrics import Metric, Predictions
 from mainspring.store.encoding import Encoding, Kind
 from mainspring.training.algorithms import Contender, last_step
@@ -57,8 +57,7 @@ class Folds:
         train, test = self.parts[fold]
         inputs, others = self._matrices(contender.kind, fold)
         estimator = contender.build(parameters)
-        with all_cores(estimator), native_threads(inputs), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a trial nobody needs to know; the refit's are kept
+        with all_cores(estimator), native_threads(inputs), heard():  # of a trial nobody needs to know
             fit(estimator, inputs, *self.rows.at(train))
             said = predictions(estimator, others, self.rows, self.metric)
         score = self._scored(test, said)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from mainspring.core.declarations import Search
 from mainspring.core.errors import TrainingError
 from mainspring.core.protocols import Named, Progress
+from mainspring.core.quiet import heard
 from mainspring.core.values import Candidate, Frame, Split, Trial
 from mainspring.statistics.metrics import Metric, default_metric
 from mainspring.statistics.metrics import metric as metric_named
@@ -137,14 +137,13 @@ def _silent(what: str, done: int, total: int) -> None:
 
 def _fit(model: Any, name: str, inputs: Any, rows: TrainingRows) -> list[str]:
     """Fit *model*; what it warned of, and whether it left the weights aside."""
-    with all_cores(model), native_threads(inputs), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with all_cores(model), native_threads(inputs), heard() as said:
         try:
             fit(model, inputs, rows.target, rows.weight)
         except Exception as error:
             reason = f"{type(error).__name__}: {_first_line(error)}"
             raise TrainingError(f"{name} can't be fitted: {reason}; mend its parameters or the features") from error
-    notes = list(dict.fromkeys(f"{name} warns: {_first_line(item.message)}" for item in caught))[:_WARNINGS]
+    notes = list(dict.fromkeys(f"{name} warns: {_first_line(warning)}" for warning in said))[:_WARNINGS]
     if rows.weight is not None and weight_key(model) is None:
         notes.append(f"{name} takes no weights in fit: they count in the metric only")
     return notes
