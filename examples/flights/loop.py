@@ -23,7 +23,7 @@ loop = ms.Loop(
     features=features,
     model=[
         LogisticRegression(max_iter=200),
-        RandomForestClassifier(n_estimators=60, min_samples_leaf=20),
+        RandomForestClassifier(n_estimators=40, min_samples_leaf=20),
         HistGradientBoostingClassifier(),
     ],
     search=ms.Search(
@@ -33,7 +33,7 @@ loop = ms.Loop(
             "RandomForestClassifier.max_features": ["sqrt", 0.5],
             "LogisticRegression.C": ms.log(0.01, 10.0),
         },
-        trials=8,
+        trials=6,
         folds=3,
     ),
     gate=ms.Gate("roc_auc", margin=0.01, slices=["carrier", "origin"]),
