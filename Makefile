@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/flights/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

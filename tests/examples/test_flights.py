@@ -30,7 +30,7 @@ def timelines(folders: list[Path]) -> list[list[dict[str, Any]]]:
     """The same half of the half year, lived through twice at once."""
     running = [start(folder) for folder in folders]
     for each in running:
-        said, _ = each.communicate(timeout=290)
+        said, _ = each.communicate(timeout=500)
         assert each.returncode == 0, said[-5000:]
     return [json.loads((folder / "timeline.json").read_text()) for folder in folders]
 

@@ -74,7 +74,7 @@ rules = st.builds(
     Retrain,
     on=st.sampled_from([(), ("decay",), ("drift",), ("decay", "drift")]),
     every=st.none() | st.sampled_from(["1d", "30d"]),
-    min_labels=st.integers(0, 2_000),
+    min_labels=st.integers(1, 2_000),
 )
 
 

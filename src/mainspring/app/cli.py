@@ -209,6 +209,9 @@ def main() -> None:
             raise
         click.echo(f"mainspring: {one_line(error)}", err=True)
         sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("mainspring: interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -218,9 +221,6 @@ def main() -> None:
         said = one_line(error)[:500]
         click.echo(f"mainspring: {type(error).__name__}: {said}; run it again with --debug for the traceback", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("mainspring: interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

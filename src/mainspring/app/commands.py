@@ -85,9 +85,11 @@ def up(
     loops = [found for file in files for found in load(file) if isinstance(found, Loop)]
     if not loops:
         raise UsageError(f"{', '.join(files)}: no Loop to serve; `mainspring run` runs a Pipeline")
+    names = [loop.name for loop in loops]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UsageError(f"{', '.join(files)}: two Loops of the name {twice!r}; give each its own")
     manual = clock == "manual"
     seed = loops[0].declaration.seed if manual else None
-    names = [loop.name for loop in loops]
     return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seed=seed)
 
 
@@ -140,8 +142,10 @@ def show(*, home: str | None, run: str, as_json: bool) -> int:
 def why(*, home: str | None, name: str, as_json: bool) -> int:
     loop, version = _divide(name)
     deployments = Deployments(_store(home))
-    _known(deployments, loop)
-    found = [record for record in deployments.decisions(loop) if version is None or record.version == version]
+    written = deployments.decisions(loop)
+    if not written:  # a loop whose first turn failed has no version, but a reason
+        _known(deployments, loop)
+    found = [record for record in written if version is None or record.version == version]
     if as_json:
         return _print_json("why", "done", decisions=found)
     showing.decisions(loop, found)

@@ -22,6 +22,7 @@ from mainspring.app import server
 from mainspring.app.files import load
 from mainspring.app.project import Loop, Surroundings
 from mainspring.core.errors import MainspringError, UsageError
+from mainspring.core.wording import one_line
 from mainspring.loop.controller import Controller, Turned
 from mainspring.serving.worker import die_with
 from mainspring.store.deployments import Deployments
@@ -37,7 +38,7 @@ def main() -> None:
     try:
         sys.exit(_run(settings))
     except MainspringError as error:
-        print(f"mainspring: {error}", file=sys.stderr, flush=True)
+        print(f"mainspring: {one_line(error)}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
@@ -125,11 +126,15 @@ class Turns:
 def run_turn(file: str, name: str, home: str, mlflow: str | None, now: datetime) -> Turned:
     """One turn of loop *name* in this process; its errors come back as text."""
     started = time.monotonic()
-    loop = next(found for found in load(file) if found.name == name)
+    loop = next((found for found in load(file) if isinstance(found, Loop) and found.name == name), None)
+    if loop is None:
+        raise UsageError(f"{file} has no Loop {name!r} any more; put it back, or stop `mainspring up` and start anew")
     where = Surroundings(Home.open(Path(home)), mlflow=mlflow, clock=lambda: now, report=_say_progress(name))
     run = loop.start(where, {})
-    error = "" if run.error is None else str(run.error)
-    return Turned(run.id, run.status, run.model, run.reasons, error, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if run.error is not None:  # that the steps after it were skipped goes without saying
+        return Turned(run.id, run.status, run.model, (), one_line(run.error), seconds)
+    return Turned(run.id, run.status, run.model, run.reasons, "", seconds)
 
 
 def _say_progress(name: str) -> Any:

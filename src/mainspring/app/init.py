@@ -20,7 +20,7 @@ from mainspring.data import contract, sources, targets
 from mainspring.data.casting import cast, plain
 
 ENOUGH_ROWS = 50_000
-_KEYS = re.compile(r"(?i)(^|_)(id|key|uuid|guid|number|no)$")
+_KEYS = re.compile(r"(?i:(^|[\W_])(id|key|uuid|guid|number|no)$)|[a-z0-9](Id|ID|Key)$")
 _NOT_WHEN = re.compile(r"(?i)birth|born|dob")
 """A time that says something about the entity, not when its row came to be."""
 _SUFFIXES = re.compile(r"(?i)\.(csv|tsv|parquet|pq)(\.(gz|zip))?$")

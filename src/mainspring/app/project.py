@@ -35,12 +35,12 @@ class Run:
 
     id: str
     status: RunStatus
-    outputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, float]
     model: str | None
-    verdict: Verdict | None
+    verdict: Verdict | None = field(repr=False)
     reasons: tuple[str, ...]
-    steps: tuple[Any, ...] = ()
+    steps: tuple[Any, ...] = field(default=(), repr=False)
     error: BaseException | None = None
 
 

@@ -358,7 +358,7 @@ class Retrain:
     def __post_init__(self) -> None:
         if isinstance(self.on, str) or set(self.on) - {"decay", "drift"}:
             raise DeclarationError(f"Retrain(on={self.on!r}) must be a list of 'decay' and 'drift'")
-        _check_number("Retrain min_labels", self.min_labels, least=1, whole=True)
+        _check_number("Retrain min_labels", self.min_labels, least=0, whole=True)
         _check_number("Retrain tolerance", self.tolerance, least=0)
         for duration in (self.every, self.window, self.cooldown):
             if duration is not None:

@@ -66,4 +66,4 @@ def place(error: BaseException) -> str:
     own = [
         frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith("<frozen")
     ]
-    return f"{PurePath(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+    return f"{PurePath(own[-1].filename).name.strip('<>')}, line {own[-1].lineno}" if own else ""

@@ -9,6 +9,7 @@ import polars as pl
 
 from mainspring.core.declarations import CsvSource, FrameSource, FunctionSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, SourceError
+from mainspring.core.quiet import heard
 from mainspring.data.databases import Query
 from mainspring.data.files import Files
 from mainspring.store.tables import digest
@@ -82,7 +83,8 @@ def _from_pandas(data: Any) -> pl.DataFrame:
     if data.index.name is not None:
         data = data.reset_index()
     try:
-        frame: pl.DataFrame = pl.from_pandas(data)
+        with heard():  # of what pandas means to change
+            frame: pl.DataFrame = pl.from_pandas(data)
         return frame
     except (ValueError, TypeError, NotImplementedError) as error:
         if len(set(map(str, data.columns))) < len(data.columns):

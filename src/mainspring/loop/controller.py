@@ -263,20 +263,19 @@ class Controller:
                 self._deployments.save_state(loop, NEXT, (now + min(RETRY, self._every(loop))).isoformat())
             elif self._deployments.load_state(loop, NEXT) is None:
                 self._deployments.save_state(loop, NEXT, (now + self._every(loop)).isoformat())
-            if turned.error:
-                said = {"cause": "failed", "run": turned.run}
-                self._decide(loop, now, "failed", None, f"the turn failed: {turned.error}", said)
+            reason = f"the turn failed: {turned.error}"
+            if turned.error and reason != self._last_reason(loop):  # tried again and again, it is told once
+                self._decide(loop, now, "failed", None, reason, {"cause": "failed", "run": turned.run})
             if turned.error and answered:
                 unmark_trained(self.home, loop, asked.get("labels", 0))
 
     def _try_again(self, loop: str, now: datetime) -> None:
-        """Without a champion there is nothing to watch: once a period a turn is tried; what is unchanged is cached."""
+        """Without a champion there is nothing to watch: a turn is tried again; what is unchanged is cached."""
         due = self._deployments.load_state(loop, NEXT)
         if loop in self._running or due is None or now < datetime.fromisoformat(due):
             return
         self._deployments.save_state(loop, NEXT, (now + self._every(loop)).isoformat())
-        self._ask(loop, now, "no champion", "no version has passed the gate yet: the turn is tried again")
-        self._resume(loop)
+        self._start(loop, now)
         if self.manual:
             self._settle()
 
@@ -295,7 +294,10 @@ class Controller:
         """The reports' times until *now*, the oldest first."""
         text = self._deployments.load_state(loop, NEXT)
         every = self._every(loop)
-        due = datetime.fromisoformat(text) if text else now + every
+        if text is None:  # its champion was made by `mainspring run`
+            self._deployments.save_state(loop, NEXT, (now + every).isoformat())
+            return []
+        due = datetime.fromisoformat(text)
         missed = max(0, int((now - due) / every) + 1 - MOST_MISSED)
         if missed:
             self._say(f"{loop}: {missed} reports fell into a standstill and are left out")
@@ -362,6 +364,10 @@ class Controller:
     def _last_decision(self, loop: str) -> int:
         found = self._deployments.decisions(loop)
         return found[-1].number if found else 0
+
+    def _last_reason(self, loop: str) -> str:
+        found = self._deployments.decisions(loop)
+        return found[-1].reason if found else ""
 
     def _known(self, loop: str) -> None:
         if loop not in self.declarations:

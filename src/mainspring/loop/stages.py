@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.declarations import Gate, Roles
+from mainspring.core.declarations import Gate, Roles, Search
 from mainspring.core.errors import DeclarationError
-from mainspring.core.protocols import Clock, Model, Progress
+from mainspring.core.protocols import Clock, Model, Named, Progress
 from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
 from mainspring.data import prepare as preparing
 from mainspring.evaluation import card as cards
@@ -28,6 +28,8 @@ from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home, write_atomic
 from mainspring.store.journal import Journal
 from mainspring.store.registry import Registry
+from mainspring.store.tables import digest
+from mainspring.training import train as training
 
 _TRIAL = ("number", "estimator", "parameters", "score", "fold_scores", "seconds", "stopped_early")
 
@@ -57,6 +59,44 @@ def prepare(
     return frame
 
 
+def train(
+    split: Any,
+    *,
+    features: tuple[Any, ...],
+    models: Any,
+    search: Search | None,
+    metric: str | Named | None,
+    rule: Any,
+    seed: int,
+    progress: Progress | None = None,
+) -> Candidate:
+    """The candidate of the training rows, whoever divided them."""
+    return training.train(
+        divided(split),
+        features=features,
+        models=models,
+        search=search,
+        metric=metric,
+        rule=rule,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def divided(split: Any) -> Split:
+    """What a split stage gave: ours as it is; of a person's any object whose train and holdout are two Frames."""
+    if isinstance(split, Split):
+        return split
+    both = split if isinstance(split, tuple) else (getattr(split, "train", None), getattr(split, "holdout", None))
+    if len(both) != 2 or not all(isinstance(side, Frame) for side in both):
+        raise DeclarationError(
+            f"step 'split' gave {type(split).__name__}; return an object with train and holdout, each of them "
+            "dataclasses.replace(prepare, data=...) with its part of prepare.data"
+        )
+    sizes = f"{both[0].data.height:,} rows train, {both[1].data.height:,} are the holdout"
+    return Split(both[0], both[1], f"the loop's own split step: {sizes}", digest(both[1].data))
+
+
 def package(
     train: Candidate,
     *,
@@ -81,12 +121,12 @@ def loader(home: Home) -> Callable[[str], Model]:
 
 
 def evaluate(
-    package: Bundle, split: Split, *, rule: Gate, seed: int, home: Home, progress: Progress | None = None
+    package: Bundle, split: Any, *, rule: Gate, seed: int, home: Home, progress: Progress | None = None
 ) -> Evaluation:
     """Judge the bundle and its rival on the same holdout."""
     return evaluation.evaluate(
         package,
-        split,
+        divided(split),
         gate=rule,
         champion_digest=rival(home, package.loop, package.digest),
         load=loader(home),

@@ -126,7 +126,7 @@ def _stages(declaration: Declaration) -> list[Step]:
               window=None if retrain is None else retrain.window, columns=_columns(declaration),
               counted=tuple(getattr(declaration.release, "guardrails", ()))),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
-        stage("train", "mainspring.training.train:train", ("split",), ("progress",),
+        stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,
               rule=declaration.split, seed=seed),
         stage("package", "mainspring.loop.stages:package", ("train",), ("home", "progress"),

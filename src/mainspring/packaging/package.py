@@ -57,7 +57,10 @@ def package(
     tell("package: ONNX", 1, 3)
     onnx, why = convert(train.model, matrix)
     tell("package: model", 2, 3)
-    kept = estimators.save(train.model, usercode, references(train.model))
+    reached = references(train.model)
+    for reference in sorted({reference for _, reference in reached.values() if reference}):
+        usercode.find(reference)  # what couldn't be imported when it serves is told now
+    kept = estimators.save(train.model, usercode, reached)
     notes = tuple(note for note in (*train.notes, why, kept.note, *code.widened) if note)
     manifest = _manifest(
         train, loop, unit, "onnx" if onnx else "scikit-learn", kept, located, usercode, code, lineage, notes
