@@ -63,7 +63,7 @@ def test_an_argument_that_would_do_nothing_is_refused(options: dict[str, Any], w
 async def later() -> None: ...
 
 
-@pytest.mark.parametrize("thing", [lambda: 1, 3, int, None, later], ids=str)
+@pytest.mark.parametrize("thing", [lambda: 1, 3, int, None, later])
 def test_what_is_no_named_function_is_no_step(thing: Any) -> None:
     with pytest.raises(DeclarationError):
         as_step(thing)

@@ -295,7 +295,6 @@ def counted() -> Iterator[int]:
         (lambda: 1, "can't be kept"),
         (pl.LazyFrame({"a": [1]}), r"return \.collect\(\)"),
     ],
-    ids=str,
 )
 def test_what_cant_be_kept_is_said_so(catalog: Catalog, value: Any, words: str) -> None:
     with pytest.raises(StoreError, match=words):
