@@ -159,12 +159,14 @@ class Loop:
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
         _check_columns(target, ignore, key=key, time=time, group=group, weight=weight, unit=unit)
         _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain)
+        features = tuple(features) if isinstance(features, list | tuple) else (features,)
+        _check_parts(split, features, seed)
         self.declaration = Declaration(
             name=name,
             source=declarations.source(data),
             roles=Roles(target, key, time, group, weight, positive, tuple(ignore)),
             split=split if split is not None else Split(),
-            features=tuple(features) if isinstance(features, list | tuple) else (features,),
+            features=features,
             models=model if isinstance(model, str) else tuple(model) if isinstance(model, list | tuple) else (model,),
             task=task,
             search=search,
@@ -310,6 +312,22 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "search": (Search, type(None)),
     "retrain": (Retrain, type(None)),
 }
+
+
+def _check_parts(split: Any, features: tuple[Any, ...], seed: Any) -> None:
+    """What no stage could make sense of is told before any runs."""
+    if isinstance(split, str):
+        raise DeclarationError(f"split={split!r} must be ms.Split(by={split!r}) or a scikit-learn splitter")
+    for item in features:
+        if isinstance(item, type):
+            raise DeclarationError(f"features={item.__name__} is a class; write an instance, {item.__name__}()")
+        if not (callable(item) or hasattr(item, "transform")):
+            raise DeclarationError(
+                f"features={item!r} must be a function that takes and returns a frame, or a scikit-learn transformer, "
+                "or both in a list"
+            )
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise DeclarationError(f"seed={seed!r} must be a whole number from 0 to 4294967295")
 
 
 def _check_kinds(**arguments: Any) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import traceback
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+_OURS = str(Path(__file__).parents[1]) + os.sep
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -63,7 +66,6 @@ def one_line(text: object) -> str:
 def place(error: BaseException) -> str:
     """Where in the user's own code *error* came up: the innermost line that belongs to no installed library."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-    own = [
-        frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith("<frozen")
-    ]
+    foreign = (_OURS, "<frozen")
+    own = [frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith(foreign)]
     return f"{PurePath(own[-1].filename).name.strip('<>')}, line {own[-1].lineno}" if own else ""

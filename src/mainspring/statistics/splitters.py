@@ -73,7 +73,12 @@ def shuffled(rows: int, test: float, seed: int, target: Values | None = None) ->
         else:
             rarest = f"class {levels[counts.argmin()]} has {counts.min():,} of {rows:,} rows"
             note = f"not stratified: {rarest}, too few for both sides"
-    train, test_rows = train_test_split(np.arange(rows), test_size=test, random_state=seed, stratify=classes)
+    try:
+        train, test_rows = train_test_split(np.arange(rows), test_size=test, random_state=seed, stratify=classes)
+    except ValueError as error:
+        raise DataError(
+            f"{rows:,} rows can't be divided with test={test:g}: {error} Take more rows or another"
+        ) from error
     return Division(train, test_rows, note)
 
 
