@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+KILLS ?= 200
 # The newest change of these decides whether the environment is set up anew.
 STAMP := .venv/ready
 
@@ -20,8 +21,9 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs/test_names.py
 
+# Goes on where it was interrupted (out/soak), as long as the code is the same; make soak KILLS=1000 kills more.
 soak: $(STAMP)
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak --timeout 7200 --kills $(KILLS)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

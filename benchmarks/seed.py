@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.timing import line
+from benchmarks.timing import row
 
 SEED = Path(__file__).parents[1] / "examples" / "seed"
 
@@ -23,10 +23,10 @@ def main() -> None:
         cold = _timed(command, folder)
         again = _timed(command, folder)
         shutil.rmtree(folder / ".mainspring")
-    line("the script", script, "s", "(peer)")
-    line("the loop, cold", cold, "s", "<= 0.7x the script (issue 3)")
-    line("the same over the script", cold / script, "x", "<= 0.7")
-    line("the loop again, nothing changed", again, "s", "<= 0.5 s (issue 3)")
+    row("the script", script, "s")
+    row("the loop, cold", cold, "s")
+    row("  over the script", cold / script, "x", at_most=0.7)
+    row("the loop again, nothing changed", again, "s", at_most=0.5)
 
 
 def _timed(command: list[str], folder: Path) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks.timing import line, seconds
+from benchmarks.timing import row, seconds
 
 
 def main() -> None:
@@ -16,6 +16,6 @@ def main() -> None:
         "help": [tool, "--help"],
     }
     found = seconds(commands, runs=15)
-    line("python -c pass", found["pass"], "s", "(floor)")
-    line("import mainspring", found["import"], "s", "<= 0.1 s")
-    line("mainspring --help", found["help"], "s", "<= 0.12 s")
+    row("floor: python -c pass", found["pass"], "s")
+    row("import mainspring", found["import"], "s", at_most=0.1)
+    row("mainspring --help", found["help"], "s", at_most=0.12)

@@ -1,4 +1,4 @@
-"""Times commands as whole processes, interleaved, so that a noisy machine disturbs all alike."""
+"""Times commands as whole processes, interleaved, so that a noisy machine disturbs all alike; and prints figures."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def seconds(commands: Mapping[str, Sequence[str]], *, runs: int, folder: Path | 
     return {name: median(values) for name, values in taken.items()}
 
 
-def line(what: str, value: float, unit: str, target: str) -> None:
-    """One figure beside its target."""
-    print(f"{what:<58} {value:>10.3f} {unit:<6} target {target}", flush=True)
+def row(what: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
+    """One figure, its target, and whether it is reached; a floor or a peer has none."""
+    target = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else ""
+    met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+    print(f"{what:<58} {value:>10.3f} {unit:<8} {target:<8} {('ok' if met else 'SHORT') if target else ''}", flush=True)

@@ -110,7 +110,9 @@ def _settings() -> str:
         rows.append(f"| `{field.name}` | `MAINSPRING_{field.name.upper()}` | {default} |")
     text = inspect.cleandoc(Settings.__doc__ or "")
     return (
-        "In `mainspring.toml`, or `[tool.mainspring]` of `pyproject.toml`; the environment and flags come after."
+        "In `mainspring.toml`, or `[tool.mainspring]` of `pyproject.toml`; then the table `[env.NAME]` "
+        "(`[tool.mainspring.env.NAME]`) of the environment that `--env NAME` or `MAINSPRING_ENV` names; variables and "
+        "flags come after."
         f"\n\n{text}\n\n" + "\n".join(rows)
     )
 

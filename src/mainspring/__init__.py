@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "mainspring.app.project": ("Loop", "Pipeline"),
     "mainspring.pipeline.step": ("step", "at_least"),
+    "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (
         "Canary", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
         "csv", "frame", "log", "parquet", "sql",
     ),
     "mainspring.core.errors": ("MainspringError",),
+    "mainspring.store.formats": ("register_format",),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

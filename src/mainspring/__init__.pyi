@@ -16,8 +16,10 @@ from mainspring.core.declarations import log as log
 from mainspring.core.declarations import parquet as parquet
 from mainspring.core.declarations import sql as sql
 from mainspring.core.errors import MainspringError as MainspringError
+from mainspring.pipeline.datafiles import file as file
 from mainspring.pipeline.step import at_least as at_least
 from mainspring.pipeline.step import step as step
+from mainspring.store.formats import register_format as register_format
 
 __version__: str
 __all__: list[str]

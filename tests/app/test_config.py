@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mainspring.app.cli import cli
 from mainspring.app.config import Settings, read
 from mainspring.core.errors import SettingsError
 
@@ -138,3 +140,49 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, name: str, text: s
         read(tmp_path, environment={})
 
     assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_environment_s_table_comes_after_the_rest_of_the_file_and_before_variables(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.mainspring]\nport = 1001\nmax_rows = 1\n"
+        "[tool.mainspring.env.prod]\nport = 1002\nmax_rows = 2\ncontrol_port = 3\n"
+    )
+    (tmp_path / "mainspring.toml").write_text("max_rows = 7\nport = 7\n[env.prod]\nport = 1003\n[env.test]\nport = 9\n")
+
+    settings = read(tmp_path, environment={"MAINSPRING_ENV": "prod", "MAINSPRING_CONTROL_PORT": "4"})
+
+    assert (settings.port, settings.max_rows, settings.control_port) == (1003, 2, 4)
+    assert read(tmp_path, environment={}).port == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "said"),
+    [
+        ("[env.prod]\nport = 1\n", "prd", "environment 'prd' has no table .* did you mean 'prod'?"),
+        ("port = 1\n", "prod", "environment 'prod' has no table .* there are none"),
+        ("[env.prod]\nprot = 1\n", "", r"\[env.prod\]: setting 'prot' is unknown; did you mean 'port'?"),
+        ("[env.prod]\nport = 'x'\n", "", r"\[env.prod\]: port = 'x' must be a whole number"),
+        ("[env.prod]\nhome = 'x'\n", "prod", "home can't be set here"),
+        ("[env]\nport = 1\n", "", "env must have a table for each environment, such as"),
+        ("env = 'prod'\n", "", "env must have a table for each environment, such as"),
+        ("[envs.prod]\nport = 1\n", "", "setting 'envs' is unknown; did you mean 'env'?"),
+    ],
+)
+def test_an_environment_that_can_not_be_is_refused(tmp_path: Path, text: str, chosen: str, said: str) -> None:
+    (tmp_path / "mainspring.toml").write_text(text)
+
+    with pytest.raises(SettingsError, match=said):
+        read(tmp_path, environment={"MAINSPRING_ENV": chosen})
+
+
+@pytest.mark.parametrize("arguments", [["--env", "prod", "doctor"], ["plan", "none.py", "--env", "prod"]])
+def test_the_environment_is_chosen_by_a_flag_too(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mainspring.toml").write_text("[env.pord]\nport = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAINSPRING_ENV", "pord")
+
+    refused = CliRunner().invoke(cli, arguments)
+
+    assert isinstance(refused.exception, SettingsError) and "did you mean 'pord'?" in str(refused.exception)

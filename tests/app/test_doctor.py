@@ -86,7 +86,8 @@ def test_a_file_that_is_no_database_is_noticed(settings: Settings) -> None:
 
     (finding,) = wrong(settings)
 
-    assert finding.subject == "state" and "can't be opened as a database" in finding.detail
+    assert finding.subject == "state" and "is damaged (file is not a database)" in finding.detail
+    assert "restore it from a backup" in finding.mend
 
 
 def test_damage_inside_the_database_is_noticed(settings: Settings) -> None:

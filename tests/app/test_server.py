@@ -15,6 +15,7 @@ import pytest
 
 from mainspring.app import server
 from mainspring.core.errors import Conflict, NotInStore
+from mainspring.serving.door import loopback
 from mainspring.store.home import Home
 
 SECRET = "a-token"
@@ -68,7 +69,7 @@ class Api:
 
     def __init__(self) -> None:
         self.works = Works()
-        self.app = server.api(self.works, SECRET)
+        self.app = server.api(self.works, SECRET, loopback(8701))
 
     def call(self, method: str, path: str, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
         async def called() -> httpx.Response:
@@ -111,9 +112,10 @@ def test_without_the_token_nobody_learns_anything(api: Api, given: str | None, m
     [
         ("127.0.0.1:8701", 200),
         ("localhost:8701", 200),
-        ("localhost", 200),
+        ("localhost", 403),
+        ("localhost:8700", 403),
         ("[::1]:8701", 200),
-        ("[::1]", 200),
+        ("[::1]", 403),
         ("example.org", 403),
         ("127.0.0.1.example.org:8701", 403),
         ("localhost:8701@example.org", 403),
@@ -133,6 +135,9 @@ def test_only_the_names_of_this_machine_are_served(api: Api, host: str, status: 
     ("origin", "status"),
     [
         ("http://127.0.0.1:8701", 200),
+        ("http://localhost:8701", 200),
+        ("127.0.0.1:8701", 403),
+        ("https://127.0.0.1:8701", 403),
         ("http://127.0.0.1:3000", 403),
         ("https://example.org", 403),
         ("null", 403),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
+import json
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,9 @@ from typing import Any
 import polars as pl
 import pytest
 from sklearn.datasets import load_breast_cancer
+
+from mainspring.store.home import Home
+from mainspring.store.journal import Journal
 
 _spec = importlib.util.spec_from_file_location("service", Path(__file__).with_name("service.py"))
 assert _spec is not None and _spec.loader is not None
@@ -130,10 +137,83 @@ def test_a_second_service_on_one_home_is_refused(up: Any, folder: Path) -> None:
     assert "another `mainspring up` runs" in second.log.read_text()
 
 
-def test_it_drains_on_ctrl_c(tmp_path: Path) -> None:
-    table().head(300).write_csv(tmp_path / "tumours.csv")
-    (tmp_path / "tumours.py").write_text(LOOP)
-    with service.Up(tmp_path, "tumours.py") as running:
-        running.ready()
+SLOW = """
+import time
+from pathlib import Path
 
+
+def slowly(gate) -> str:
+    Path("begun").touch()
+    time.sleep(2)
+    return "done"
+
+
+tumours = ms.Loop(
+    "tumours", data=ms.csv("tumours.csv"), target="target", key="patient", model=LogisticRegression(max_iter=500),
+    steps=[slowly],
+)
+"""
+
+
+def test_ctrl_c_lets_the_step_that_runs_end(tmp_path: Path) -> None:
+    table().head(300).write_csv(tmp_path / "tumours.csv")
+    (tmp_path / "tumours.py").write_text(LOOP.partition("tumours =")[0] + SLOW)
+    with service.Up(tmp_path, "tumours.py") as running:
+        wait_for(tmp_path / "begun")
         assert running.stop() == 0
+
+    said = running.log.read_text()
+    journal = Journal(Home.open(tmp_path / ".mainspring"))
+    (run,) = journal.runs()
+    steps = {step.name: step.status for step in journal.steps(run.id)}
+    assert (run.status, set(steps.values())) == ("done", {"done"}) and "slowly" in steps
+    assert "draining" in said and not [word for word in ("Traceback", "Warning", "Error") if word in said], said
+
+
+class Caller(threading.Thread):
+    """Asks as fast as it is answered, on one connection or each time on a new one, until nobody listens."""
+
+    def __init__(self, port: int, body: bytes, keep: bool) -> None:
+        super().__init__()
+        self.port, self.body, self.keep = port, body, keep
+        self.answered, self.lost = 0, ""
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        while True:
+            try:
+                if connection.sock is None:
+                    connection.connect()
+            except OSError:
+                return
+            try:
+                connection.request("POST", "/predict/tumours", self.body)
+                assert connection.getresponse().read().startswith(b'{"model"')
+                self.answered += 1
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                self.lost = f"after {self.answered} answers: {error!r}"
+                return
+            if not self.keep:
+                connection.close()
+
+
+def test_every_request_that_was_let_in_is_answered_when_the_service_ends(up: Any) -> None:
+    body = json.dumps({"rows": rows(400, 1)}).encode()
+    callers = [Caller(up.port, body, keep) for keep in (True, False) * 3]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.5)
+    assert up.stop() == 0  # the last test of this service
+    for caller in callers:
+        caller.join(20)
+
+    assert [caller.lost for caller in callers] == [""] * 6
+    assert sum(caller.answered for caller in callers) > 100
+    assert "Traceback" not in up.log.read_text().rpartition("draining")[2]
+
+
+def wait_for(path: Path, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)

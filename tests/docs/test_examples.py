@@ -1,7 +1,9 @@
 """Every code block and every command of README and docs, run in a temporary folder in the order of its page.
 
-A ```python block whose first line is a comment with a file's name is written as that file; others are executed. In a
-```console block the lines after "$ " are run; `mainspring up` runs until the page ends; `make` targets must exist.
+A ```python or ```toml block whose first line is a comment with a file's name is written as that file; other Python is
+run. In a ```console block the lines after "$ " are run; what stands below one must be in what it prints. A command ends
+with exit code 0, unless its comment says "exit 3" or another code. `mainspring up` runs until the page ends; `make`
+targets must exist. A `mainspring ...` in a sentence must be one that the command line takes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
+
+from mainspring.app.cli import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROSE = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs" / "decisions").glob("*.md"))]
+INLINE = re.compile(r"`mainspring ([^`]+)`")
+EXIT = re.compile(r"#.*\bexit (\d)\b")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
 
@@ -35,6 +43,47 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     return [Block(*found) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def test_every_command_in_a_sentence_is_one_that_the_command_line_takes() -> None:
+    found = {
+        (page.name, command) for page in PROSE for command in INLINE.findall(BLOCK.sub("", page.read_text("utf-8")))
+    }
+    wrong = {f"{page}: mainspring {command}: {fault}" for page, command in found if (fault := refused(command))}
+
+    assert len(found) > 15 and not wrong
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("run FILE --form train", "No such option"),
+        ("fly FILE", "No such command 'fly'"),
+        ("status EXTRA", "unexpected extra argument"),
+        ("up loop.py --clock sundial", "'sundial' is not one of"),
+        ("rollback wine", ""),
+        ("why", ""),
+        ("--home DIR run FILE --set trees=200 ...", ""),
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(command: str, fault: str) -> None:
+    assert (fault in refused(command)) if fault else not refused(command)
+
+
+def refused(command: str) -> str:
+    """What the command line has against *command*; that a sentence leaves arguments out is all right."""
+    words = [word for word in shlex.split(command) if word not in ("...", "…")]
+    context = click.Context(cli, allow_interspersed_args=False)
+    try:
+        _, rest, _ = cli.make_parser(context).parse_args(words)
+        name, verb, arguments = cli.resolve_command(context, rest) if rest else (None, None, [])
+        if verb is not None:
+            verb.make_context(name, list(arguments))
+    except (click.exceptions.Exit, click.MissingParameter):
+        return ""
+    except click.UsageError as error:
+        return error.format_message()
+    return ""
 
 
 def test_every_block_says_how_it_is_run() -> None:
@@ -83,11 +132,11 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         text = block.text.replace("127.0.0.1:8700", f"127.0.0.1:{self.port}")
-        if block.language == "python":
+        if block.language == "python" or (block.language == "toml" and FILE.match(text)):
             self._python(text)
         elif block.language == "console":
-            for command in _commands(text):
-                self._command(command)
+            for command, shown in _commands(text):
+                self._command(command, shown)
 
     def _python(self, text: str) -> None:
         named = FILE.match(text)
@@ -99,7 +148,7 @@ class Reader:
             return
         self._run([sys.executable, "-W", "ignore", "-c", text], text)
 
-    def _command(self, command: str) -> None:
+    def _command(self, command: str, shown: list[str]) -> None:
         words = shlex.split(command, comments=True)
         if words[0] == "make":
             targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -109,17 +158,21 @@ class Reader:
         elif words[0] in ("git", "cd", "pip"):
             pass  # getting the checkout: whoever runs this test has it
         else:
-            self._run(["bash", "-euo", "pipefail", "-c", command], command)
+            code = int(found[1]) if (found := EXIT.search(command)) else 0
+            said = self._run(["bash", "-euo", "pipefail", "-c", command], command, code)
+            missing = [line for line in shown if line not in said]
+            assert not missing, f"{command} doesn't print {missing}, but\n{said}"
         self.followed += 1
 
-    def _run(self, arguments: list[str], text: str) -> None:
+    def _run(self, arguments: list[str], text: str, code: int = 0) -> list[str]:
         done = subprocess.run(
             arguments, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240, check=False
         )
-        assert done.returncode in (0, 3), (
+        assert done.returncode == code, (
             f"{text}\n--- exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         )
         self.followed += 1
+        return done.stdout.splitlines()
 
     def _start(self, words: list[str]) -> None:
         assert self.service is None, "one service a page"
@@ -141,14 +194,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _commands(text: str) -> Iterator[str]:
-    """The lines after "$ ", with those that a backslash continues."""
-    command = ""
-    for line in text.splitlines():
-        if command or line.startswith("$ "):
-            command += line.removeprefix("$ ") if not command else line
-            if command.endswith("\\"):
-                command = command[:-1]
-                continue
-            yield command
-            command = ""
+def _commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The lines after "$ ", with those that a backslash continues, and the lines of output below each."""
+    for part in re.split(r"^\$ ", text.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
+        command, *shown = part.rstrip("\n").split("\n")
+        yield command, shown

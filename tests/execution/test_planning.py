@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from mainspring.execution.engine import Outcome
+from mainspring.core.errors import CodeChanged
+from mainspring.execution import code
+from mainspring.execution.engine import Outcome, execute
 from mainspring.execution.planning import PlannedStep, plan
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.pipeline.step import Step, as_step, at_least
@@ -34,6 +36,14 @@ def model(clean, trees: int = 100):
 def published(model):
     return f"{model}"
 """
+
+
+class Scale:
+    def __init__(self, by: int) -> None:
+        self.by = by
+
+    def scaled(self) -> int:
+        return self.by
 
 
 @pytest.fixture
@@ -87,7 +97,7 @@ def test_an_edited_helper_in_another_module_is_named_and_what_follows_may_stop_e
 
     assert told(planned) == {
         "rows": ("cached", []),
-        "clean": ("run", ["code changed: helpers_of_plan:fix"]),
+        "clean": ("run", ["helper fix, helpers_of_plan.py:1, changed"]),
         "model": ("maybe", ["input clean may change"]),
         "published": ("maybe", ["input model may change"]),
     }
@@ -159,3 +169,87 @@ def test_lost_output_forced_steps_and_a_selection_are_told(project: Path, home: 
     assert planned()["rows"] == ("run", ["its kept output is missing or damaged"])
     assert planned(selection=Selection(force=("model",)))["model"] == ("run", ["forced"])
     assert set(planned(selection=Selection(start="model"))) == {"model", "published"}
+
+
+def test_a_step_that_is_edited_itself_and_a_changed_constant_are_told(project: Path, home: Home, run: Run) -> None:
+    rated = STEPS.replace("sum(clean) * trees", "sum(clean) * trees * RATE") + "\nRATE = 1\n"
+    write(project, HELPERS, rated)
+    run(*steps(load()))
+    write(project, HELPERS, rated.replace("RATE = 1", "RATE = 2").replace("range(-count, count)", "range(count)"))
+
+    planned = told(plan(Graph(steps(load())), home=home, pipeline="seed"))
+
+    assert planned["rows"] == ("run", ["its code, steps_of_plan.py:4, changed"])
+    assert planned["model"] == ("run", ["constant RATE, steps_of_plan.py:16, changed"])
+
+
+def test_new_rows_of_a_changed_input_are_counted(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    run(module.rows, module.clean)
+
+    outcome = run(module.rows, module.clean, parameters={"count": 1_000})
+
+    planned = plan(Graph([module.rows, module.clean]), home=home, pipeline="seed", parameters={"count": 3})
+    assert outcome.steps[1].reason == "rows: 1,994 new rows"
+    assert {step.state for step in planned} == {"cached"}
+
+
+def test_a_data_file_that_a_step_names_is_told(project: Path, home: Home, run: Run) -> None:
+    (project / "cities.csv").write_text("a\n1\n")
+    named = "import mainspring\nCITIES = mainspring.file('cities.csv')\n" + STEPS.replace(
+        "return [fix(row) for row in rows]", "return CITIES.read_text()"
+    ).replace("sum(clean) * trees", "clean")
+    write(project, HELPERS, named)
+    run(*steps(load()))
+    assert {step.state for step in plan(Graph(steps(load())), home=home, pipeline="seed")} == {"cached"}
+
+    (project / "cities.csv").write_text("a\n2\n")
+
+    planned = plan(Graph(steps(load())), home=home, pipeline="seed")
+    assert told(planned)["clean"] == ("run", ["file cities.csv changed"])
+    assert [step.state for step in run(*steps(load())).steps] == ["cached", "run", "run", "run"]
+
+
+def test_code_that_cannot_be_followed_is_told(project: Path, home: Home) -> None:
+    write(project, HELPERS, STEPS.replace("return [fix(row) for row in rows]", "return eval('rows')"))
+
+    planned = plan(Graph(steps(load())), home=home, pipeline="seed")
+
+    assert planned[0].widened == () and "the whole project" in " ".join(planned[1].widened)
+    assert planned[1].to_json()["widened"] == list(planned[1].widened)
+
+
+def test_an_upgraded_library_is_named_as_it_is_installed(
+    project: Path, home: Home, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project, HELPERS, "import sklearn\n" + STEPS.replace("sum(clean)", "bool(sklearn) * sum(clean)"))
+    run(*steps(load()))
+    old = code.versions(["sklearn"])["scikit-learn"]
+    monkeypatch.setattr(code, "_version", lambda name: ("scikit-learn", "99.1"))
+
+    planned = told(plan(Graph(steps(load())), home=home, pipeline="seed"))
+
+    assert planned["model"] == ("run", [f"scikit-learn {old} -> 99.1"])
+
+
+def test_a_module_edited_after_it_was_imported_is_refused(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    run(*steps(module))
+    write(project, HELPERS.replace("max(age, 0)", "max(age, 1)"), STEPS)
+
+    refused = run(*steps(module))
+
+    assert isinstance(refused.error, CodeChanged) and "importlib.reload(helpers_of_plan)" in str(refused.error)
+    importlib.reload(sys.modules["helpers_of_plan"])
+    again = importlib.reload(module)
+    assert [step.state for step in run(*steps(again)).steps] == ["cached", "run", "run", "run"]
+
+
+def test_the_values_of_a_methods_object_count(project: Path, home: Home) -> None:
+    def state(by: int) -> str:
+        graph = Graph([Step("scaled", Scale(by).scaled, inputs=())])
+        outcome = execute(graph, home=home, pipeline="scale")
+        assert outcome.error is None
+        return outcome.steps[0].state
+
+    assert [state(1), state(1), state(2)] == ["run", "cached", "run"]

@@ -176,8 +176,8 @@ def test_the_schedule_retrains_when_due_and_something_is_new() -> None:
     [
         ({"faults": (FAULT,)}, "fault", "city is missing in 90 %"),
         ({"release_running": True}, "release", "a release is running"),
-        ({"cooldown_days_left": 0.5}, "cooldown", "ends in 12.0 hours"),
-        ({"new_labels": 0}, "nothing new", "nothing new to learn from since the last training 20.0 days ago"),
+        ({"cooldown_days_left": 0.5}, "cooldown", "ends in 12 hours"),
+        ({"new_labels": 0}, "nothing new", "nothing new to learn from since the last training 20 days ago"),
     ],
 )
 def test_what_blocks_a_retraining_is_written_down(changes: dict[str, Any], cause: str, words: str) -> None:

@@ -167,8 +167,8 @@ def model_parts(**changes: Any) -> Parts:
 @pytest.mark.parametrize(
     ("change", "reason", "words"),
     [
-        ({"code_digest": "c2"}, Reason("code", "model"), "code changed: model"),
-        ({"inputs": {"clean": "d2"}}, Reason("input", "clean"), "input clean changed"),
+        ({"code_digest": "c2"}, Reason("code", "model", "c1", "c2"), "code changed: model"),
+        ({"inputs": {"clean": "d2"}}, Reason("input", "clean", "d1", "d2"), "input clean changed"),
         ({"state": {"rows": 3}}, Reason("state", "", None, {"rows": 3}), "state None -> {'rows': 3}"),
         ({"libraries": {"polars": "2.2"}}, Reason("library", "polars", "2.1", "2.2"), "polars 2.1 -> 2.2"),
         ({"parameters": {"depth": 4}}, Reason("parameter", "depth", "3", "4"), "depth 3 -> 4"),

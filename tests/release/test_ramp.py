@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from mainspring.core.declarations import Canary
-from mainspring.release.evidence import Evidence, Guardrail
+from mainspring.release.evidence import Evidence, Exposure, Guardrail
 from mainspring.release.ramp import decide
+from mainspring.statistics.assignment import assigned
 from mainspring.store.deployments import Route
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -55,7 +56,7 @@ def live(rates: Rates, seed: int, declaration: Canary = DECLARED, units: int = 4
         if action.kind == "advance":
             share = declaration.steps[route.step + 1] / 100
             route = replace(route, step=route.step + 1, share=share, step_started=now)
-            evidence.next_step(route.step, share)
+            evidence.next_step(route.step, share, route.revision)
     return "still running"
 
 
@@ -117,7 +118,7 @@ def test_silence_never_promotes_and_the_deadline_asks() -> None:
 
     assert waiting.kind == "wait" and "0 of 100 canary units" in waiting.reason
     assert late.kind == "hold"
-    assert "has lasted 1.04 d without enough evidence" in late.reason
+    assert "has lasted 25 hours without enough evidence" in late.reason
     assert late.reason.endswith("promote or roll back by hand")
 
 
@@ -126,7 +127,7 @@ def test_units_and_time_are_both_needed() -> None:
     observe(evidence, 2000, 0, 20_000, 0)
 
     early = decide(evidence, DECLARED, ROUTE, START + timedelta(minutes=9))
-    assert early.kind == "wait" and early.reason == "at 5 % of the units: 9.00 min of at least 10.0 min"
+    assert early.kind == "wait" and early.reason == "at 5 % of the units: 9 minutes of at least 10 minutes"
     assert decide(evidence, DECLARED, ROUTE, START + timedelta(minutes=10)).kind == "advance"
 
     few = decide(evidence, replace(DECLARED, min_units=5000), ROUTE, START + timedelta(minutes=10))
@@ -136,7 +137,7 @@ def test_units_and_time_are_both_needed() -> None:
 def test_each_step_needs_evidence_of_its_own() -> None:
     evidence = begin()
     observe(evidence, 2000, 0, 20_000, 0)
-    evidence.next_step(1, 0.25)
+    evidence.next_step(1, 0.25, 3)
 
     action = decide(evidence, DECLARED, replace(ROUTE, step=1, share=0.25), START + timedelta(hours=1))
 
@@ -147,7 +148,7 @@ def test_evidence_against_the_canary_outlives_the_step() -> None:
     evidence = begin()
     observe(evidence, 500, 10, 9500, 40)
     before = evidence.guardrails["errors"].worse.e_value
-    evidence.next_step(1, 0.25)
+    evidence.next_step(1, 0.25, 3)
 
     assert evidence.guardrails["errors"].worse.e_value == before > 1
 
@@ -176,7 +177,7 @@ def test_alpha_is_split_over_the_guardrails() -> None:
 
 def test_the_step_before_a_hundred_percent_promotes() -> None:
     evidence = begin()
-    evidence.next_step(1, 0.25)
+    evidence.next_step(1, 0.25, 3)
     observe(evidence, 2000, 2, 6000, 6)
 
     action = decide(evidence, DECLARED, replace(ROUTE, step=1, share=0.25), START + timedelta(hours=1))
@@ -205,3 +206,42 @@ def test_evidence_survives_json() -> None:
     evidence.sample_latency(1.5)
 
     assert Evidence.from_json(evidence.to_json()) == evidence
+
+
+def meet(evidence: Evidence, route: Route, units: range, at: datetime, canary_loaded: bool = True) -> None:
+    """Each unit asks once and is answered well; a canary that couldn't be loaded leaves all of them to the champion."""
+    chosen = {unit: canary_loaded and assigned(route.salt, str(unit), route.share) for unit in units}
+    exposures = [
+        Exposure(at, route.revision, "canary" if canary else "champion", str(unit)) for unit, canary in chosen.items()
+    ]
+    evidence.fold(exposures, ("errors",))
+
+
+def test_a_canary_that_gets_none_of_its_units_is_held_as_a_sample_ratio_mismatch() -> None:
+    evidence, at = begin(), START + timedelta(hours=1)
+    meet(evidence, ROUTE, range(3000), at, canary_loaded=False)
+    action = decide(evidence, DECLARED, ROUTE, at)
+
+    assert action.kind == "hold"
+    assert action.reason.startswith("sample-ratio mismatch: 0 of 3,000 units met the canary, 5 % were planned")
+    assert decide(evidence, DECLARED, replace(ROUTE, holding=True), at).kind == "wait", "it is told once"
+
+
+def test_units_that_come_back_in_every_minute_and_step_are_no_mismatch() -> None:
+    evidence, route, units = begin(), ROUTE, range(2000)
+    for minute in range(1, 40):
+        meet(evidence, route, units, START + timedelta(minutes=minute))
+        if minute == 20:
+            route = replace(route, step=1, share=0.25, revision=3)
+            evidence.next_step(1, 0.25, 3)
+
+    assert evidence.ratio.e_value < 10 and sum(evidence.ratio.counts) == 2000
+    assert Evidence.from_json(evidence.to_json()) == evidence
+
+
+def test_what_the_step_before_still_answered_says_nothing_of_the_new_share() -> None:
+    evidence, late = begin(), ROUTE
+    evidence.next_step(1, 0.25, 3)
+    meet(evidence, late, range(3000), START + timedelta(minutes=5))
+
+    assert sum(evidence.ratio.counts) == 0

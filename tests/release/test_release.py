@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from mainspring.core.declarations import Canary, Immediate, Manual
 from mainspring.core.errors import NotInStore
 from mainspring.release import release as releasing
-from mainspring.release.release import hold, promote, release, rollback, step
+from mainspring.release.release import promote, release, rollback, step
 from mainspring.store.deployments import Deployments
 from mainspring.store.records import Records
 
@@ -264,7 +265,6 @@ def test_a_stage_that_lasts_too_long_is_held_once(world: SimpleNamespace) -> Non
     assert kinds == ["hold", "wait", "wait"]
     assert world.deployments.route("late").holding is True
     assert told(world).count(("release", "hold", 2)) == 1
-    assert hold(world.deployments, "late", now=world.start, on=False).holding is False
 
 
 def test_a_person_promotes_the_canary_or_the_waiting_version(world: SimpleNamespace) -> None:
@@ -296,15 +296,13 @@ def test_a_rollback_goes_to_the_previous_champion(world: SimpleNamespace) -> Non
         rollback(world.deployments, "late", now=world.start)
 
 
-def test_what_cannot_be_promoted_or_held_is_said(world: SimpleNamespace) -> None:
+def test_what_cannot_be_promoted_is_said(world: SimpleNamespace) -> None:
     with pytest.raises(NotInStore, match="serves no version"):
         rollback(world.deployments, "late", now=world.start)
     with pytest.raises(NotInStore, match="no canary and no waiting version; name one: mainspring promote late@VERSION"):
         promote(world.deployments, "late", now=world.start)
     with pytest.raises(NotInStore, match="late has no version 9"):
         promote(world.deployments, "late", 9, now=world.start)
-    with pytest.raises(NotInStore, match="no canary to hold"):
-        hold(world.deployments, "late", now=world.start)
 
 
 def test_a_registry_that_fails_undoes_the_release(world: SimpleNamespace) -> None:
@@ -322,3 +320,16 @@ def test_a_registry_that_fails_undoes_the_release(world: SimpleNamespace) -> Non
             announce=broken,
         )
     assert world.deployments.versions("late") == [] and world.deployments.decisions("late") == []
+
+
+def test_which_units_meet_a_canary_derives_from_the_loops_seed(world: SimpleNamespace) -> None:
+    salts = []
+    for digest, seed in (("aa", 0), ("bb", 1), ("cc", 2)):
+        release(
+            world.verdict(digest), strategy=CANARY, loop="late", home=world.home, run=f"run-{digest}", now=world.start,
+            seed=seed,
+        )  # fmt: skip
+        salts.append(world.deployments.route("late").salt)
+    named = "2:late:3:2"  # seed, loop, version, and the route's revision that the canary replaced
+
+    assert salts[2] == blake2b(named.encode(), digest_size=8).hexdigest() != salts[1]

@@ -1,13 +1,25 @@
-"""Makes `stand_in` importable for the tests of this room: a tiny real model, and processes that serve it."""
+"""Makes `stand_in` and `answering` importable for the tests of this room: a tiny real model, and what serves it."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-_spec = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
-assert _spec is not None and _spec.loader is not None
-stand_in = importlib.util.module_from_spec(_spec)
-sys.modules["stand_in"] = stand_in
-_spec.loader.exec_module(stand_in)
+import pytest
+
+for name in ("stand_in", "answering"):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Any]:
+    """An endpoint over one healthy version."""
+    made = sys.modules["answering"].serving(tmp_path, sys.modules["stand_in"].Logistic())
+    yield made
+    made.pool.shutdown()

@@ -147,6 +147,16 @@ def test_malformed_http_is_no_fault_of_the_server(running: Process, raw: bytes) 
     assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: {host}\r\nHost: {host}\r\n", b"Host: {host}.\r\n"])
+def test_a_request_without_exactly_one_right_host_gets_no_answer(running: Process, hosts: bytes) -> None:
+    port = running.sock.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\n" + hosts.replace(b"{host}", b"127.0.0.1:%d" % port) + b"\r\n")
+        said = sock.recv(65536)
+
+    assert said.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ")) and b'"ok"' not in said
+
+
 def test_a_terminated_process_answers_what_it_has_taken_and_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
     made = home(tmp_path, ("long",))
     route(made)
@@ -229,12 +239,12 @@ class Load:
 def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     made = home(tmp_path, ("good",))
     route(made)
-    process = Process(made, seed=7).ready()
+    process = Process(made, seeds={"flights": 7}).ready()
     with Load(process.url) as load:
         for _ in range(3):
             time.sleep(0.5)
             process.kill()
-            process = Process(made, process.sock, seed=7)
+            process = Process(made, process.sock, seeds={"flights": 7})
         process.ready()
         time.sleep(0.5)
     process.stop()
@@ -265,6 +275,23 @@ def test_a_loop_is_served_when_it_is_wanted_and_as_soon_as_it_is_born(tmp_path: 
     assert (before, after) == ([404, 404], [200, 404])
     (record,) = Records(made, "trains").predictions()[0]
     assert abs(datetime.now(UTC) - record.at) < timedelta(minutes=1), "the manual clock is not asked for"
+
+
+def test_each_loops_prediction_ids_derive_from_its_own_seed(tmp_path: Path) -> None:
+    ids: list[dict[str, str]] = []
+    for folder in ("one", "two"):
+        made = home(tmp_path / folder, ("good",))
+        deployments = Deployments(made)
+        bundle = deployments.version("flights", 1).bundle
+        deployments.register("trains", bundle, run="r", champion_digest=None, metrics={}, at=START)
+        route(made)
+        route(made, loop="trains")
+        process = Process(made, seeds={"flights": 1, "trains": len(ids)}).ready()
+        answers = {loop: httpx.post(f"{process.url}/predict/{loop}", json=ROW).json() for loop in ("flights", "trains")}
+        ids.append({loop: answer["ids"][0] for loop, answer in answers.items()})
+        process.stop()
+
+    assert ids[0]["flights"] == ids[1]["flights"] and ids[0]["trains"] != ids[1]["trains"]
 
 
 def test_many_rows_come_back_in_their_order(running: Process) -> None:

@@ -80,7 +80,7 @@ def test_a_share_of_nothing_or_everything_tells_nothing(x1: int, x0: int, share:
 
 def test_the_state_survives_a_restart_and_extreme_evidence() -> None:
     worse, rate = ArmBet.worse().update(10_000, 3, 0.05), RateBet.below(0.01).update(50_000, 50_000)
-    ratio = SampleRatio.start((0.1, 0.9)).update((40, 300)).with_shares((0.5, 0.5)).update((7, 5))
+    ratio = SampleRatio.start((0.1, 0.9)).update((40, 300)).update((7, 5))
 
     assert ArmBet.from_list(json.loads(json.dumps(worse.to_list(), allow_nan=False))) == worse
     assert RateBet.from_list(json.loads(json.dumps(rate.to_list(), allow_nan=False))) == rate
@@ -196,12 +196,9 @@ def test_sound_assignment_is_hardly_ever_called_broken_in_1440_looks() -> None:
     assert (np.abs(z) > 2.576).any(axis=1).mean() > 0.1
 
 
-def test_a_broken_assignment_is_found_and_the_evidence_survives_a_change_of_shares() -> None:
-    broken = SampleRatio.start((0.1, 0.9)).update((1_300, 8_700))
-    ramped = broken.with_shares((0.5, 0.5))
-
-    assert broken.e_value > 100 and ramped.e_value == pytest.approx(broken.e_value)
-    assert ramped.update((500, 500)).e_value < broken.e_value < ramped.update((700, 300)).e_value
+def test_a_broken_assignment_is_found() -> None:
+    assert SampleRatio.start((0.1, 0.9)).update((1_030, 8_970)).e_value < 1
+    assert SampleRatio.start((0.1, 0.9)).update((1_300, 8_700)).e_value > 100
 
 
 def test_a_unit_in_an_arm_without_a_share_is_proof_of_a_mismatch() -> None:

@@ -12,15 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from mainspring.statistics.metrics import Predictions, metric
 from mainspring.statistics.paired_tests import (
-    corrected_resampled_t,
     delong,
     holm,
     mcnemar,
     mcnemar_p,
     paired_bootstrap,
     paired_difference,
-    rows_needed,
-    smallest_margin,
     spent_alpha,
     tango,
 )
@@ -190,19 +187,6 @@ def test_two_hundred_retrains_without_gain_promote_nothing_when_alpha_is_spent()
     assert spent.sum() < 0.05
 
 
-def test_the_corrected_t_test_is_right_where_the_naive_one_takes_splits_for_evidence() -> None:
-    generator = np.random.default_rng(9)
-    corrected, naive = [], []
-    for _ in range(400):
-        gains = generator.normal(size=300)
-        splits = [float(gains[generator.permutation(300)[:100]].mean()) for _ in range(30)]
-        corrected.append(corrected_resampled_t(splits, test_rows=100, train_rows=200).low > 0)
-        naive.append(np.mean(splits) > 1.699 * np.std(splits, ddof=1) / math.sqrt(30))
-
-    assert np.mean(corrected) <= 0.08 and np.mean(naive) > 0.25
-    assert math.isnan(corrected_resampled_t([0.1], 100, 200).low)
-
-
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_raises_p_values_in_order_and_at_most_as_bonferroni_does(p_values: list[float]) -> None:
     adjusted = holm(p_values)
@@ -213,9 +197,3 @@ def test_holm_raises_p_values_in_order_and_at_most_as_bonferroni_does(p_values: 
 
 def test_a_slice_without_a_p_value_does_not_count_for_holm() -> None:
     assert holm([0.02, math.nan, 0.5])[0] == 0.04
-
-
-def test_rows_needed_are_the_rows_at_which_the_margin_can_be_shown() -> None:
-    rows = rows_needed(standard_error=0.0037, n=4_000, margin=0.005, alpha=0.025)
-
-    assert smallest_margin(0.0037, 0.025) > 0.005 >= smallest_margin(0.0037 * math.sqrt(4_000 / rows), 0.025)

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
 from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.home import Home
 from mainspring.store.journal import Claim, Journal
+from mainspring.store.ledger import Ledger
 
 PARTS = {"code": {}, "libraries": {}, "parameters": {}, "inputs": {}, "state": None}
 
@@ -30,16 +33,26 @@ def journal(home: Home) -> Journal:
     return Journal(home)
 
 
-def finish(journal: Journal, claim: Claim, name: str, output: Artifact, fingerprint: str = "f1") -> None:
-    with journal.writing(claim):
-        journal.step_started(claim, name, fingerprint, PARTS, "new")
-        journal.step_finished(claim, name, output, seconds=1.5, attempt=2, keep_as=name)
+def finish(home: Home, claim: Claim, name: str, output: Artifact, fingerprint: str = "f1") -> None:
+    with opened(home, claim) as ledger:
+        ledger.started(name, fingerprint, PARTS, "new")
+        ledger.finished(name, output, seconds=1.5, attempt=2, keep_as=name, objects=[])
+        ledger.settle()
+
+
+@contextmanager
+def opened(home: Home, claim: Claim) -> Iterator[Ledger]:
+    ledger = Ledger(home, claim)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 def test_a_finished_step_is_found_by_its_fingerprint(journal: Journal, home: Home) -> None:
     output = Catalog(home).save([1, 2])
     claim = journal.begin("seed", {"trees": 5})
-    finish(journal, claim, "model", output)
+    finish(home, claim, "model", output)
     journal.end(claim, "done")
 
     hit = journal.hit("seed", "model", "f1")
@@ -71,9 +84,10 @@ def test_ids_are_short_and_sort_by_time_even_when_the_clock_steps_back(home: Hom
 def test_a_run_whose_writer_let_go_is_interrupted_and_goes_on_as_the_same_run(journal: Journal, home: Home) -> None:
     output = Catalog(home).save(1)
     claim = journal.begin("seed", {"trees": 5})
-    finish(journal, claim, "rows", output)
-    with journal.writing(claim):
-        journal.step_started(claim, "model", "f2", PARTS, "new")
+    finish(home, claim, "rows", output)
+    with opened(home, claim) as ledger:
+        ledger.started("model", "f2", PARTS, "new")
+        ledger.settle()
     assert journal.resume("seed", {"trees": 5}) is None
 
     journal.release(claim)
@@ -102,20 +116,10 @@ def test_an_owner_that_lost_its_run_can_write_nothing_more(journal: Journal, hom
     assert second is not None and second.fence == first.fence + 1
 
     with pytest.raises(StoreError, match="belongs to another process"):
-        finish(journal, first, "rows", Catalog(home).save(1))
+        finish(home, first, "rows", Catalog(home).save(1))
     with pytest.raises(StoreError, match="belongs to another process"):
         journal.end(first, "done")
     assert journal.steps(first.run) == [] and journal.run(first.run).status == "running"
-
-
-def test_one_transaction_holds_all_or_nothing(journal: Journal, home: Home) -> None:
-    claim = journal.begin("seed", {})
-    with pytest.raises(ZeroDivisionError), journal.writing(claim):
-        journal.step_started(claim, "rows", "f1", PARTS, "new")
-        journal.step_finished(claim, "rows", Catalog(home).save(1), seconds=1, attempt=1, keep_as="rows")
-        1 / 0
-
-    assert journal.steps(claim.run) == [] and journal.hit("seed", "rows", "f1") is None
 
 
 def test_a_run_can_be_asked_to_stop_while_it_runs(journal: Journal) -> None:

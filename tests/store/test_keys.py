@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mainspring.core.errors import BundleChanged, BundleUntrusted, StoreError
-from mainspring.store.keys import SECRET, Keys, Signature, configuration
+from mainspring.store.keys import SECRET, Keys, Signature
+from mainspring.store.places import configuration
 
 
 def test_a_key_is_made_on_first_use_for_its_owner_only(tmp_path: Path) -> None:

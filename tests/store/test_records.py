@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from mainspring.core.errors import Conflict, NotServed, StoreError
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.store.home import Home
+from mainspring.store.labelled import labelled
 from mainspring.store.labels import Labels
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, identifiers
 from mainspring.store.segments import Segments
@@ -266,7 +267,7 @@ def test_labelled_rows_come_typed_with_their_first_label(home: Home) -> None:
     records.append_feedback([FeedbackRecord(id="p2", label=1, at=AT), FeedbackRecord(id="p0", label=0, at=later)])
     records.append_feedback([FeedbackRecord(id="p0", label=1, at=later), FeedbackRecord(id="nobody", label=1, at=AT)])
 
-    frame = records.labelled("late", INPUTS)
+    frame = labelled(records, "late", INPUTS)
 
     assert frame["mainspring_id"].to_list() == ["p0", "p2"]
     assert frame["late"].to_list() == [0, 1]
@@ -278,22 +279,9 @@ def test_labelled_rows_come_typed_with_their_first_label(home: Home) -> None:
 
 
 def test_a_loop_without_labels_gives_an_empty_frame_of_the_right_columns(home: Home) -> None:
-    frame = Records(home, "late").labelled("late", INPUTS)
+    frame = labelled(Records(home, "late"), "late", INPUTS)
 
     assert frame.height == 0 and frame.columns == [*INPUTS.names, "late", "mainspring_id", "mainspring_at"]
-
-
-def test_matured_predictions_are_those_older_than_the_delay_labelled_or_not(home: Home) -> None:
-    records = Records(home, "late")
-    records.append([prediction("old", label="no", probabilities=[0.75, 0.25]), prediction("lost", label="yes")])
-    records.append([PredictionRecord(id="young", at=AT + timedelta(hours=2), version=2)])
-    records.append_feedback([FeedbackRecord(id="old", label="yes", at=AT + timedelta(minutes=5))])
-
-    frame = records.matured(AT + timedelta(hours=3), "2h")
-
-    assert frame["id"].to_list() == ["old", "lost"]
-    assert frame["predicted"].to_list() == ["no", "yes"] and frame["label"].to_list() == ["yes", None]
-    assert frame["probabilities"].to_list() == [[0.75, 0.25], None] and frame["version"].to_list() == [1, 1]
 
 
 # --------------------------------------------------------------------------------------------------------- labels

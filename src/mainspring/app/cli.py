@@ -24,9 +24,23 @@ class Verbs(click.Group):
         return list(self.commands)
 
 
+def _env(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--env NAME` is MAINSPRING_ENV=NAME, for the processes that a command starts as well."""
+
+    def choose(context: click.Context, option: click.Parameter, name: str | None) -> None:
+        if name is not None:
+            os.environ["MAINSPRING_ENV"] = name
+
+    return click.option(
+        "--env", metavar="NAME", callback=choose, expose_value=False, is_eager=True,
+        help="The settings of [tool.mainspring.env.NAME].",
+    )(command)  # fmt: skip
+
+
 @click.group(cls=Verbs, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="mainspring")
 @click.option("--home", metavar="FOLDER", help="The state's folder (default: .mainspring here or above).")
+@_env
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def cli(context: click.Context, home: str | None, debug: bool) -> None:
@@ -75,15 +89,24 @@ def init(data: str, target: str, output: str, overwrite: bool) -> None:
 @cli.command()
 @click.argument("file")
 @_selection
+@_env
+@click.option("--markdown", is_flag=True, help="Print a table for a review comment.")
+@click.option("--check", is_flag=True, help="Exit code 4 when something would run.")
 @_json
 def plan(**arguments: Any) -> None:
-    """Show what would run, and why."""
+    """Show what would run, and why, and how long that took before. Nothing is run."""
     _call("plan", **arguments)
 
 
 @cli.command()
 @click.argument("file")
 @_selection
+@_env
+@click.option(
+    "--executor", metavar="WHERE", help="Where steps run: local (default), process[:N], ray[://HOST:PORT], here."
+)
+@click.option("--fast", is_flag=True, help="Finished steps survive a crash, but not a loss of power.")
+@click.option("--explain", is_flag=True, help="Say first what will run, and why.")
 @click.option("--full-traceback", is_flag=True, help="Show the traceback of a step that fails.")
 @_json
 def run(**arguments: Any) -> None:
@@ -99,6 +122,7 @@ def run(**arguments: Any) -> None:
 @click.option("--clock", type=click.Choice(["system", "manual"]), default="system", show_default=True)
 @click.option("--now", default=None, metavar="TIME", help="Where a manual clock starts (ISO 8601).")
 @click.option("--once", is_flag=True, help="One turn and one monitoring report, then stop.")
+@_env
 def up(**arguments: Any) -> None:
     """The loops as a service: serve, watch, retrain. Ctrl-C drains."""
     _call("up", **arguments)
@@ -139,10 +163,28 @@ def runs(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("run")
+@click.option("--diff", "other", metavar="OTHER", help="Only what differs from run OTHER.")
 @_json
 def show(**arguments: Any) -> None:
     """One run: its steps, their time and their results."""
     _call("show", **arguments)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("step", required=False)
+@_json
+def logs(**arguments: Any) -> None:
+    """What the steps of a run have printed."""
+    _call("logs", **arguments)
+
+
+@cli.command()
+@click.argument("run")
+@_json
+def cancel(**arguments: Any) -> None:
+    """Ask a run to stop, wherever it runs."""
+    _call("cancel", **arguments)
 
 
 @cli.command()
@@ -186,6 +228,15 @@ def rollback(**arguments: Any) -> None:
 def monitor(**arguments: Any) -> None:
     """Drift, quality and performance of what is served; with FILE by its own metrics and drift tests too."""
     _call("monitor", **arguments)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
+@click.option("--keep-days", type=click.FloatRange(min=0), default=30, show_default=True, metavar="N")
+@_json
+def gc(**arguments: Any) -> None:
+    """Free what no run of the last days, no model and no lineage needs."""
+    _call("gc", **arguments)
 
 
 @cli.command()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mainspring.app import config
+from mainspring.app import config, differences, plans, supervisor
 from mainspring.app import show as showing
 from mainspring.app.files import load
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.core.errors import NotInStore, UsageError
 from mainspring.core.wording import one_line
+from mainspring.execution import logs as printed
+from mainspring.execution.planning import PlannedStep
+from mainspring.loop import turn
 from mainspring.pipeline.graph import Selection
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -25,39 +29,63 @@ HELD = 3
 
 
 def init(*, home: str | None, data: str, target: str, output: str, overwrite: bool) -> int:
-    from mainspring.app import init as writing  # reads the table: polars
-
-    path = writing.write(data, target=target, output=output, overwrite=overwrite)
+    path = turn.call("mainspring.app.init:write", data, target=target, output=output, overwrite=overwrite)
     print(path.read_text(encoding="utf-8"))
     print(f"wrote {path}; next: mainspring plan {path}, mainspring run {path}, mainspring up {path}")
     return 0
 
 
-def plan(*, home: str | None, file: str, settings: Sequence[str], as_json: bool, **selection: Any) -> int:
+def plan(
+    *,
+    home: str | None,
+    file: str,
+    settings: Sequence[str],
+    markdown: bool,
+    check: bool,
+    as_json: bool,
+    **selection: Any,
+) -> int:
     where = Surroundings.of(home, selection=Selection(**selection))
-    plans = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
+    planned = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
     if as_json:
-        return _print_each("plan", [("done", {"name": name, "steps": steps}) for name, steps in plans])
-    for name, steps in plans:
-        showing.plan(name, steps)
-    return 0
+        _print_each("plan", [("done", {"name": name, "steps": _steps(steps)}) for name, steps in planned])
+    for name, steps in () if as_json else planned:
+        print(plans.markdown(name, steps)) if markdown else showing.plan(name, steps)
+    return plans.STALE if check and any(plans.stale(steps) for _, steps in planned) else 0
 
 
 def run(
-    *, home: str | None, file: str, settings: Sequence[str], full_traceback: bool, as_json: bool, **selection: Any
+    *,
+    home: str | None,
+    file: str,
+    settings: Sequence[str],
+    executor: str | None,
+    fast: bool,
+    explain: bool,
+    full_traceback: bool,
+    as_json: bool,
+    **selection: Any,
 ) -> int:
     runs = []
-    for found in load(file):
-        with showing.Progress(found.name, quiet=as_json) as progress:
-            where = Surroundings.of(home, selection=Selection(**selection), report=progress.event)
-            done = found.start(where, _parameters(found, settings))
-        runs.append(done)
-        if not as_json:
-            showing.run(done)
-        if done.error is not None and full_traceback:
-            raise done.error
-        if done.error is not None:
-            print(f"mainspring: {one_line(done.error)}", file=sys.stderr)
+    where = Surroundings.of(
+        home, selection=Selection(**selection), executor=executor, durability="fast" if fast else None,
+        load=("mainspring.app.files:load", file),
+    )  # fmt: skip
+    with where.steps_in("local") as where:
+        for found in load(file):
+            if explain:
+                told = plans.explain(found.name, found.foresee(where, _parameters(found, settings)))
+                print(*told, sep="\n", file=sys.stderr if as_json else sys.stdout, flush=True)
+            with showing.Progress(found.name, quiet=as_json) as progress:
+                done = found.start(replace(where, report=progress.event), _parameters(found, settings))
+            runs.append(done)
+            if not as_json:
+                showing.run(done)
+            if done.error is not None and full_traceback:
+                raise done.error
+            for step in done.steps:
+                if step.state == "failed":
+                    print(f"mainspring: {one_line(step.reason)}", file=sys.stderr)
     if as_json:
         _print_each("run", [(done.status, _run_fields(done)) for done in runs])
     return max(map(_code, runs), key=(0, HELD, 2, 1).index)
@@ -74,8 +102,6 @@ def up(
     now: str | None,
     once: bool,
 ) -> int:
-    from mainspring.app import supervisor
-
     settings = config.read(home=home, host=host, port=port, control_port=control_port)
     _only_loopback(settings.host)
     if now is not None and clock != "manual":
@@ -89,23 +115,18 @@ def up(
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise UsageError(f"{', '.join(files)}: two Loops of the name {twice!r}; give each its own")
     manual = clock == "manual"
-    seed = loops[0].declaration.seed if manual else None
-    return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seed=seed)
+    seeds = {loop.name: loop.declaration.seed for loop in loops} if manual else None
+    return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seeds=seeds)
 
 
 def serve(*, home: str | None, host: str | None, port: int | None) -> int:
-    from mainspring.app import supervisor
-
     settings = config.read(home=home, host=host, port=port)
     _only_loopback(settings.host)
     return supervisor.serve(settings)
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
-    from mainspring.loop import champion
-
-    store = _store(home)
-    answer = champion.answer(store, name, rows)
+    answer = turn.call("mainspring.loop.champion:answer", _store(home), name, rows)
     if as_json:
         return _print_json("predict", "done", **answer)
     for label in answer["predictions"]:
@@ -130,13 +151,31 @@ def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> in
     return 0
 
 
-def show(*, home: str | None, run: str, as_json: bool) -> int:
+def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int:
     journal = Journal(_store(home))
+    if other is not None:
+        return _differences(differences.between(_store(home), other, run), as_json)
     found, steps = journal.run(run), journal.steps(run)
     if as_json:
         return _print_json("show", found.status, run=found, steps=steps)
     showing.one_run(found, steps)
     return 0
+
+
+def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
+    store = _store(home)
+    Journal(store).run(run)
+    texts = printed.read(store, run, step)
+    if as_json:
+        return _print_json("logs", "done", run=run, logs=texts)
+    for name, text in texts.items():
+        print(f"--- {name}\n{text.rstrip()}")
+    return 0
+
+
+def cancel(*, home: str | None, run: str, as_json: bool) -> int:
+    Journal(_store(home)).cancel(run)
+    return _print_action(f"run {run} is asked to stop; `mainspring show {run}` tells when it has", as_json)
 
 
 def why(*, home: str | None, name: str, as_json: bool) -> int:
@@ -163,32 +202,27 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
 
 
 def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
-    from mainspring.loop import champion
-
     loop, version = _divide(name)
     where = Surroundings.of(_store(home))
     _known(Deployments(where.home), loop)
-    return _print_action(champion.promote(where.home, loop, version, reason=reason, mlflow=where.mlflow), as_json)
+    told = {"reason": reason, "mlflow": where.mlflow}
+    return _print_action(turn.call("mainspring.loop.champion:promote", where.home, loop, version, **told), as_json)
 
 
 def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
-    from mainspring.loop import champion
-
     where = Surroundings.of(_store(home))
     _known(Deployments(where.home), name)
-    return _print_action(champion.rollback(where.home, name, reason=reason, mlflow=where.mlflow), as_json)
+    told = {"reason": reason, "mlflow": where.mlflow}
+    return _print_action(turn.call("mainspring.loop.champion:rollback", where.home, name, **told), as_json)
 
 
 def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
-    from mainspring.loop import watch
-    from mainspring.monitoring import terminal
-
     store = _store(home)
     if name.partition(":")[0].endswith(".py"):
-        watching = watch.Watch.of(store, _only_loop(name).declaration)
+        watching = turn.call("mainspring.loop.watch:Watch.of", store, _only_loop(name).declaration)
     else:
         _known(Deployments(store), name)
-        watching = watch.Watch.last(store, name)
+        watching = turn.call("mainspring.loop.watch:Watch.last", store, name)
     report, _ = watching.report(Deployments(store).now())
     if html is not None and not Path(html).parent.is_dir():
         raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
@@ -197,14 +231,12 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
         return _print_json("monitor", "done", report=report.to_json())
-    print(terminal.render(report))
+    print(turn.call("mainspring.monitoring.terminal:render", report))
     return 0
 
 
 def doctor(*, home: str | None, as_json: bool) -> int:
-    from mainspring.app import doctor as examining
-
-    findings = examining.examine(config.read(home=home))
+    findings = turn.call("mainspring.app.doctor:examine", config.read(home=home))
     wrong = any(finding.state == "wrong" for finding in findings)
     if as_json:
         _print_json("doctor", "failed" if wrong else "done", findings=findings)
@@ -214,6 +246,19 @@ def doctor(*, home: str | None, as_json: bool) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------ details
+
+
+def _steps(steps: Sequence[PlannedStep]) -> list[dict[str, Any]]:
+    return [step.to_json() for step in steps]
+
+
+def _differences(found: differences.Differences, as_json: bool) -> int:
+    if as_json:
+        steps = [step.to_json() for step in found.steps]
+        return _print_json("diff", "done", run=found.run, other=found.other, parameters=found.parameters, steps=steps,
+                           metrics=found.metrics)  # fmt: skip
+    showing.differences(found)
+    return 0
 
 
 def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, Any]:
@@ -226,6 +271,16 @@ def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, An
             raise UsageError(f"--set {setting!r} must be NAME=VALUE, such as --set trees=200")
         parameters[name] = graph.parse(name, text)
     return parameters
+
+
+def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> int:
+    from mainspring.store import gc as garbage
+
+    found = garbage.collect(_store(home), keep_days=keep_days, dry_run=dry_run)
+    if as_json:
+        return _print_json("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)
+    showing.garbage(found, freed=not (dry_run or found.busy))
+    return 0
 
 
 def _code(done: Run) -> int:
@@ -325,11 +380,11 @@ def _print_each(schema: str, answers: Sequence[tuple[str, dict[str, Any]]]) -> i
 
 def _print_json(schema: str, status: str, **fields: Any) -> int:
     told = {"schema": f"mainspring/{schema}@1", "status": status, **fields}
-    print(msgspec.json.encode(told, enc_hook=_plain).decode())  # nan becomes null
+    print(msgspec.json.encode(told, enc_hook=_known_to_json).decode())  # nan becomes null
     return 0
 
 
-def _plain(value: Any) -> Any:
+def _known_to_json(value: Any) -> Any:
     """What msgspec doesn't know: other mappings, iterables and numpy's numbers; all else by its text."""
     if isinstance(value, Mapping):
         return dict(value)

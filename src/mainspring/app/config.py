@@ -1,4 +1,5 @@
-"""Settings: `mainspring.toml` (or `[tool.mainspring]`), then MAINSPRING_* variables, then flags. Read once, here."""
+"""Settings: `mainspring.toml` (or `[tool.mainspring]`), of which the table of the environment that MAINSPRING_ENV names
+comes after the rest, then MAINSPRING_* variables, then flags. Read once, here."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from mainspring.core.errors import SettingsError
 from mainspring.store.home import FOLDER, find
+from mainspring.store.ledger import Durability
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,9 @@ class Settings:
     """What an installation is told about its surroundings.
 
     home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
-    control_port: the API. max_rows: of one request.
+    control_port: the API. max_rows: of one request. executor: where steps run (None: worker processes for the commands,
+    the caller's own process for `run()` in Python). durability: what a finished step survives, "durable" a loss of power,
+    "fast" the death of the process.
     """
 
     home: Path
@@ -28,8 +32,12 @@ class Settings:
     port: int = 8700
     control_port: int = 8701
     max_rows: int = 100_000
+    executor: str | None = None
+    durability: Durability = "durable"
 
 
+ENVIRONMENT = "MAINSPRING_ENV"
+_NO_SETTINGS = ("MAINSPRING_HOME", ENVIRONMENT)
 _RANGES = {"port": (0, 65_535), "control_port": (0, 65_535), "max_rows": (1, 10_000_000)}
 
 
@@ -52,15 +60,35 @@ def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = 
 
 
 def _layers(project: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    layers = [(str(path), values) for path, values in _files(project)]
+    layers = _in_environment(_files(project), environment.get(ENVIRONMENT))
     named = {
         name.removeprefix("MAINSPRING_").lower(): value
         for name, value in environment.items()
-        if name.startswith("MAINSPRING_") and name != "MAINSPRING_HOME"
+        if name.startswith("MAINSPRING_") and name not in _NO_SETTINGS
     }
     if uri := environment.get("MLFLOW_TRACKING_URI"):
         named.setdefault("mlflow", uri)
     return [*layers, ("environment", named)]
+
+
+def _in_environment(files: list[tuple[Path, dict[str, Any]]], chosen: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """What the files say for everywhere, and after it what they say for the environment *chosen*; every table is
+    checked, so that a slip in one for production is told at home."""
+    general, special, known = [], [], set()
+    for path, values in files:
+        tables = values.get("env", {})
+        if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+            raise SettingsError(f"{path}: env must have a table for each environment, such as [env.prod]")
+        for name, table in tables.items():
+            _changes(table, f"{path} [env.{name}]")
+        general.append((str(path), {name: value for name, value in values.items() if name != "env"}))
+        special += [(f"{path} [env.{chosen}]", tables[chosen])] if chosen in tables else []
+        known |= set(tables)
+    if chosen and chosen not in known:
+        near = get_close_matches(chosen, known, n=1)
+        mend = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
+        raise SettingsError(f"environment {chosen!r} has no table in mainspring.toml or pyproject.toml; {mend}")
+    return [*general, *special]
 
 
 def _files(project: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -82,6 +110,11 @@ def _files(project: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    return replace(settings, **_changes(values, origin))
+
+
+def _changes(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """*values*, each parsed as its setting asks."""
     known = {field.name: field.type for field in fields(Settings)}
     changes = {}
     for name, value in values.items():
@@ -90,14 +123,16 @@ def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settin
                 f"{origin}: home can't be set here, it is beside this file; --home or MAINSPRING_HOME name another"
             )
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(name, [*known, "env"], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             raise SettingsError(f"{origin}: setting {name!r} is unknown{hint}")
         changes[name] = _parse(name, value, str(known[name]), origin)
-    return replace(settings, **changes)
+    return changes
 
 
 def _parse(name: str, value: Any, type_name: str, origin: str) -> Any:
+    if name == "durability" and value not in ("durable", "fast"):
+        raise SettingsError(f"{origin}: durability = {value!r} must be durable or fast")
     if type_name != "int":
         if isinstance(value, str) and value:
             return value

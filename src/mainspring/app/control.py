@@ -24,6 +24,7 @@ from mainspring.app.project import Loop, Surroundings
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.core.wording import one_line
 from mainspring.loop.controller import Controller, Turned
+from mainspring.serving.door import loopback
 from mainspring.serving.worker import die_with
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -69,11 +70,12 @@ def _serve(works: Controller, home: Home, descriptor: int) -> int:
     """The API in this thread and the works in another, until a signal."""
     thread = threading.Thread(target=works.work, daemon=True)
     thread.start()
-    app = server.api(works, server.token(home))
+    sock = socket.socket(fileno=descriptor)
+    app = server.api(works, server.token(home), loopback(sock.getsockname()[1]))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again once it has drained
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    uvicorn.Server(config).run(sockets=[sock])
     works.stop()
     thread.join(10)
     return 0

@@ -16,9 +16,14 @@ from typing import Literal
 
 from mainspring.app.config import Settings
 from mainspring.core.errors import MainspringError
+from mainspring.store.bundles import Bundles
+from mainspring.store import gc
+from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
+from mainspring.store.files import Files
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal
+from mainspring.store.registry import Registry
 
 State = Literal["ok", "warning", "wrong"]
 NEEDED = {
@@ -53,9 +58,11 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         home = Home.open(settings.home)
     except (MainspringError, sqlite3.DatabaseError, OSError) as error:
-        mend = f"restore {settings.home / 'mainspring.db'} from a backup, or move {settings.home} away and run again"
-        return [*findings, Finding("state", "wrong", str(error), mend), *_ports(settings)]
-    checks: tuple[Callable[[Home], Iterator[Finding]], ...] = (_database, _runs, _bundles, _aliases, _token)
+        said, _, mend = str(error).rpartition("; ")
+        return [*findings, Finding("state", "wrong", said or mend, mend), *_ports(settings)]
+    checks: tuple[Callable[[Home], Iterator[Finding]], ...] = (
+        _database, _runs, _objects, _leftovers, _bundles, _aliases, _token,
+    )  # fmt: skip
     for check in checks:
         try:
             findings += list(check(home))
@@ -121,7 +128,7 @@ def _writable(path: Path) -> Finding:
 
 
 def _database(home: Home) -> Iterator[Finding]:
-    answer = " ".join(str(home.database.query("pragma quick_check(1)")[0][0]).split())
+    answer = " ".join(str(home.database.query("pragma integrity_check(1)")[0][0]).split())
     if answer != "ok":
         yield Finding("state", "wrong", f"{home.database.path}: {answer}", "restore it from a backup")
     else:
@@ -141,9 +148,40 @@ def _runs(home: Home) -> Iterator[Finding]:
         yield Finding("runs", "ok", "none is interrupted")
 
 
-def _bundles(home: Home) -> Iterator[Finding]:
-    from mainspring.store.bundles import Bundles  # cryptography and polars: only when a home has bundles
+def _objects(home: Home) -> Iterator[Finding]:
+    """What lies in the object store has its name's digest, and what the newest outputs name lies there."""
+    files, journal = Files(home), Journal(home)
+    damaged = [path.name for path in files.folder.iterdir() if not files.sound(path.name)]
+    if damaged:
+        names = ", ".join(name[:12] for name in damaged[:5])
+        yield Finding("objects", "warning", f"{_count(damaged, 'object')} damaged: {names}", _MADE_AGAIN)
+    lost = [
+        f"{name} of {pipeline}"
+        for pipeline in journal.pipelines()
+        for name, record in journal.latest(pipeline).items()
+        if record.output is not None and not Catalog(home).sound(record.output)
+    ]
+    if lost:
+        yield Finding("outputs", "warning", f"{_count(lost, 'output')} lost: {', '.join(lost[:5])}", _MADE_AGAIN)
+    if not (damaged or lost):
+        yield Finding("objects", "ok", "all are there and undamaged")
 
+
+_MADE_AGAIN = "nothing to do: the next run that needs them makes them again"
+
+
+def _count(things: list[str], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _leftovers(home: Home) -> Iterator[Finding]:
+    leftovers = gc.leftovers(home)
+    if leftovers.count:
+        detail = f"{leftovers.count} of processes that were killed, {leftovers.bytes:,} bytes"
+        yield Finding("leftovers", "warning", detail, "`mainspring gc` removes them")
+
+
+def _bundles(home: Home) -> Iterator[Finding]:
     deployments, bundles = Deployments(home), Bundles(home)
     for loop, route in deployments.routes().items():
         for number in filter(None, (route.champion, route.canary)):
@@ -162,8 +200,6 @@ def _bundles(home: Home) -> Iterator[Finding]:
 
 
 def _aliases(home: Home) -> Iterator[Finding]:
-    from mainspring.store.registry import Registry  # MLflow takes seconds to import
-
     if not (home.path / "mlflow.db").is_file():
         return
     for alias in Registry(home).moved_aliases():

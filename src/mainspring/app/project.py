@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from mainspring.core.declarations import Declaration, Gate, Monitor, Release, Re
 from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Clock
 from mainspring.core.values import Verdict
-from mainspring.execution import engine, planning
+from mainspring.execution import engine, executors, planning
 from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
 from mainspring.pipeline.graph import Graph, Selection
@@ -22,6 +24,7 @@ from mainspring.pipeline.step import Step, as_step
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import RunStatus
+from mainspring.store.ledger import Durability
 from mainspring.store.registry import Registry
 
 Report = Callable[[Any], None]
@@ -46,13 +49,20 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where and how something runs, as opposed to what: never part of a fingerprint."""
+    """Where and how something runs, as opposed to what: never part of a fingerprint.
+
+    executor: where steps run, by name or a standard Executor; None: in this process. load: what another process calls
+    before its first step, so that it knows the modules of this one.
+    """
 
     home: Home
     mlflow: str | None = None
     clock: Clock = lambda: datetime.now(UTC)
     report: Report | None = None
     selection: Selection = field(default_factory=Selection)
+    executor: str | Executor | None = None
+    durability: Durability = "durable"
+    load: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, home: Home | Path | str | None, **changes: Any) -> Surroundings:
@@ -62,7 +72,17 @@ class Surroundings:
         else:
             settings = config.read(home=home)
             home = Home.open(settings.home)
-        return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **changes)
+        given = {name: value for name, value in changes.items() if value is not None}
+        told = {"executor": settings.executor, "durability": settings.durability, **given}
+        return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **told)
+
+    @contextmanager
+    def steps_in(self, executor: str) -> Iterator[Surroundings]:
+        """These surroundings with their executor opened for several runs, *executor* unless one is named. It begins to
+        load what the steps will need at once."""
+        with executors.opened(self.executor or executor) as opened:
+            executors.warmed(opened, self.home, self.load)
+            yield replace(self, executor=opened)
 
 
 class Pipeline:
@@ -83,9 +103,20 @@ class Pipeline:
         self.steps: tuple[Step, ...] = tuple(as_step(step) for step in steps)
         self.graph = Graph(self.steps)
 
-    def run(self, *, home: Home | Path | str | None = None, **parameters: Any) -> Run:
-        """Run what is stale; *parameters* are run parameters of the steps, by name. An error of a step is raised."""
-        return _raised(self.start(Surroundings.of(home), parameters))
+    def run(
+        self,
+        *,
+        home: Home | Path | str | None = None,
+        executor: str | Executor | None = None,
+        durability: Durability | None = None,
+        **parameters: Any,
+    ) -> Run:
+        """Run what is stale; *parameters* are run parameters of the steps, by name. An error of a step is raised.
+
+        executor: where steps run: "here" (this process, unless the settings say otherwise), "local", "process", "ray"
+        or a standard Executor. durability: "durable" or "fast".
+        """
+        return _raised(self.start(Surroundings.of(home, executor=executor, durability=durability), parameters))
 
     def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
         """What would run, and why, without running it."""
@@ -186,10 +217,21 @@ class Loop:
         """The stages this loop compiles to, ingest to release."""
         return Pipeline(self.name, turn.steps(self.declaration))
 
-    def run(self, data: Any = None, *, home: Home | Path | str | None = None, **parameters: Any) -> Run:
-        """One turn, from ingest to release; *data* replaces the declared source. An error of a stage is raised."""
+    def run(
+        self,
+        data: Any = None,
+        *,
+        home: Home | Path | str | None = None,
+        executor: str | Executor | None = None,
+        durability: Durability | None = None,
+        **parameters: Any,
+    ) -> Run:
+        """One turn, from ingest to release; *data* replaces the declared source. An error of a stage is raised.
+
+        executor, durability: as for `Pipeline.run`.
+        """
         loop = self if data is None else self.on(data)
-        return _raised(loop.start(Surroundings.of(home), parameters))
+        return _raised(loop.start(Surroundings.of(home, executor=executor, durability=durability), parameters))
 
     def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
         """What would run, and why, without running it."""
@@ -238,17 +280,20 @@ class Loop:
 def _execute(
     graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any], conclude: Any
 ) -> engine.Outcome:
-    services = {"clock": where.clock, "mlflow": where.mlflow}
-    return engine.execute(
-        graph,
-        home=where.home,
-        pipeline=name,
-        services=services,
-        parameters=parameters,
-        selection=where.selection,
-        report=where.report,
-        conclude=conclude,
-    )
+    with executors.opened(where.executor) as executor:
+        return engine.execute(
+            graph,
+            home=where.home,
+            pipeline=name,
+            services={"clock": where.clock, "mlflow": where.mlflow},
+            parameters=parameters,
+            selection=where.selection,
+            report=where.report,
+            executor=executor,
+            load=where.load,
+            durability=where.durability,
+            conclude=conclude,
+        )
 
 
 def _warming(registry: Registry, report: Report | None) -> Report:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,9 +18,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainspring.core.errors import InvalidRequest, MainspringError, NotInStore, RequestError
+from mainspring.core.errors import HomeUnwritable, InvalidRequest, MainspringError, NotInStore, RequestError
 from mainspring.core.wording import one_line
 from mainspring.serving import bodies
+from mainspring.serving.door import refusal
 from mainspring.store.home import Home, sync_folder
 
 MAX_BODY_BYTES = 64 * 1024
@@ -61,8 +61,8 @@ def token(home: Home) -> str:
     return path.read_text().strip()
 
 
-def api(works: Works, secret: str) -> ASGIApp:
-    """The ASGI application of the control plane."""
+def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
+    """The ASGI application of the control plane, for who knows *secret* and calls it by one of *hosts*."""
 
     async def status(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(works.status))
@@ -102,35 +102,35 @@ def api(works: Works, secret: str) -> ASGIApp:
         Route("/api/loops/{loop}/rollback", rollback, methods=["POST"]),
         Route("/api/loops/{loop}/run", turn, methods=["POST"]),
     ]
-    told = {MainspringError: _refusal, HTTPException: _elsewhere, OSError: _no_room, sqlite3.Error: _no_room}
+    told = {
+        MainspringError: _refusal, HomeUnwritable: _no_room, HTTPException: _elsewhere, OSError: _no_room,
+        sqlite3.Error: _no_room,
+    }  # fmt: skip
     app = Starlette(routes=routes, exception_handlers=told)
-    return Door(app, secret)
+    return Guard(app, secret, hosts)
 
 
-class Door:
-    """Lets in who has the token and comes by a loopback name; everybody else gets 401 or 403."""
+class Guard:
+    """Lets in who has the token and calls this very server; everybody else gets 401 or 403."""
 
-    def __init__(self, app: ASGIApp, secret: str) -> None:
-        self.app = app
-        self.secret = secret.encode()
+    def __init__(self, app: ASGIApp, secret: str, hosts: frozenset[bytes]) -> None:
+        self.app, self.secret, self.hosts = app, secret.encode(), hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(dict(scope["headers"]))
-        if refusal is not None:
-            await refusal(scope, receive, send)
+        refused = self._refused(scope["headers"])
+        if refused is not None:
+            await refused(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def _refusal(self, headers: Mapping[bytes, bytes]) -> Response | None:
-        if re.sub(rb":\d+$", b"", headers.get(b"host", b"")) not in (b"127.0.0.1", b"localhost", b"[::1]"):
-            return _error(403, "forbidden", "this host name is not served; call 127.0.0.1")
-        origin = headers.get(b"origin")
-        if origin is not None and origin.split(b"://", 1)[-1] != headers.get(b"host", b""):
-            return _error(403, "forbidden", "requests from other sites are refused")
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+    def _refused(self, headers: Sequence[tuple[bytes, bytes]]) -> Response | None:
+        why = refusal(headers, self.hosts)
+        if why is not None:
+            return _error(403, "forbidden", why)
+        given = dict(headers).get(b"authorization", b"").removeprefix(b"Bearer ")
         if not hmac.compare_digest(given, self.secret):
             return _error(401, "unauthorized", "send the token of .mainspring/run/token as 'Authorization: Bearer ...'")
         return None

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mainspring.app import plans
+
 _STATES = {
     "cached": "dim", "run": "green", "done": "green", "maybe": "yellow", "running": "cyan", "skipped": "dim",
     "failed": "bold red", "held": "yellow", "interrupted": "yellow", "cancelled": "yellow",
@@ -50,6 +52,11 @@ class Progress:
             self._say(f"{event.step} ...")
         elif event.kind == "progress":
             self.work(event.message, event.done, event.of)
+        elif event.kind == "output":
+            for line in event.message.splitlines():
+                self._console.print(f"  [dim]{escape(event.step)} |[/] {escape(line)}", highlight=False, soft_wrap=True)
+        elif event.kind == "stopping":
+            self._console.print(f"  [yellow]stopping[/]: {event.message}", highlight=False, soft_wrap=True)
         elif event.kind == "resumed":
             self._console.print(f"  goes on with the interrupted run {event.run}", highlight=False)
         elif event.kind in ("cached", "run", "failed", "skipped", "retry") and not _follows(event.message):
@@ -80,10 +87,12 @@ class Progress:
 def plan(name: str, steps: Sequence[Any]) -> None:
     table = _table(name, "step", "state", "why", "expected")
     for step in steps:
-        why = "; ".join(str(each) for each in step.reasons)
         seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
-        _row(table, step.name, _state(step.state), why, seconds)
+        _row(table, step.name, _state(step.state), plans.why(step), seconds)
     _print(table)
+    _print(Text(plans.total(steps)))
+    for note in plans.notes(steps):
+        _print(Text(f"- counts more than needed: {note}"))
 
 
 def run(done: Any) -> None:
@@ -132,6 +141,32 @@ def one_run(found: Any, steps: Sequence[Any]) -> None:
     _print(table)
 
 
+def differences(found: Any) -> None:
+    """What a run did otherwise than another."""
+    if not (found.parameters or found.steps or found.metrics):
+        _print(f"{found.run} differs in nothing from {found.other}")
+    if found.parameters:
+        _changes("parameters", found.other, found.run, found.parameters)
+    if found.steps:
+        table = _table("steps", "step", found.other, found.run, "output", "why")
+        for step in found.steps:
+            same = step.old_digest == step.new_digest
+            output = "the same" if same else f"{(step.old_digest or '-')[:12]} -> {(step.new_digest or '-')[:12]}"
+            why = "; ".join(map(str, step.reasons[:5])) + (" ..." if len(step.reasons) > 5 else "")
+            states = (_state(step.old_status or ""), _state(step.new_status or ""))
+            _row(table, step.name, *states, output, why)
+        _print(table)
+    if found.metrics:
+        _changes("metrics", found.other, found.run, found.metrics)
+
+
+def _changes(title: str, other: str, run: str, changes: Sequence[Any]) -> None:
+    table = _table(title, "name", other, run)
+    for change in changes:
+        _row(table, change.name, *("" if value is None else str(value) for value in (change.old, change.new)))
+    _print(table)
+
+
 def decisions(loop: str, found: Sequence[Any]) -> None:
     table = _table(f"why {loop}", "when", "what", "decision", "version", "reason")
     for each in found:
@@ -157,6 +192,26 @@ def findings(found: Sequence[Any]) -> None:
     for each in found:
         _row(table, each.subject, _state(each.state), each.detail, each.mend)
     _print(table)
+
+
+def garbage(found: Any, *, freed: bool) -> None:
+    """What gc freed, or would free."""
+    table = _table("freed" if freed else "would be freed", "kind", "count", "size")
+    for kind in ("objects", "bundles", "cache", "leftovers", "kept"):
+        amount = getattr(found, kind)
+        size = "" if kind == "cache" else _size(amount.bytes)
+        _row(table, {"cache": "cache entries", "kept": "kept"}.get(kind, kind), f"{amount.count:,}", size)
+    _print(table)
+    if found.busy:
+        _print(f"{found.busy} is under way: nothing was freed; run `mainspring gc` again when it has ended")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def _follows(reason: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +26,7 @@ from mainspring.store.home import Home
 DRAIN_SECONDS = 15.0
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0)
 CALM_SECONDS = 30.0
+_SO_ATTACH_FILTER = 26
 
 
 @dataclass(slots=True)
@@ -32,7 +36,7 @@ class Child:
     name: str
     module: str
     settings: Mapping[str, Any]
-    descriptor: int
+    listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     started: float = 0.0
@@ -43,17 +47,18 @@ class Child:
         self.process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,
-            pass_fds=(self.descriptor,),
+            pass_fds=(self.listener.fileno(),),
             env={**os.environ, **self.environment},
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which drains the children in order
         )
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
-            pipe.write(json.dumps({**self.settings, "fd": self.descriptor, "parent": os.getpid()}).encode())
+            pipe.write(json.dumps({**self.settings, "fd": self.listener.fileno(), "parent": os.getpid()}).encode())
 
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
             return
+        refuse(self.listener)
         self.process.terminate()
         try:
             self.process.wait(DRAIN_SECONDS)
@@ -70,12 +75,12 @@ def up(
     manual_clock: bool = False,
     now: str | None = None,
     once: bool = False,
-    seed: int | None = None,
+    seeds: Mapping[str, int] | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
     """Serve *loops*, those of *files*, until a signal or, with *once*, until one turn and one report are done.
 
-    seed: makes the predictions' ids repeatable, for history that is lived through by a manual clock.
+    seeds: each loop's, which make its predictions' ids repeatable, for history that is lived through by a manual clock.
     """
     home = Home.open(settings.home)
     with (
@@ -94,8 +99,8 @@ def up(
             "endpoint": endpoint,
         }
         children = [
-            _serving(home, settings, data, list(loops), manual_clock=manual_clock, seed=seed),
-            Child("controller", "mainspring.app.control", controlling, control.fileno()),
+            _serving(home, settings, data, list(loops), manual_clock=manual_clock, seeds=seeds),
+            Child("controller", "mainspring.app.control", controlling, control),
         ]
         say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
         return _supervise(children, once, say)
@@ -127,6 +132,22 @@ def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
     return sock
 
 
+def refuse(sock: socket.socket) -> None:
+    """Let no new connection come to a listening socket, which ends soon: who is let in is answered. Only on Linux.
+
+    Every new connection would else be made by the kernel and cut off when the last process closes the socket. A packet
+    filter that drops connection requests leaves the caller to ask again, and to learn then that nobody listens.
+    """
+    if sys.platform != "linux":
+        return
+    flags = (0x30, 0, 0, 13)  # the byte of the TCP header with SYN (2) and ACK (16)
+    program = [flags, (0x54, 0, 0, 18), (0x15, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    with contextlib.suppress(OSError):  # a kernel without it: as everywhere else
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(buffer)))
+
+
 class _only_one:
     """A kernel lock, gone with its process: two services on one home would both retrain."""
 
@@ -156,7 +177,7 @@ def _serving(
     loops: list[str] | str,
     *,
     manual_clock: bool = False,
-    seed: int | None = None,
+    seeds: Mapping[str, int] | None = None,
 ) -> Child:
     told = {
         "home": str(home.path),
@@ -164,10 +185,10 @@ def _serving(
         "max_rows": settings.max_rows,
         "manual_clock": manual_clock,
         "host": settings.host,
-        "seed": seed,
+        "seeds": {} if seeds is None else dict(seeds),
     }
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return Child("serving", "mainspring.serving.worker", told, data.fileno(), environment=one_core)
+    return Child("serving", "mainspring.serving.worker", told, data, environment=one_core)
 
 
 def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:

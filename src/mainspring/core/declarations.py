@@ -14,6 +14,7 @@ from mainspring.core.protocols import Named
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31557600.0}
 
 
@@ -33,6 +34,21 @@ def seconds(duration: str | float | timedelta) -> float:
             f"{duration!r} is not a duration; write a number and a unit, such as '5ms', '6h' or '30d'"
         )
     return float(match[1]) * _UNITS[match[2]]
+
+
+def number_of_bytes(size: str | int) -> int:
+    """The bytes in *size*: a whole number of bytes, or text such as "500MB", "2GB", "1.5GiB".
+
+    >>> number_of_bytes("1.5GiB")
+    1610612736
+    """
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    if match is None:
+        raise DeclarationError(f"{size!r} is not a size; write a number and a unit, such as '500MB' or '2GB'")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
 
 
 def _check_number(

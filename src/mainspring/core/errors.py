@@ -21,9 +21,11 @@ MainspringError                     exit code 1 unless said otherwise
 │   └── BundleUntrusted             nobody we trust signed it
 ├── StoreError                      the home folder or something in it
 │   ├── HomeDamaged
+│   ├── HomeUnwritable              no room, no permission, a disk that fails
 │   ├── NotInStore
 │   └── RouteChanged                somebody else changed the routing record first
 ├── StepFailed                      a step of a run ended with an error
+├── CodeChanged                     a module was edited after this process had imported it
 ├── ServiceError                    a server or process that can't start or answer
 │   └── PortTaken
 └── RequestError                    an HTTP request that is refused; carries its status
@@ -124,6 +126,10 @@ class HomeDamaged(StoreError):
     """The home folder's state is damaged."""
 
 
+class HomeUnwritable(StoreError):
+    """The home folder has no room, or can't be written."""
+
+
 class NotInStore(StoreError):
     """The home folder doesn't hold this."""
 
@@ -134,6 +140,10 @@ class RouteChanged(StoreError):
 
 class StepFailed(MainspringError):
     """A step of a run ended with an error."""
+
+
+class CodeChanged(MainspringError):
+    """A module was edited after this process had imported it."""
 
 
 class ServiceError(MainspringError):

@@ -7,21 +7,26 @@ import os
 import traceback
 from pathlib import Path, PurePath
 
+_SMALL, _LARGE = 1e-6, 1e12
 _OURS = str(Path(__file__).parents[1]) + os.sep
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure with significant digits, thousands separated; a dash for nothing.
 
-    >>> number(0.84371), number(12345.678), number(float("nan"))
-    ('0.844', '12,346', '–')
+    >>> number(0.84371), number(12345.678), number(20.0), number(float("nan"))
+    ('0.844', '12,346', '20', '–')
+    >>> number(0.0000000123), number(1e200)
+    ('1.2e-8', '1e200')
     """
     if value is None or not math.isfinite(value):
         return "–"
-    if value == 0:
-        return "0"
-    decimals = min(9, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
-    return f"{value:,.{decimals}f}"
+    if value == 0 or (value == round(value) and abs(value) < _LARGE):
+        return f"{value:,.0f}"
+    if not _SMALL <= abs(value) < _LARGE:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def percent(share: float, digits: int = 3) -> str:
@@ -32,6 +37,30 @@ def percent(share: float, digits: int = 3) -> str:
     """
     shown = number(100 * share, digits)
     return f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown} %"
+
+
+def evidence(value: float) -> str:
+    """An e-value in words; what is far beyond any threshold needs no digits.
+
+    >>> evidence(41.27), evidence(0.0000041), evidence(1e200)
+    ('41.3', '< 0.01', '> 10⁶')
+    """
+    if 0 < value < 0.01:
+        return "< 0.01"
+    return number(value) if value <= 1e6 else "> 10⁶"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the largest unit that says it well.
+
+    >>> duration(216000), duration(90000), duration(3600), duration(14.04), duration(0)
+    ('2.5 days', '25 hours', '1 hour', '14 seconds', '0 seconds')
+    """
+    for name, size in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0)):
+        if seconds == size or abs(seconds) >= 2 * size or name == "second":
+            break
+    shown = f"{round(seconds / size, 3 if abs(seconds) < 1 else 1):,g}"
+    return f"{shown} {name if shown == '1' else name + 's'}"
 
 
 def count(many: int, noun: str, plural: str = "") -> str:

@@ -19,7 +19,7 @@ from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.sources import Reader, reader
 from mainspring.data.unite import PREDICTION, labelled_rows, united
 from mainspring.data.validate import refuse_columns, refuse_duplicates, refuse_ignored
-from mainspring.data.versions import Step, Versions
+from mainspring.data.versions import Reading, Versions
 from mainspring.store.home import Home
 from mainspring.store.records import Records
 from mainspring.store.tables import ORDER
@@ -41,14 +41,14 @@ def ingest(
     since = last.cursor if last is not None and rows_of.incremental else None
     stands = rows_of.position()
     raw, cursor = _read(rows_of, since, progress)
-    step = Step(rows_of.identity, rows_of.name, since, cursor, stands, raw.height)
-    if step.whole:
+    reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, raw.height)
+    if reading.whole:
         _refuse_empty(raw, rows_of.name)
-    checked = _checked(raw, frozen, roles, step, max_bad, home, loop)
+    checked = _checked(raw, frozen, roles, reading, max_bad, home, loop)
     known = None if last is None else versions.rows(last.dataset)
     labelled = labelled_rows(Records(home, loop), roles, checked.schema)
-    rows = united(known, checked.good, labelled, roles, checked.schema, whole=step.whole)
-    return versions.commit(rows, checked, last, step)
+    rows = united(known, checked.good, labelled, roles, checked.schema, whole=reading.whole)
+    return versions.commit(rows, checked, last, reading)
 
 
 def position(source: Any, home: Home, loop: str) -> Any:
@@ -97,21 +97,21 @@ def _refuse_empty(raw: pl.DataFrame, name: str) -> None:
 
 
 def _checked(
-    raw: pl.DataFrame, frozen: Schema | None, roles: Roles, step: Step, max_bad: float, home: Home, loop: str
+    raw: pl.DataFrame, frozen: Schema | None, roles: Roles, reading: Reading, max_bad: float, home: Home, loop: str
 ) -> Checked:
     """The rows read, checked against the frozen contract, or against the one that they suggest."""
     if frozen is not None and not raw.height:
         return Checked(pl.DataFrame(), pl.DataFrame(), frozen)
-    _refuse_reserved(raw, step.source)
+    _refuse_reserved(raw, reading.source)
     frame, said = plain(raw)
-    refuse_columns(frame.columns, roles, step.source)
-    refuse_ignored(raw.columns, roles, step.source)
+    refuse_columns(frame.columns, roles, reading.source)
+    refuse_ignored(raw.columns, roles, reading.source)
     schema, inferred = (frozen, ()) if frozen is not None else contract.infer(frame, roles, max_bad)
     file = contract.path(home, loop)
     checked = contract.check(frame, schema, roles, file)
     refuse_columns(checked.good.columns, roles, f"the contract, though the source has it; remove {file} to take it in")
-    _refuse_bad(checked.bad, frame.height, step.source, max_bad)
-    refuse_duplicates(checked.good, roles, step.source)
+    _refuse_bad(checked.bad, frame.height, reading.source, max_bad)
+    refuse_duplicates(checked.good, roles, reading.source)
     return replace(checked, notes=(*said, *inferred, *checked.notes, *_set_aside(checked.bad, frame.height)))
 
 

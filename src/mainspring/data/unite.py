@@ -7,6 +7,7 @@ import polars as pl
 from mainspring.core.declarations import Roles
 from mainspring.core.schema import Schema, Type
 from mainspring.data.casting import cast, plain
+from mainspring.store.labelled import labelled
 from mainspring.store.records import Records
 from mainspring.store.tables import DTYPES
 
@@ -21,7 +22,7 @@ def labelled_rows(records: Records, roles: Roles, schema: Schema) -> pl.DataFram
     Without a time, where one is declared, a row can't be placed and is left out.
     """
     asked = schema.only(set(schema.names) - roles.hidden)
-    raw, _ = plain(records.labelled(roles.target, asked))
+    raw, _ = plain(labelled(records, roles.target, asked))
     if not raw.height:
         return empty(schema)
     columns = [_typed(raw, name, schema[name].type) for name in schema.names]

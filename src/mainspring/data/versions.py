@@ -31,7 +31,7 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Reading:
     """Where a reading of a source went: from one cursor (None: its beginning) to another."""
 
     identity: Any
@@ -72,16 +72,21 @@ class Versions:
             raise HomeDamaged(f"{where} isn't what was committed; restore it, or move it away to start over")
         return rows
 
-    def commit(self, rows: pl.DataFrame, checked: Checked, last: Last | None, step: Step) -> Dataset:
+    def commit(self, rows: pl.DataFrame, checked: Checked, last: Last | None, reading: Reading) -> Dataset:
         """The dataset with these *rows*: a new version, or the last one where nothing is different."""
         known = None if last is None else self.rows(last.dataset)
         same = known is not None and rows.schema == known.schema and rows.equals(known)
-        self._set_aside(checked.bad, step, base=self._rows.version(), only=same)
+        self._set_aside(checked.bad, reading, base=self._rows.version(), only=same)
         if same and last is not None:
             return last.dataset
         dataset = self._described(rows, checked, known)
         contract.save(self._home, self._loop, checked.schema)
-        told = {"source": step.identity, "cursor": step.cursor, "position": step.position, "read": step.rows}
+        told = {
+            "source": reading.identity,
+            "cursor": reading.cursor,
+            "position": reading.position,
+            "read": reading.rows,
+        }
         metadata = {"dataset": _to_json(dataset), **told}
         if known is not None and known.height and known.schema == rows.schema and rows.head(known.height).equals(known):
             version = self._rows.append(rows.slice(known.height), metadata=metadata)
@@ -96,29 +101,35 @@ class Versions:
         known = self._quarantine.metadata()
         return known["cursor"] if known["only"] and known["base"] == version else cursor
 
-    def _set_aside(self, bad: pl.DataFrame, step: Step, *, base: int | None, only: bool) -> None:
+    def _set_aside(self, bad: pl.DataFrame, reading: Reading, *, base: int | None, only: bool) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
 
         A source that is read as a whole takes its earlier bad rows back.
         """
         version = self._quarantine.version()
-        if not bad.height and (version is None or not step.whole):
+        if not bad.height and (version is None or not reading.whole):
             return
         if not bad.height:
             bad = pl.DataFrame(schema={POSITION: pl.Int64, REASON: pl.String, "none": pl.Null})
         kept = bad.select(
-            pl.lit(step.source).alias("source"),
+            pl.lit(reading.source).alias("source"),
             (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
             pl.col(REASON).alias("reason"),
             pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
         )
-        metadata = {"since": step.since, "cursor": step.cursor, "base": base, "only": only, "digest": digest(kept)}
+        metadata = {
+            "since": reading.since,
+            "cursor": reading.cursor,
+            "base": base,
+            "only": only,
+            "digest": digest(kept),
+        }
         before = self._quarantine.metadata() if version is not None else {}
         if all(before.get(name) == metadata[name] for name in ("since", "cursor", "base", "only", "digest")):
             return
         repeats = all(before.get(name) == metadata[name] for name in ("since", "digest"))
-        write = self._quarantine.replace if step.whole else self._quarantine.append
-        write(kept.head(0) if repeats and not step.whole else kept, metadata=metadata)
+        write = self._quarantine.replace if reading.whole else self._quarantine.append
+        write(kept.head(0) if repeats and not reading.whole else kept, metadata=metadata)
 
     def _described(self, rows: pl.DataFrame, checked: Checked, known: pl.DataFrame | None) -> Dataset:
         labelled = rows.height - rows[PREDICTION].null_count()

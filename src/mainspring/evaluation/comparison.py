@@ -16,7 +16,7 @@ from mainspring.statistics.intervals import normal_quantile
 from mainspring.statistics.metrics import Metric, metric
 from mainspring.statistics.paired_tests import Difference, paired_difference, smallest_margin
 
-IN_THE_TARGETS_UNIT = frozenset({"mae", "rmse", "median_ae"})
+_ROUNDING = 1e-12
 """Metrics whose size says nothing by itself: their margin is a share of the champion's value."""
 
 
@@ -37,27 +37,20 @@ class Comparison:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """How differences in the primary metric are read."""
-
-    name: str
-    greater_is_better: bool
-
-    def margin(self, rule: Gate, champion: float) -> float:
-        """The margin in the metric's own points."""
-        return rule.margin * abs(champion) if self.name in IN_THE_TARGETS_UNIT else rule.margin
-
-    def margin_in_words(self, rule: Gate, champion: float) -> str:
-        if self.name in IN_THE_TARGETS_UNIT:
-            return f"{number(self.margin(rule, champion))} ({percent(rule.margin)} of the champion's {self.name})"
-        return f"{rule.margin:g}"
+def primary(evaluation: Evaluation) -> Metric:
+    """The metric that the evaluation is judged by."""
+    return metric(evaluation.metric, evaluation.bundle.task)
 
 
-def unit(evaluation: Evaluation) -> Unit:
-    """The direction and unit of the evaluation's primary metric."""
-    of = metric(evaluation.metric, evaluation.bundle.task)
-    return Unit(of.name, of.greater_is_better)
+def margin(of: Metric, rule: Gate, champion: float) -> float:
+    """The gate's margin in the metric's own points."""
+    return rule.margin * of.scale(champion)
+
+
+def _margin_in_words(of: Metric, rule: Gate, champion: float) -> str:
+    if of.in_the_targets_unit:
+        return f"{number(margin(of, rule, champion))} ({percent(rule.margin)} of the champion's {of.name})"
+    return f"{rule.margin:g}"
 
 
 def beats_dummy(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
@@ -65,7 +58,7 @@ def beats_dummy(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     name, (value, low, high) = evaluation.metric, evaluation.metrics[evaluation.metric]
     if _cases(evaluation) < FEWEST:
         return Comparison(None, _too_few(evaluation))
-    sign = 1.0 if unit(evaluation).greater_is_better else -1.0
+    sign = 1.0 if primary(evaluation).greater_is_better else -1.0
     gap = sign * (value - evaluation.baseline)
     if math.isnan(gap):
         return Comparison(None, _undefined(evaluation))
@@ -114,16 +107,16 @@ def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     if _cases(evaluation) < FEWEST:
         return Comparison(None, _too_few(evaluation), found.estimate >= 0)
     before = evaluation.champion_metrics[evaluation.metric][0]
-    margin = unit(evaluation).margin(rule, before)
+    allowed = margin(primary(evaluation), rule, before)
     shown = _can_show(evaluation, found, alpha)
-    figures = {"difference": found.estimate, "difference_low": found.low, "margin": margin, "smallest_margin": shown}
-    passed = _passes(found, margin, shown)
+    figures = {"difference": found.estimate, "difference_low": found.low, "margin": allowed, "smallest_margin": shown}
+    passed = _passes(found, allowed, shown)
     reason = _compared(evaluation, found, before, alpha)
-    if margin == 0:
+    if allowed == 0:
         reason += " Margin 0 asks for better: " + ("shown." if passed else "not shown.")
     else:
-        conclusion = _conclusion(passed, found, margin, shown, evaluation.rows)
-        reason += f" The margin is {unit(evaluation).margin_in_words(rule, before)}: {conclusion}"
+        conclusion = _conclusion(passed, found, allowed, shown, evaluation.rows)
+        reason += f" The margin is {_margin_in_words(primary(evaluation), rule, before)}: {conclusion}"
     return Comparison(passed, reason, found.estimate >= 0, figures)
 
 
@@ -167,7 +160,7 @@ def _compared(evaluation: Evaluation, found: Difference, champion: float, alpha:
 
 
 def _direction(estimate: float) -> str:
-    if estimate == 0:
+    if abs(estimate) < _ROUNDING:
         return "equal"
     return f"{'better' if estimate > 0 else 'worse'} by {number(abs(estimate))}"
 
@@ -200,4 +193,4 @@ def _undefined(evaluation: Evaluation) -> str:
 
 def _metric(evaluation: Evaluation) -> Metric:
     known = Labels(evaluation.target, evaluation.weight, evaluation.clusters)
-    return known.weighing(metric(evaluation.metric, evaluation.bundle.task))
+    return known.weighing(primary(evaluation))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 
 from mainspring.core.declarations import Gate
 from mainspring.core.errors import TargetUnusable
+from mainspring.core.plain import plain
 from mainspring.core.protocols import Model, Progress
 from mainspring.core.values import Bundle, Evaluation, Frame, Split
 from mainspring.evaluation import slices
@@ -162,9 +163,9 @@ def _facts(split: Split, model: Model, fault: str) -> dict[str, Any]:
         "target": train.roles.target,
         "ignored": sorted(train.roles.ignore),
         "inputs": inputs,
-        "parameters": _plain(getattr(manifest, "parameters", {})),
-        "libraries": _plain(getattr(manifest, "libraries", {})),
-        "features": _plain(getattr(manifest, "features", ())),
+        "parameters": plain(getattr(manifest, "parameters", {})),
+        "libraries": plain(getattr(manifest, "libraries", {})),
+        "features": plain(getattr(manifest, "features", ())),
     }
     if train.roles.time:
         facts["train_period"] = _period(train.data[train.roles.time])
@@ -174,14 +175,3 @@ def _facts(split: Split, model: Model, fault: str) -> dict[str, Any]:
 
 def _period(times: pl.Series) -> list[str]:
     return [str(times.min()), str(times.max())]
-
-
-def _plain(value: Any) -> Any:
-    """*value* as JSON: mappings and sequences all the way down, everything else by its own text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

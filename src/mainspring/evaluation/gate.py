@@ -9,7 +9,7 @@ from typing import Literal
 from mainspring.core.declarations import Gate, seconds
 from mainspring.core.values import Check, Decision, Evaluation, Slice, Verdict
 from mainspring.core.wording import count, number, percent
-from mainspring.evaluation.comparison import Comparison, beats_dummy, not_worse, unit
+from mainspring.evaluation.comparison import Comparison, beats_dummy, margin, not_worse, primary
 from mainspring.evaluation.slices import JUDGED_ROWS
 from mainspring.statistics.paired_tests import holm, spent_alpha
 
@@ -75,7 +75,7 @@ def _floor(evaluation: Evaluation, rule: Gate) -> list[Check]:
     """The floor (a ceiling for a loss) that holds whatever the champion does."""
     if rule.at_least is None:
         return []
-    value, metric = evaluation.metrics[evaluation.metric][0], unit(evaluation)
+    value, metric = evaluation.metrics[evaluation.metric][0], primary(evaluation)
     if math.isnan(value):
         return [
             Check(
@@ -120,11 +120,11 @@ def _slices(evaluation: Evaluation, rule: Gate) -> list[Check]:
 def _loss(evaluation: Evaluation, part: Slice) -> float:
     """How much worse than the champion the slice is."""
     before = part.champion_score if part.champion_score is not None else math.nan
-    return before - part.score if unit(evaluation).greater_is_better else part.score - before
+    return before - part.score if primary(evaluation).greater_is_better else part.score - before
 
 
 def _slice_margin(evaluation: Evaluation, rule: Gate, part: Slice) -> float:
-    return unit(evaluation).margin(rule, part.champion_score or 0.0)
+    return margin(primary(evaluation), rule, part.champion_score or 0.0)
 
 
 def _worse(evaluation: Evaluation, part: Slice, p: float) -> str:
@@ -143,7 +143,7 @@ def _latency(evaluation: Evaluation, rule: Gate) -> list[Check]:
     verb = "within" if passed else "beyond"
     return [
         Check(
-            "latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {number(limit)} ms."
+            "latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {limit:g} ms."
         )
     ]
 
@@ -154,7 +154,7 @@ def _size(evaluation: Evaluation, rule: Gate) -> list[Check]:
     size = evaluation.bundle.size_bytes / 1e6
     passed = size <= rule.max_size
     verb = "within" if passed else "beyond"
-    return [Check("size", passed, f"The bundle has {number(size)} MB, {verb} the limit of {number(rule.max_size)} MB.")]
+    return [Check("size", passed, f"The bundle has {number(size)} MB, {verb} the limit of {rule.max_size:g} MB.")]
 
 
 def _when_inconclusive(evaluation: Evaluation, rule: Gate, comparison: Comparison) -> tuple[Next, str]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import pickle
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from blake3 import blake3
 
 from mainspring.core.errors import DeclarationError
-from mainspring.pipeline.modules import Project
-from mainspring.pipeline.reach import Reach, reach
+from mainspring.pipeline import fingerprint
+from mainspring.pipeline.codebase import Codebase
+from mainspring.pipeline.reach import Place, Reach, reach
 from mainspring.pipeline.step import Step
 
 _OURS = "mainspring"
@@ -33,17 +37,22 @@ _INSTALLED_AS = {
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """pieces: what the step's function reaches, name -> digest. libraries: name -> installed version."""
+    """pieces: what the step's function reaches, name -> digest; places: where those stand. libraries: installed
+    distribution -> version. files: data files named by `mainspring.file` -> digest. widened: where more was taken than
+    may be needed, because the code couldn't be followed."""
 
     pieces: Mapping[str, str]
     libraries: Mapping[str, str]
+    places: Mapping[str, Place] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    widened: tuple[str, ...] = ()
 
 
 class Codes:
     """The code of the steps of one run; each function is walked once."""
 
     def __init__(self) -> None:
-        self._project = Project()
+        self._project = Codebase()
         self._known: dict[str, tuple[Any, Code]] = {}
         self._things: dict[tuple[int, Any], str] = {}
 
@@ -65,7 +74,24 @@ class Codes:
         if isinstance(step.function, str):
             return _named(step.name, step.function)
         found = reach([step.function], self._project)
-        return Code(_pieces(step.name, found), {name: _version(name) for name in found.libraries if name != _OURS})
+        return Code(
+            {**_pieces(step.name, found), **self._held(step)},
+            versions(found.libraries),
+            found.places,
+            found.files,
+            found.widened,
+        )
+
+    def _held(self, step: Step) -> dict[str, str]:
+        """The object of a bound method, whose values count beside its code."""
+        if isinstance(step.function, FunctionType) or not hasattr(step.function, "__self__"):
+            return {}
+        try:
+            return {f"{step.name}.__self__": fingerprint.digest(step.function.__self__, code=self.digest)}
+        except (TypeError, AttributeError, pickle.PicklingError, RecursionError) as error:
+            raise DeclarationError(
+                f"step {step.name!r}: the object of its method can't be fingerprinted ({error}); use a plain function"
+            ) from error
 
     def _digest(self, thing: Any) -> str:
         module = str(getattr(thing, "__module__", ""))
@@ -74,8 +100,9 @@ class Codes:
         if library in (_OURS, "builtins"):
             return name
         found = reach([thing], self._project)
-        versions = [f"{each} {_version(each)}" for each in (*found.libraries, library) if each != _OURS]
-        return " ".join([name, found.digest, *versions])
+        known = [f"{each} {version}" for each, version in versions((*found.libraries, library)).items()]
+        files = [f"{each} {digest}" for each, digest in found.files.items()]
+        return " ".join([name, found.digest, *known, *files])
 
 
 def _pieces(name: str, found: Reach) -> dict[str, str]:
@@ -96,8 +123,8 @@ def _named(name: str, function: str) -> Code:
         text = file.read_text()
         hashed.update(text.encode())
         imported.update(_IMPORTS.findall(text))
-    versions = {found: version for found in sorted(imported - {_OURS}) if (version := _version(found))}
-    return Code({function: hashed.hexdigest()}, versions)
+    known = {name: version for name, version in versions(sorted(imported)).items() if version}
+    return Code({function: hashed.hexdigest()}, known)
 
 
 def _room_files(module: str) -> list[Path]:
@@ -119,12 +146,25 @@ def _file(module: str, step: str) -> Path:
     return Path(spec.origin)
 
 
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed versions of *libraries*, import names, by the name of the distribution that each comes from."""
+    return dict(found for name in libraries if name != _OURS for found in [_version(name)])
+
+
 @cache
-def _version(library: str) -> str:
-    """The installed version of *library*, by import name; "" when it is part of Python, or nobody's package."""
+def _version(library: str) -> tuple[str, str]:
+    """The distribution of *library* and its version; "" when it is part of Python, or nobody's package."""
     for name in (_INSTALLED_AS.get(library, library), library.replace("_", "-")):
         try:
-            return importlib.metadata.version(name)
+            return name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return ""
+    if library in sys.stdlib_module_names:
+        return library, ""
+    names = _distributions().get(library, [])
+    return (names[0], importlib.metadata.version(names[0])) if names else (library, "")
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Any
 
 from mainspring.core.errors import MainspringError
+from mainspring.execution import logs
+from mainspring.execution.crew import Crew
+from mainspring.execution.elsewhere import Surroundings
 from mainspring.execution.freshness import CodeOf, Freshness
 from mainspring.execution.outcome import Event, Outcome, Outputs, Report, StepResult
-from mainspring.execution.turn import Turn
+from mainspring.execution.walk import Walk
+from mainspring.execution.work import Bench
 from mainspring.pipeline.fingerprint import digest
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.store.catalog import Catalog
 from mainspring.store.home import Home
 from mainspring.store.journal import Claim, Journal, RunStatus
+from mainspring.store.ledger import Durability, Ledger
 
 __all__ = ["Event", "Outcome", "Outputs", "StepResult", "execute"]
 
@@ -30,14 +38,19 @@ def execute(
     code: CodeOf | None = None,
     report: Report | None = None,
     executor: Executor | None = None,
+    load: tuple[str, str] | None = None,
+    durability: Durability = "durable",
     conclude: Callable[[Mapping[str, Any]], RunStatus] | None = None,
 ) -> Outcome:
     """Run what is stale in *graph*; a run of the same that was interrupted is gone on with.
 
     services: what steps may ask for by name; the engine adds home, run (the id) and progress. code: a step's code for
-    its fingerprint, `Codes()` unless told. executor: where steps run; unless told a lone step runs in this thread and
-    branches in a few others. conclude: the status of a run without failures, from its outputs ("done" unless told).
-    A step's error is in the outcome; KeyboardInterrupt marks the run interrupted and goes on to the caller.
+    its fingerprint, `Codes()` unless told. executor: where steps run; unless told a lone step runs in this thread,
+    branches in a few others, and steps with a timeout or a memory limit in worker processes. load: what another
+    process calls before its first step, ("module:function", argument). durability: "durable" survives a loss of power,
+    "fast" the death of the process. conclude: the status of a run without failures, from its outputs ("done" unless
+    told). A step's error is in the outcome. The first Ctrl-C lets what is at work end, the second doesn't; both leave
+    the run interrupted and go on to the caller as KeyboardInterrupt.
     """
     chosen = graph.select(selection)
     journal, catalog = Journal(home), Catalog(home)
@@ -45,37 +58,69 @@ def execute(
     catalog.files.sweep()
     asked, part = _asked(parameters or {}, catalog), selection.to_json()
     claim = journal.resume(pipeline, asked, part) or journal.begin(pipeline, asked, part)
+    ledger = Ledger(home, claim, durability)
     given = {**(services or {}), "home": home, "run": claim.run}
-    turn = Turn(graph, chosen, journal, catalog, freshness, claim, given, report or _silent, executor)
-    turn.tell("resumed" if claim.resumed else "begun")
+    bench = Bench(catalog, lambda *told: walk.said_here(*told))
+    walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report or _silent)
+    crew = Crew(bench, executor, Surroundings.here(home, load), walk.said, walk.printed)
+    walk.tell("resumed" if claim.resumed else "begun")
     try:
-        outcome = _run(turn, journal, claim, conclude)
+        with logs.watching(), _draining(walk):
+            return _run(walk, crew, journal, claim, conclude)
     finally:
-        turn.close()
+        crew.close()
+        ledger.close()
         journal.release(claim)
-    return outcome
 
 
 def _run(
-    turn: Turn, journal: Journal, claim: Claim, conclude: Callable[[Mapping[str, Any]], RunStatus] | None
+    walk: Walk,
+    crew: Crew,
+    journal: Journal,
+    claim: Claim,
+    conclude: Callable[[Mapping[str, Any]], RunStatus] | None,
 ) -> Outcome:
     try:
-        turn.run()
+        walk.run(crew)
+        if walk.stopping:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
-        turn.drain()
+        walk.stopping = True
+        crew.dismiss()
+        walk.drain(crew)
         journal.end(claim, "interrupted", "interrupted from the keyboard")
         raise
-    outputs = turn.outputs()
+    outputs = walk.outputs()
     status: RunStatus = "done"
-    if turn.error is not None:
+    if walk.error is not None:
         status = "failed"
-    elif turn.cancelled:
+    elif walk.cancelled:
         status = "cancelled"
     elif conclude is not None:
         status = conclude(outputs)
-    error = turn.error if status == "failed" else None
+    error = walk.error if status == "failed" else None
     journal.end(claim, status, None if error is None else _words(error))
-    return Outcome(claim.run, status, outputs, turn.results(), error, claim.resumed)
+    return Outcome(claim.run, status, outputs, walk.results(), error, claim.resumed)
+
+
+@contextmanager
+def _draining(walk: Walk) -> Iterator[None]:
+    """In the block the first Ctrl-C only asks the run to stop; a second one acts as ever."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        walk.stopping = True
+        walk.tell("stopping", message="what is at work ends, then the run stops; Ctrl-C again stops it at once")
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _asked(parameters: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mainspring.core.errors import MainspringError, StepFailed
+from mainspring.execution import rows
 from mainspring.execution.code import Code, Codes
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.fingerprint import Parts, Reason
 from mainspring.pipeline.graph import Graph, Node
+from mainspring.pipeline.reach import Place
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.journal import Hit, Journal, StepRecord
@@ -37,6 +41,7 @@ class Freshness:
         self._codes = Codes()
         self._code = code or self._codes
         self._latest: dict[str, StepRecord] | None = None
+        self._artifacts: dict[str, Artifact] = {}
         self.force = set(force)
 
     @property
@@ -52,6 +57,7 @@ class Freshness:
 
     def parts(self, node: Node, inputs: Mapping[str, Artifact], outputs: Mapping[str, Any]) -> Parts:
         """What the fingerprint of *node* is made of, given its inputs; *outputs* are read only by its outside state."""
+        self._artifacts.update({artifact.digest: artifact for artifact in inputs.values()})
         return self._parts(
             node, {name: artifact.digest for name, artifact in inputs.items()}, _state(node.step, outputs)
         )
@@ -67,7 +73,7 @@ class Freshness:
         digest = fingerprint.digest(element, other=self._catalog.digest, code=self._codes.digest)
         shown = " ".join(repr(element).split())[:80]
         parameters = {**parts.parameters, node.element or "": (digest, shown)}
-        return Parts(parts.code, parts.libraries, parameters, inputs, parts.state)
+        return replace(parts, parameters=parameters, inputs=inputs)
 
     def hit(self, node: Node, parts: Parts, finished: tuple[str, Hit] | None) -> tuple[Hit | None, list[Reason]]:
         """The kept output for these parts, or why there is none. finished: what this run did before it resumed."""
@@ -92,7 +98,33 @@ class Freshness:
         old = self.before(node)
         if old is None:
             return [Reason("new")]
-        return _named_pieces(node, parts.differences(old)) or [Reason("lost")]
+        code = self._code(node.step)
+        found = [self._told(node, code, reason) for reason in _named_pieces(node, parts.differences(old))]
+        return found or [Reason("lost")]
+
+    def widened(self, node: Node) -> tuple[str, ...]:
+        """Where the code of *node* couldn't be followed, so that more counts than may be needed."""
+        return self._code(node.step).widened
+
+    def _told(self, node: Node, code: Code, reason: Reason) -> Reason:
+        """*reason* in a person's words: what a piece of code is and where it stands, how many rows are new."""
+        if reason.kind == "code":
+            return _placed(node, code.places.get(reason.where), reason)
+        if reason.kind == "input":
+            old, new = (None if digest is None else self._rows(digest) for digest in (reason.old, reason.new))
+            return reason if old is None or new is None else replace(reason, old=old, new=new)
+        return reason
+
+    def _rows(self, digest: str) -> int | None:
+        """How many rows the output with *digest* has, where that is quickly told."""
+        made = (record.output for record in self._journal.made(digest) if record.output is not None)
+        artifact = self._artifacts.get(digest) or next(made, None)
+        if artifact is None:
+            return None
+        try:
+            return rows.count(self._catalog, artifact)
+        except MainspringError:  # it was freed, or is damaged
+            return None
 
     def before(self, node: Node) -> Parts | None:
         """The parts of *node* when it last finished."""
@@ -102,6 +134,8 @@ class Freshness:
     def _parts(self, node: Node, inputs: Mapping[str, str], state: Any) -> Parts:
         code = self._code(node.step)
         literal = {name: values for name, values in node.step.each.items() if not isinstance(values, str)}
+        if node.step.seed is not None:
+            literal["seed="] = node.step.seed
         return fingerprint.parts(
             node.step,
             code.pieces,
@@ -111,6 +145,7 @@ class Freshness:
             {**self.arguments(node), **literal},
             other=self._catalog.digest,
             code=self._codes.digest,
+            files=code.files,
         )
 
 
@@ -130,6 +165,16 @@ def _state(step: Step, outputs: Mapping[str, Any]) -> Any:
         raise StepFailed(
             f"step {step.name!r}: its state outside can't be told ({type(error).__name__}: {error})"
         ) from error
+
+
+def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
+    module, _, name = reason.where.partition(":")
+    if place is None:
+        return replace(reason, what=name or ("its code" if module == node.name else module))
+    own = place.kind == "function" and place.name == node.name
+    title = {"function": "helper", "value": "the value of"}.get(place.kind, place.kind)
+    what = "its code" if own else f"{title} {place.name}"
+    return replace(reason, what=what, file=os.path.basename(place.file) or module, line=place.line)
 
 
 def _named_pieces(node: Node, found: list[Reason]) -> list[Reason]:

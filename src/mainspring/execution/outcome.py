@@ -17,8 +17,9 @@ StepState = Literal["cached", "run", "skipped", "failed"]
 class Event:
     """Something that happened in a run.
 
-    kind: "begun" and "resumed" (the run); "started", "progress", "retry", and "run", "cached", "skipped" or "failed" at
-    the end of a step. step: "" for the run; message: the reason, the error, or what is being done: *done* of *of*.
+    kind: "begun", "resumed" and "stopping" (the run); "started", "progress", "output", "retry", and "run", "cached",
+    "skipped" or "failed" at the end of a step, once that is durable. step: "" for the run; message: the reason, the
+    error, what was printed, or what is being done: *done* of *of*.
     """
 
     kind: str

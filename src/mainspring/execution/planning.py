@@ -23,16 +23,19 @@ class PlannedStep:
     """What would become of a step.
 
     maybe: it runs unless the stale steps before it give what they gave before; skip: its condition doesn't hold.
-    seconds: how long it took last time; None when unknown or cached."""
+    seconds: how long it took last time; None when unknown or cached. widened: where its code couldn't be followed, so
+    that more counts than may be needed."""
 
     name: str
     state: PlanState
     reasons: tuple[Reason, ...]
     seconds: float | None
+    widened: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        reasons = [{"kind": each.kind, "where": each.where, "old": each.old, "new": each.new} for each in self.reasons]
-        return {"name": self.name, "state": self.state, "reasons": reasons, "seconds": self.seconds}
+        reasons = [reason.to_json() for reason in self.reasons]
+        told = {"name": self.name, "state": self.state, "reasons": reasons, "seconds": self.seconds}
+        return {**told, "widened": list(self.widened)} if self.widened else told
 
 
 def plan(
@@ -57,8 +60,16 @@ def plan(
             continue
         state, reasons = ahead.judge(node)
         seconds = expected.get(node.name) if state in ("run", "maybe") else None
-        planned.append(PlannedStep(node.name, state, tuple(reasons), seconds))
+        widened = () if state == "skip" else _widened(freshness, node)
+        planned.append(PlannedStep(node.name, state, tuple(reasons), seconds, widened))
     return planned
+
+
+def _widened(freshness: Freshness, node: Node) -> tuple[str, ...]:
+    try:
+        return freshness.widened(node)
+    except MainspringError:  # the reason of the step says it already
+        return ()
 
 
 @dataclass(slots=True)

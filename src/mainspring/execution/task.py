@@ -13,7 +13,7 @@ from mainspring.store.catalog import Artifact
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """The whole step, or one *element* of its fan-out. inputs: what it was given, for the words of an error."""
+    """The whole step, or one *element* of its fan-out. attempt: the tries so far, the one at work included."""
 
     node: Node
     name: str
@@ -21,7 +21,7 @@ class Task:
     reason: str
     index: int | None = None
     element: Any = None
-    inputs: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 0
 
 
 @dataclass(slots=True, eq=False)

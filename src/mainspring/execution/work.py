@@ -1,17 +1,17 @@
-"""One step at work: called, tried again, its result kept; and the words for its failure."""
+"""One call of a step's function: where it runs, with what, what it gives; and the words for its failure."""
 
 from __future__ import annotations
 
 import importlib
+import random
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from threading import Event as Flag
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from mainspring.core.errors import MainspringError, StepFailed, UsageError
+from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed, UsageError
 from mainspring.core.wording import one_line, place
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
@@ -24,45 +24,113 @@ class Stopped(BaseException):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A step's value, where it is kept, and what it took."""
+class Input:
+    """A kept value that a call takes. last: nobody else needs it, so the object in memory may be handed over."""
 
-    value: Any
+    name: str
     artifact: Artifact
-    attempt: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a step's function, as it travels to where it runs. It is pickled where that is another process.
+
+    arguments: those at hand; inputs: parameter -> the kept value it takes; element: the parameters whose values an
+    error names beside the inputs. progress: it takes a function that tells how far it is. log: the file for what it
+    prints. attempt: which of the step's tries this is.
+    """
+
+    task: str
+    function: Callable[..., Any] | str
+    arguments: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    log: str
+    element: tuple[str, ...] = ()
+    progress: bool = False
+    seed: int | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step gave: where it is kept, the objects that it needs there, and how long the call took."""
+
+    artifact: Artifact
+    objects: list[str]
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A step's last error, and what it took."""
+    """A call's error. given: its inputs in words; where: the place in the user's code; again: another try may help."""
 
-    error: BaseException
-    attempt: int
-    seconds: float
+    error: BaseException | None
+    words: str
+    given: str = ""
+    where: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+    again: bool = True
 
-    @property
-    def trace(self) -> str:
-        return "".join(traceback.format_exception(self.error))
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An input that was kept can't be read any more; the step that gives it must run again."""
+
+    name: str
+    error: MainspringError
 
 
-def work(
-    step: Step, arguments: Mapping[str, Any], catalog: Catalog, stop: Flag, retried: Callable[[int, str], None]
-) -> Done | Failed:
-    """Call *step* until it succeeds or has no attempt left, and keep what it gives."""
-    began = time.perf_counter()
-    attempt = 0
-    while True:
-        attempt += 1
+Result = Done | Failed | Lost
+
+
+@dataclass(slots=True)
+class Bench:
+    """A place in a process where steps are called: the store, and the values that are still in memory, by digest.
+
+    said: takes (task, what, done, of) of a step that tells how far it is; it raises `Stopped` when the run is to stop.
+    """
+
+    catalog: Catalog
+    said: Callable[[str, str, int, int], None]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def do(self, call: Call) -> Result:
+        """Make *call* and keep what it gives. Whatever the step raises is in the result."""
+        inputs: dict[str, Any] = {}
+        for parameter, given in call.inputs.items():
+            try:
+                inputs[parameter] = self.value(given.artifact, last=given.last)
+            except (HomeDamaged, NotInStore) as error:
+                return Lost(given.name, error)
+        began = time.perf_counter()
         try:
-            value = resolve(step.function)(**arguments)
-            return Done(value, catalog.save(value), attempt, time.perf_counter() - began)
+            if call.seed is not None:
+                _sow(call.seed)
+            value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
+            artifact, objects = self.catalog.write(value)
         except (Exception, SystemExit) as error:
-            if attempt > step.retries or isinstance(error, UsageError):
-                return Failed(_without_ours(error), attempt, time.perf_counter() - began)
-            retried(attempt, sentence(error))
-        if stop.wait(step.backoff * 2 ** (attempt - 1)):
-            raise Stopped
+            shown = {**inputs, **{name: call.arguments[name] for name in call.element}}
+            return _failed(error, shown, time.perf_counter() - began)
+        if artifact.content is None:
+            self.values[artifact.digest] = value
+        return Done(artifact, objects, time.perf_counter() - began)
+
+    def _services(self, call: Call) -> dict[str, Any]:
+        def progress(what: str, done: int = 0, of: int = 0) -> None:
+            self.said(call.task, what, done, of)
+
+        return {"progress": progress} if call.progress else {}
+
+    def value(self, artifact: Artifact, *, last: bool) -> Any:
+        """The value of *artifact*: the object in memory for its last user, and a frame, which nobody can change, for
+        all; else a copy of its own, so that nobody sees what another does to it."""
+        if artifact.content is None and (last or artifact.format == "frame"):
+            if artifact.digest not in self.values:
+                self.values[artifact.digest] = self.catalog.load(artifact)
+            return self.values[artifact.digest]
+        return self.catalog.load(artifact)
 
 
 def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
@@ -74,15 +142,17 @@ def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
     return found
 
 
-def explained(step: Step, name: str, inputs: Mapping[str, Any], failed: Failed) -> BaseException:
+def explained(step: Step, name: str, attempt: int, failed: Failed) -> BaseException:
     """The error to show: a mainspring error as it is, any other with the step, its inputs, the place and the mend."""
+    if failed.error is not None and failed.error.__traceback__ is None and failed.trace:
+        failed.error.add_note(failed.trace)  # it came from another process
     if isinstance(failed.error, MainspringError):
         return failed.error
-    tried = f" at attempt {failed.attempt} of {step.retries + 1}" if step.retries else ""
-    given = f" with {', '.join(f'{name}: {shape(value)}' for name, value in inputs.items())}" if inputs else ""
-    where = place(failed.error)
+    tried = f" at attempt {attempt} of {step.retries + 1}" if step.retries else ""
+    given = f" with {failed.given}" if failed.given else ""
+    where = f" ({failed.where})" if failed.where else ""
     error = StepFailed(
-        f"step {name!r} failed{tried}{given}: {sentence(failed.error)}{f' ({where})' if where else ''}; "
+        f"step {name!r} failed{tried}{given}: {failed.words}{where}; "
         f"mend it and run again: finished steps aren't repeated"
     )
     error.__cause__ = failed.error
@@ -108,7 +178,28 @@ def shape(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def _failed(error: BaseException, inputs: Mapping[str, Any], seconds: float) -> Failed:
+    error = _without_ours(error)
+    return Failed(
+        error,
+        sentence(error),
+        ", ".join(f"{name}: {shape(value)}" for name, value in inputs.items()),
+        place(error),
+        "".join(traceback.format_exception(error)),
+        seconds,
+        again=not isinstance(error, UsageError),
+    )
+
+
 def _without_ours(error: BaseException) -> BaseException:
     """*error* whose traceback begins in the step, not in the engine."""
     trace: TracebackType | None = error.__traceback__
     return error.with_traceback(trace.tb_next if trace is not None and trace.tb_next is not None else trace)
+
+
+def _sow(seed: int) -> None:
+    """The same random numbers at every call: Python's and numpy's global ones."""
+    import numpy  # only here: a step with a seed needs it
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)

@@ -153,11 +153,6 @@ def announcer(registry: Registry) -> Callable[[str, Version], None]:
     return announce
 
 
-def notify(home: Home) -> None:
-    """The endpoint looks at routes and clock now, instead of within 250 ms; without an endpoint nothing happens."""
-    push.notify(home)
-
-
 def _tell(home: Home, registry: Registry) -> None:
-    notify(home)
+    push.notify(home)
     registry.drain()

@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
+from mainspring.core.plain import plain
 from mainspring.core.wording import one_line
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
 from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
 from mainspring.release import release as releasing
+from mainspring.serving import push
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.records import Records
@@ -44,7 +46,7 @@ class Turned:
     seconds: float
 
 
-Turn = Callable[[str, datetime], Future[Turned]]
+StartTurn = Callable[[str, datetime], Future[Turned]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Controller:
         home: Home,
         declarations: Mapping[str, Declaration],
         *,
-        turn: Turn,
+        turn: StartTurn,
         changed: Callable[[str], bool],
         manual: bool,
         endpoint: str,
@@ -147,7 +149,7 @@ class Controller:
                     f"the clock stands at {before.isoformat()} and only moves forward, not to {now.isoformat()}"
                 )
             self._deployments.set_clock(now)
-            champion.notify(self.home)
+            push.notify(self.home)
             known = {loop: self._last_decision(loop) for loop in self.declarations}
             self.tick(now)
             self._settle()
@@ -162,7 +164,7 @@ class Controller:
             "endpoint": self.endpoint,
             "loops": {
                 loop: {
-                    "route": None if route is None else _plain(asdict(route)),
+                    "route": None if route is None else plain(route),
                     "turning": loop in self._running,
                     "next_report": self._deployments.load_state(loop, NEXT),
                 }
@@ -172,11 +174,11 @@ class Controller:
 
     def decisions(self, loop: str, *, after: int = 0) -> list[dict[str, Any]]:
         self._known(loop)
-        return [_plain(asdict(record)) for record in self._deployments.decisions(loop, after=after)]
+        return [plain(record) for record in self._deployments.decisions(loop, after=after)]
 
     def models(self, loop: str) -> list[dict[str, Any]]:
         self._known(loop)
-        return [_plain(asdict(version)) for version in self._deployments.versions(loop)]
+        return [plain(version) for version in self._deployments.versions(loop)]
 
     def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]:
         self._known(loop)
@@ -243,7 +245,7 @@ class Controller:
                 one_line(error if isinstance(error, MainspringError) else f"{type(error).__name__}: {error}")
             )
         self._write_down(loop, running.at, turned)
-        champion.notify(self.home)
+        push.notify(self.home)
         what = turned.error or f"{turned.status}, {turned.model or 'no model'}"
         self._say(f"{loop}: the turn ended after {turned.seconds:.1f} s: {what}")
         for reason in turned.reasons:
@@ -286,7 +288,7 @@ class Controller:
         announce = champion.announcer(registry)
         action = releasing.step(self._deployments, records, loop, declaration.release, now, announce)
         if action.kind != "wait":
-            champion.notify(self.home)
+            push.notify(self.home)
             registry.drain()
             self._say(f"{loop}: {action.kind}: {action.reason}")
 
@@ -384,12 +386,3 @@ class Controller:
 
 def _failed(error: str) -> Turned:
     return Turned("", "failed", None, (), error, 0.0)
-
-
-def _plain(value: Any) -> Any:
-    """*value* as JSON: times as ISO text."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mainspring.core.declarations import Retrain, seconds
-from mainspring.core.wording import count, listed, number, percent
-from mainspring.monitoring.drift import evidence
+from mainspring.core.wording import count, duration, evidence, listed, number, percent
 from mainspring.monitoring.report import DAY, Report
 
 
@@ -66,7 +65,7 @@ def _blocking(report: Report) -> Iterator[Decision]:
     if report.release_running:
         yield Decision.wait("release", "a release is running: its evidence decides first")
     if report.in_cooldown:
-        left = _days(report.cooldown_days_left)
+        left = duration(DAY * report.cooldown_days_left)
         yield Decision.wait("cooldown", f"the last training was {_ago(report)}; the cooldown ends in {left}")
     if not report.new_rows and not report.new_labels:
         yield Decision.wait("nothing new", f"nothing new to learn from since the last training {_ago(report)}")
@@ -114,7 +113,9 @@ def _schedule(rule: Retrain, report: Report) -> Iterator[Decision]:
     due = seconds(rule.every or 0) / DAY
     if report.days_since_training is None or report.days_since_training >= due:
         new = f"{count(report.new_rows, 'new row')} and {count(report.new_labels, 'new label')} since"
-        yield Decision.retrain("schedule", f"due every {_days(due)}, the last training was {_ago(report)}; {new}")
+        yield Decision.retrain(
+            "schedule", f"due every {duration(DAY * due)}, the last training was {_ago(report)}; {new}"
+        )
 
 
 def _with_enough(rule: Retrain, report: Report, cause: str, shown: str) -> Iterator[Decision]:
@@ -170,8 +171,4 @@ def _version(report: Report) -> str:
 
 
 def _ago(report: Report) -> str:
-    return "never" if report.days_since_training is None else f"{_days(report.days_since_training)} ago"
-
-
-def _days(days: float) -> str:
-    return f"{number(days)} days" if days >= 2 else f"{number(days * 24)} hours"
+    return "never" if report.days_since_training is None else f"{duration(DAY * report.days_since_training)} ago"

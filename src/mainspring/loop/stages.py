@@ -13,7 +13,6 @@ from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Clock, Model, Named, Progress
 from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
 from mainspring.data import prepare as preparing
-from mainspring.evaluation import card as cards
 from mainspring.evaluation import card_page
 from mainspring.evaluation import evaluate as evaluation
 from mainspring.evaluation import gate as gating
@@ -148,6 +147,7 @@ def release(
     evaluate: Evaluation,
     *,
     strategy: Any,
+    seed: int,
     loop: str,
     home: Home,
     run: str,
@@ -156,12 +156,12 @@ def release(
 ) -> Release:
     """Register the version and give it its traffic; what MLflow is told of it is written in the same transaction."""
     deployments, registry, now = Deployments(home), Registry(home, mlflow), clock()
-    markdown, html = cards.card(evaluate), card_page.card_html(evaluate)
+    markdown, html = evaluate.card, card_page.card_html(evaluate)
     with deployments.transaction():
         mark_trained(home, loop, now)
         registry.enqueue("run", f"run:{run}", _run_told(home, run, loop, gate, train, markdown))
         released = releasing.release(
-            gate, strategy=strategy, loop=loop, home=home, run=run, now=now, announce=announcer(registry)
+            gate, strategy=strategy, seed=seed, loop=loop, home=home, run=run, now=now, announce=announcer(registry)
         )
     _write_cards(home, released, markdown, html)
     return released

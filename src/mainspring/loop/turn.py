@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from mainspring.core.declarations import Declaration
@@ -86,9 +87,9 @@ def conclude(outputs: Mapping[str, Any]) -> Literal["done", "held"]:
 
 
 def call(reference: str, *arguments: Any, **keywords: Any) -> Any:
-    """Call "module:function"; the module, and the big libraries it needs, load only now."""
+    """Call "module:function" or "module:Class.function"; the module, and the big libraries it needs, load only now."""
     module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+    return attrgetter(name)(importlib.import_module(module))(*arguments, **keywords)
 
 
 def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tuple[Step, ...]:
@@ -135,5 +136,5 @@ def _stages(declaration: Declaration) -> list[Step]:
               rule=declaration.gate, seed=seed),
         stage("gate", "mainspring.loop.stages:gate", ("evaluate",), ("home",), rule=declaration.gate),
         stage("release", "mainspring.loop.stages:release", ("gate", "train", "evaluate"),
-              ("home", "run", "clock", "mlflow"), strategy=declaration.release, loop=name),
+              ("home", "run", "clock", "mlflow"), strategy=declaration.release, seed=seed, loop=name),
     ]  # fmt: skip

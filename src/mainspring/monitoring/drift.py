@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 
 from mainspring.core.declarations import Monitor
-from mainspring.core.wording import number
 from mainspring.statistics.drift_measures import jensen_shannon, population_stability
 from mainspring.statistics.e_detector import EDetector, Reference
 from mainspring.statistics.intervals import wilson
@@ -93,15 +92,6 @@ class OutsideSupport:
     tolerated: float
     beyond: bool
     columns: Mapping[str, float] = field(default_factory=dict)
-
-
-def evidence(value: float) -> str:
-    """An e-detector's M in words; what is far beyond any threshold needs no digits.
-
-    >>> evidence(41.27), evidence(1e200)
-    ('41.3', '> 10⁶')
-    """
-    return number(value) if value <= 1e6 else "> 10⁶"
 
 
 def watch(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from mainspring.core.wording import count, listed, number, percent
+from mainspring.core.wording import count, evidence, listed, number, percent
 from mainspring.monitoring import plots
-from mainspring.monitoring.drift import FeatureDrift, evidence
+from mainspring.monitoring.drift import FeatureDrift
 from mainspring.monitoring.performance import Performance
 from mainspring.monitoring.report import Report
 from mainspring.store import pages

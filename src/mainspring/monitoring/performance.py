@@ -20,7 +20,6 @@ ALPHA = 0.05
 CLOSED_FORM = frozenset({"roc_auc", "accuracy"})
 BOOTSTRAPPED_ROWS = 20_000
 """Most rows, the newest, for an interval that needs the bootstrap."""
-IN_THE_TARGETS_UNIT = frozenset({"mae", "rmse", "median_ae"})
 _TWO_SIDED = normal_quantile(0.975)
 _PREDICTION_BINS = 10
 
@@ -222,9 +221,9 @@ def _bound(
 ) -> Loss | None:
     now = _interval(chosen, own)
     sign = 1.0 if chosen.greater_is_better else -1.0
-    scale = abs(reference.value) if chosen.name in IN_THE_TARGETS_UNIT else 1.0
-    estimate = sign * (reference.value - now.value) / (scale or 1.0)
-    error = math.hypot(_standard_error(now), _standard_error(reference)) / (scale or 1.0)
+    scale = chosen.scale(reference.value) or 1.0
+    estimate = sign * (reference.value - now.value) / scale
+    error = math.hypot(_standard_error(now), _standard_error(reference)) / scale
     low = estimate - quantile * error
     return Loss(estimate, low, len(own), scope, looks) if math.isfinite(low) else None
 

@@ -12,7 +12,7 @@ import msgspec
 
 from mainspring.core.declarations import Monitor, Retrain, seconds
 from mainspring.core.values import Task
-from mainspring.core.wording import number, percent
+from mainspring.core.wording import duration, percent
 from mainspring.monitoring import drift, performance
 from mainspring.monitoring.drift import InputDrift, OutsideSupport
 from mainspring.monitoring.faults import Fault, extra_columns, faults
@@ -203,11 +203,10 @@ def _early_labels(labels: Labels, monitor: Monitor) -> str | None:
     delay = seconds(monitor.label_delay)
     if labels.delay_p95 is None or labels.delay_p95 <= 1.1 * delay:
         return None
-    longest = labels.delay_p95 / 3600
     return (
-        f"5 % of the labels come more than {number(longest)} h after their prediction, but label_delay is "
-        f"{number(delay / 3600)} h, and labels of one kind may come first; write "
-        f"Monitor(label_delay='{math.ceil(longest)}h')"
+        f"5 % of the labels come more than {duration(labels.delay_p95)} after their prediction, but label_delay is "
+        f"{duration(delay)}, and labels of one kind may come first; write "
+        f"Monitor(label_delay='{math.ceil(labels.delay_p95 / 3600)}h')"
     )
 
 

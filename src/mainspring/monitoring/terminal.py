@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainspring.core.wording import count, listed, number, percent
-from mainspring.monitoring.drift import FeatureDrift, evidence
+from mainspring.core.wording import count, duration, evidence, listed, number, percent
+from mainspring.monitoring.drift import FeatureDrift
 from mainspring.monitoring.performance import Labels, Measured, Performance
 from mainspring.monitoring.report import Report
 
@@ -67,7 +67,7 @@ def _measured(performance: Performance, measured: Measured) -> str:
 
 
 def _labels(labels: Labels) -> list[str]:
-    delay = "" if labels.delay_p50 is None else f"; half come within {number(labels.delay_p50 / 3600)} h"
+    delay = "" if labels.delay_p50 is None else f"; half come within {duration(labels.delay_p50)}"
     return [
         f"labels   {labels.matured:,} matured, {labels.pending:,} pending, {labels.unlabelled:,} without label{delay}"
     ]

@@ -6,8 +6,6 @@ import ast
 import functools
 import inspect
 import math
-import pickle
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType, MethodType, ModuleType
@@ -15,6 +13,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from mainspring.pipeline import live
 from mainspring.pipeline.modules import ModuleText, Project, is_project_namespace, namespace_of
 from mainspring.pipeline.units import meaning, parse
 
@@ -27,13 +26,15 @@ class Entry:
     """Where a walk starts. reference: "module:qualname", empty where there is none (a library's; code without source).
 
     texts: the modules that had to be extended by a name for it. opaque: what stands for code whose source can't be
-    had. asked: it was asked for itself, not found inside an object that was.
+    had. module: one that counts as a whole, for a function in it can't be taken alone. asked: it was asked for itself,
+    not found inside an object that was.
     """
 
     reference: str
     texts: Mapping[str, ModuleText] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()
     opaque: str = ""
+    module: str = ""
     notes: tuple[str, ...] = ()
     asked: bool = True
 
@@ -45,10 +46,42 @@ def entries(things: Sequence[Any], project: Project) -> list[Entry]:
     for thing in things:
         if _is_code(thing):
             found.append(_entry(thing, project, texts))
+            if not found[-1].reference:
+                parts = [part for part in _made_of(thing) if part is not thing]
+                found += [replace(_entry(part, project, texts), asked=False) for part in parts]
         else:
             found.append(_entry(type(thing), project, texts))
             found += [replace(_entry(part, project, texts), asked=False) for part in held(thing)]
     return found
+
+
+def locate(things: Sequence[Any], project: Project | None = None) -> tuple[str, ...]:
+    """The "module:qualname" of each of *things* in its Reach; empty where it has none (see `Reach.widened` for why)."""
+    found = entries(things, Project() if project is None else project)
+    return tuple(entry.reference for entry in found if entry.asked)
+
+
+def references(thing: Any, project: Project | None = None) -> dict[int, tuple[Any, str]]:
+    """The user's functions and classes inside object *thing*, by id, each with its "module:qualname" in a Reach."""
+    parts = held(thing)
+    return {id(part): (part, where) for part, where in zip(parts, locate(parts, project), strict=True)}
+
+
+def _made_of(thing: Any) -> list[Any]:
+    """The user's functions and classes that a function without a name closes over, has as defaults, or uses."""
+    found: dict[int, Any] = {}
+    ahead, seen = [thing], set[int]()
+    while ahead:
+        function = ahead.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        for part in live.parts(function):
+            for each in [part] if isinstance(part, FunctionType) else held(part):
+                found[id(each)] = each
+                if isinstance(each, FunctionType) and live.is_sourceless(each):
+                    ahead.append(each)
+    return list(found.values())
 
 
 def held(thing: Any) -> list[Any]:
@@ -116,12 +149,7 @@ def _foreign(thing: Any, function: Any) -> Entry:
         return Entry("", libraries=(module.partition(".")[0],))
     name = getattr(function, "__qualname__", repr(thing))
     note = f"{name}: its source can't be had; write it in a file"
-    return Entry("", opaque=_bytecode(code) if code is not None else uuid.uuid4().hex, notes=(note,))
-
-
-def _bytecode(code: Any) -> str:
-    nested = [_bytecode(part) if hasattr(part, "co_code") else repr(part) for part in code.co_consts]
-    return blake3(repr((code.co_code, code.co_names, nested)).encode()).hexdigest()
+    return Entry("", opaque=live.digest(function), notes=(note,))
 
 
 # --------------------------------------------------------------------------------------------------- names at top level
@@ -177,7 +205,7 @@ def _hoisted(thing: Any, text: ModuleText, project: Project, texts: dict[str, Mo
     except _Unwritable as problem:
         title = getattr(thing, "__qualname__", type(thing).__name__)
         note = f"{title} closes over {problem}; define it at the top level of its module, with what it needs"
-        return Entry("", opaque=problem.digest, notes=(note,))
+        return Entry("", opaque=" ".join([problem.digest, live.digest(thing)]), module=text.name, notes=(note,))
     meant = meaning("\n".join([body, result]))
     name = f"entry_{blake3(meant.encode()).hexdigest(length=4)}"
     source = f"\n\ndef {name}():\n" + "".join(f"    {line}\n" for line in [*body.splitlines(), f"return {result}"])
@@ -192,10 +220,7 @@ class _Unwritable(Exception):
 
     def __init__(self, name: str, value: Any) -> None:
         super().__init__(f"{name!r}, a {type(value).__name__}, which can't be written into a bundle")
-        try:
-            self.digest = blake3(pickle.dumps(value, protocol=5)).hexdigest()
-        except Exception:  # any object may refuse to be pickled, in any way
-            self.digest = uuid.uuid4().hex
+        self.digest = live.digest(value)
 
 
 @dataclass(slots=True)

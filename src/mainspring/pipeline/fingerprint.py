@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -21,6 +21,9 @@ from blake3 import blake3
 from mainspring.core.errors import DeclarationError
 from mainspring.pipeline.step import Step
 
+MISSING = "missing"
+"""Stands for the digest of a data file that isn't there."""
+
 Digest = Callable[[Any], str]
 
 _WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, complex, range)
@@ -30,16 +33,31 @@ _WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, 
 class Reason:
     """Why a step is stale, or skipped.
 
-    kind: new, code, parameter, library, state, input, upstream, forced, uncached, lost, unknown or condition.
-    where: the piece of code, parameter, input or library; old and new: what it was and is.
+    kind: new, code, file, parameter, library, state, input, upstream, forced, uncached, lost, unknown or condition.
+    where: the piece of code, data file, parameter, input or library; old and new: what it was and is. what: what a
+    piece of code is, such as "helper fix_age"; file, line: where it stands.
     """
 
     kind: str
     where: str = ""
     old: Any = None
     new: Any = None
+    what: str = ""
+    file: str = ""
+    line: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        told = {"kind": self.kind, "where": self.where, "old": self.old, "new": self.new}
+        return {**told, "file": self.file, "line": self.line} if self.file else told
 
     def __str__(self) -> str:
+        if self.kind == "code" and self.what:
+            place = f", {self.file}:{self.line}," if self.line is not None else f", {self.file}," if self.file else ""
+            return f"{self.what}{place} {_change(self.old, self.new)}"
+        if self.kind == "file":
+            return f"file {self.where} {'is missing' if self.new == MISSING else _change(self.old, self.new)}"
+        if self.kind == "input" and isinstance(self.old, int) and isinstance(self.new, int):
+            return f"{self.where}: {_rows(self.new - self.old)}"
         if self.kind in ("parameter", "library") and (self.old, self.new) != (None, None) and self.old != self.new:
             return f"{self.where} {self.old} -> {self.new}"
         if self.kind == "state" and len(change := f"state {self.old} -> {self.new}") <= _READABLE:
@@ -47,6 +65,16 @@ class Reason:
         return (
             _SENTENCES.get(self.kind, "{kind} {where}").format(kind=self.kind, where=self.where, new=self.new).strip()
         )
+
+
+def _change(old: Any, new: Any) -> str:
+    return "is new" if old is None else "is gone" if new is None else "changed"
+
+
+def _rows(more: int) -> str:
+    if more == 0:
+        return "other rows, as many as before"
+    return f"{abs(more):,} {'new' if more > 0 else 'fewer'} row{'s' if abs(more) > 1 else ''}"
 
 
 _READABLE = 60
@@ -70,19 +98,22 @@ _SENTENCES = {
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a fingerprint was made of. parameters: name -> (digest, short text); libraries: name -> version;
-    inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name)."""
+    inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name);
+    files: data file -> digest."""
 
     code: Mapping[str, str]
     libraries: Mapping[str, str]
     parameters: Mapping[str, tuple[str, str]]
     inputs: Mapping[str, str]
     state: Any = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         known = {name: digest for name, (digest, _) in self.parameters.items()}
-        groups = (self.code, self.libraries, known, self.inputs)
-        return _digest("step", *(digest(sorted(group.items())) for group in groups), digest(self.state))
+        groups = (self.code, self.libraries, known, self.inputs, *([self.files] if self.files else []))
+        texts = (_digest("group", *(text for pair in sorted(group.items()) for text in pair)) for group in groups)
+        return _digest("step", *texts, digest(self.state))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,23 +122,31 @@ class Parts:
             "parameters": {name: list(pair) for name, pair in self.parameters.items()},
             "inputs": dict(self.inputs),
             "state": self.state,
+            **({"files": dict(self.files)} if self.files else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Parts:
         parameters = {name: (pair[0], pair[1]) for name, pair in kept["parameters"].items()}
-        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"])
+        files = kept.get("files", {})
+        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"], files)
 
     def differences(self, old: Parts) -> list[Reason]:
         """What has changed since *old*, the step's own matters before its inputs."""
-        found = [Reason("code", name) for name in _changed(old.code, self.code)]
+        found = [
+            Reason("code", name, old.code.get(name), self.code.get(name)) for name in _changed(old.code, self.code)
+        ]
+        for name in _changed(old.files, self.files):
+            found.append(Reason("file", name, old.files.get(name), self.files.get(name)))
         for name in _changed(old.parameters, self.parameters):
             found.append(Reason("parameter", name, _shown(old.parameters, name), _shown(self.parameters, name)))
         for name in _changed(old.libraries, self.libraries):
             found.append(Reason("library", name, old.libraries.get(name), self.libraries.get(name)))
         if old.state != self.state:
             found.append(Reason("state", "", old.state, self.state))
-        return [*found, *(Reason("input", name) for name in _changed(old.inputs, self.inputs))]
+        for name in _changed(old.inputs, self.inputs):
+            found.append(Reason("input", name, old.inputs.get(name), self.inputs.get(name)))
+        return found
 
 
 def fingerprint(
@@ -132,11 +171,13 @@ def parts(
     parameters: Mapping[str, Any] | None = None,
     other: Digest | None = None,
     code: Digest | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Parts:
     """What the fingerprint of *step* is made of.
 
     inputs: digests of its inputs' values. parameters: the run parameters it takes, added to its own. other: the digest
-    of a value that isn't plain (frames, arrays); code: of a function or class among the parameters.
+    of a value that isn't plain (frames, arrays); code: of a function or class among the parameters. files: digests of
+    the data files that its code names.
     """
     pieces = {step.name: code_digest} if isinstance(code_digest, str) else dict(code_digest)
     known: dict[str, tuple[str, str]] = {}
@@ -148,7 +189,7 @@ def parts(
                 f"step {step.name!r}: parameter {name}={_brief(value)} can't be fingerprinted ({error}); "
                 f"give plain values, or make it inside the step"
             ) from error
-    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state)
+    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}))
 
 
 def digest(value: Any, *, other: Digest | None = None, code: Digest | None = None) -> str:

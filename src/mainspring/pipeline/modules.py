@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import functools
+import importlib.machinery
+import importlib.util
 import linecache
+import os
 import re
 import sys
 import sysconfig
@@ -15,21 +17,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-NOTEBOOK = "notebook"
+from blake3 import blake3
+
+from mainspring.pipeline.notebook import NOTEBOOK, cells, is_notebook
+
 _MAINSPRING = Path(__file__).resolve().parent.parent
-_MOST_FILES = 2_000
-_MAGIC = re.compile(r"^\s*([%!].*|.*\?{1,2}\s*)$")
-_HARMLESS_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+_MOST_FILES = 20_000
+_COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleText:
-    """One module of the project: its name (that of its file where it ran as `__main__`) and its source text."""
+    """One module of the project: its name (that of its file where it ran as `__main__`) and its source text.
+
+    compiled: the digest of one that has no source."""
 
     name: str
     text: str
     package: bool = False
     path: str = ""
+    compiled: str = ""
 
     @property
     def parent(self) -> str:
@@ -53,22 +60,46 @@ class Project:
     def enter(self, thing: Any) -> ModuleText | None:
         """The module in which function or class *thing* is written; imports are then looked up from its folder too."""
         namespace = namespace_of(thing)
-        text = _notebook(namespace) if _is_notebook(namespace) else self._own_file(thing, namespace)
+        text = ModuleText(NOTEBOOK, cells(namespace)) if is_notebook(namespace) else self._own_file(thing, namespace)
         if text is None:
             return None
         if text.path:
             self._add_root(_root(Path(text.path), text))
-        return self._found.setdefault(text.name, text) or text
+        known = self._found.get(text.name)
+        if known is None or known.path != text.path:
+            known = self._found[text.name] = text
+        return known
 
     def everything(self) -> Iterator[ModuleText]:
-        """Every module below the first root: what a computed import might mean."""
-        for root in self.roots[:1]:
+        """Every module below the roots: what a computed import might mean. Files that no import can name come too."""
+        for root in list(self.roots):
             for path in _python_files(root):
                 parts = path.relative_to(root).with_suffix("").parts
                 name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-                found = self(name) if name and all(part.isidentifier() for part in parts) else None
+                importable = name and all(part.isidentifier() for part in parts)
+                found = self(name) if importable else _read(name or path.stem, path, {})
                 if found is not None:
                     yield found
+
+    def below(self, package: ModuleText) -> Iterator[str]:
+        """The modules in the folder of *package*, however deep."""
+        folder = Path(package.path) if Path(package.path).is_dir() else Path(package.path).parent
+        for path in _python_files(folder):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = ".".join([package.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
+            if all(part.isidentifier() for part in parts):
+                yield name
+
+    def running(self) -> Iterator[ModuleText]:
+        """The project's modules that this process has imported."""
+        roots = tuple(f"{root}{os.sep}" for root in self.roots)
+        for module in list(sys.modules.values()):
+            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+            if isinstance(file, str) and file.startswith(roots) and _is_project_file(Path(file)):
+                name = canonical_name(vars(module))
+                text = self(name) if module.__name__ == name else _read(name, Path(file).resolve(), vars(module))
+                if text is not None and text.path == str(Path(file).resolve()):
+                    yield self._found.setdefault(name, text) or text
 
     def _own_file(self, thing: Any, namespace: Mapping[str, Any]) -> ModuleText | None:
         file = namespace.get("__file__") or _code_file(thing)
@@ -86,13 +117,49 @@ class Project:
         parts = name.split(".")
         if name in sys.builtin_module_names or not all(parts):
             return None
-        for folder in (*self.roots, *_search_path()):
+        running = sys.modules.get(name)
+        file = vars(running).get("__file__") if isinstance(running, ModuleType) else None
+        if isinstance(file, str) and Path(file).is_file():
+            return _read(name, Path(file).resolve(), {}) if _is_project_file(Path(file)) else None
+        folders = (*self.roots, *_search_path())
+        for folder in folders:
             found = _file_of(folder, parts)
             if found is not None:
                 return _read(name, found, {}) if _is_project_file(found) else None
             if _is_library_folder(folder) and _belongs(folder, parts[0]):
                 return None
+        return self._without_file(name, parts, folders)
+
+    def _without_file(self, name: str, parts: list[str], folders: Iterable[Path]) -> ModuleText | None:
+        """A folder without `__init__.py`, or a package of the user's that is installed to be edited."""
+        above = self(".".join(parts[:-1])) if len(parts) > 1 else None
+        if above is not None and above.path:
+            folder = Path(above.path) if Path(above.path).is_dir() else Path(above.path).parent
+            found = _file_of(folder, parts[-1:])
+            if found is not None:
+                return _read(name, found, {}) if _is_project_file(found) else None
+        for folder in folders:
+            place = folder.joinpath(*parts)
+            if place.is_dir() and not _is_library_folder(folder) and _is_project_file(place) and _holds_code(place):
+                return ModuleText(name, "", True, str(place))
+        origin = _origin(name) if len(parts) == 1 else None
+        return None if origin is None else _read(name, origin, {})
+
+
+def _origin(name: str) -> Path | None:
+    """The file of module *name* of the user's as the import system finds it, which may know more than `sys.path`."""
+    if name in sys.stdlib_module_names:
         return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    path = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
+    return path if path is not None and path.is_file() and _is_project_file(path) else None
+
+
+def _holds_code(folder: Path) -> bool:
+    return any(path.suffix == ".py" or path.is_dir() for path in folder.iterdir())
 
 
 def namespace_of(thing: Any) -> Mapping[str, Any]:
@@ -107,12 +174,12 @@ def namespace_of(thing: Any) -> Mapping[str, Any]:
 def is_project_namespace(namespace: Mapping[str, Any]) -> bool:
     """Whether these globals are those of a module of the user's, not of an installed library."""
     file = namespace.get("__file__")
-    return _is_notebook(namespace) or bool(file and _is_project_file(Path(file)))
+    return is_notebook(namespace) or bool(file and _is_project_file(Path(file)))
 
 
 def canonical_name(namespace: Mapping[str, Any]) -> str:
     """The name under which the module with these globals stands in a Reach (`__main__` has its file's)."""
-    if _is_notebook(namespace):
+    if is_notebook(namespace):
         return NOTEBOOK
     return _canonical_name(namespace, Path(namespace.get("__file__") or f"{namespace.get('__name__', '')}.py"))
 
@@ -136,6 +203,8 @@ def _code_file(thing: Any) -> str | None:
 
 def _read(name: str, path: Path, namespace: Mapping[str, Any]) -> ModuleText | None:
     """The text of *path* as Python reads it (an encoding line counts); None for a file that isn't source."""
+    if path.name.endswith(_COMPILED):
+        return ModuleText(name, "", False, str(path), blake3(path.read_bytes()).hexdigest())
     lines = linecache.getlines(str(path), dict(namespace)) if path.suffix != ".py" else _lines(path)
     return ModuleText(name, "".join(lines), path.name == "__init__.py", str(path)) if lines is not None else None
 
@@ -160,7 +229,8 @@ def _root(path: Path, text: ModuleText) -> Path:
 
 def _file_of(folder: Path, parts: list[str]) -> Path | None:
     path = folder.joinpath(*parts)
-    for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+    compiled = (path.with_name(f"{path.name}{suffix}") for suffix in _COMPILED)
+    for candidate in (path / "__init__.py", *compiled, path.with_name(f"{path.name}.py")):
         if candidate.is_file():
             return candidate
     return None
@@ -211,33 +281,6 @@ def _python_files(root: Path) -> Iterator[Path]:
         if found < _MOST_FILES and not any(part.startswith(".") or part in hidden for part in parts):
             found += 1
             yield path
-
-
-def _is_notebook(namespace: Mapping[str, Any]) -> bool:
-    return namespace.get("__name__") == "__main__" and isinstance(namespace.get("In"), list)
-
-
-def _notebook(namespace: Mapping[str, Any]) -> ModuleText:
-    """The cells run so far, as one module; magics are left out, and cells that aren't Python."""
-    cells = [_without_magics(str(cell)) for cell in namespace["In"]]
-    return ModuleText(NOTEBOOK, "\n".join(cell for cell in cells if _parses(cell)))
-
-
-def _without_magics(cell: str) -> str:
-    if cell.lstrip().startswith("%%"):
-        first, _, rest = cell.lstrip().partition("\n")
-        return _without_magics(rest) if first.startswith(_HARMLESS_CELL_MAGICS) else ""
-    if _parses(cell):
-        return cell
-    return "\n".join("" if _MAGIC.match(line) else line for line in cell.splitlines())
-
-
-def _parses(cell: str) -> bool:
-    try:
-        compile(cell, "<cell>", "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except (SyntaxError, ValueError):
-        return False
-    return True
 
 
 def is_builtin(name: str) -> bool:

@@ -1,64 +1,80 @@
-"""What a statement binds, uses and changes: scopes as Python has them, read from the syntax tree."""
+"""What a statement binds, uses and changes, read from the syntax tree."""
 
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from mainspring.pipeline.scopes import (
+    Import,
+    Meanings,
+    annotated,
+    bound,
+    bound_by,
+    defaults,
+    loaded_by,
+    meanings,
+    parameters,
+    same_scope,
+)
+from mainspring.pipeline.unreachable import unreachable
 
 Chain = tuple[str, ...]
 """A name and the attributes read from it: `helpers.ages.fix` is ("helpers", "ages", "fix")."""
 
-_EXECUTE = frozenset({"exec", "eval", "globals", "vars", "locals", "compile"})
+LITERAL = "<literal>"
+"""Follows an importing function in a chain whose argument was read."""
+
+_EXECUTE = frozenset({"exec", "eval", "compile", "globals", "vars", "locals", "__import__", "__builtins__"})
 _IMPORT = frozenset({"__import__", "import_module"})
+_FINDS = frozenset({"__subclasses__", "__globals__", "f_globals", "f_locals", "f_builtins"})
 _SHOWS = frozenset({"print", "display", "help", "len", "repr", "type", "isinstance"})
 _TAKES_OUT = frozenset({"pop", "popitem", "setdefault"})
-_CONFIGURES = re.compile(r"(set|seed|enable|disable|use|register|filter|simplefilter|config|option)", re.IGNORECASE)
+_DEEPEST = 100
+_SETS = frozenset({"setattr", "delattr", "__setattr__", "__delattr__"})
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
-    """What an import makes a name mean: module *module* (*level* dots before it), or *name* in it."""
+class Asked:
+    """A call that may be `mainspring.file(...)`: what is called, and the path, or what is known of its beginning."""
 
-    module: str
-    name: str | None = None
-    level: int = 0
-
-    def absolute(self, parent: str) -> str:
-        """The module's full name, seen from package *parent*."""
-        if not self.level:
-            return self.module
-        kept = parent.split(".")[: len(parent.split(".")) - (self.level - 1)] if parent else []
-        return ".".join([*kept, *([self.module] if self.module else [])])
+    called: Chain | tuple[Import, Chain]
+    path: str | None
+    folder: str
+    line: int
 
 
 @dataclass(slots=True)
 class Unit:
     """One top-level statement (of an import, one name).
 
-    binds: the names it defines. imports: those of them that an import gives. uses: what it reads of other units.
-    through: attributes read from imports inside functions. changes: names whose objects it alters as it runs; deferred:
-    those that its functions alter when they are called. configures: calls made for their effect on an object or module.
-    passes: (function called for its effect, name given to it). calls: what it calls, or is decorated with, for that.
-    dynamic: names used that can't be followed (exec, an import by a computed name).
+    binds: the names it defines. imports: those of them that imports give. inner_imports: what its imports need; loads:
+    what those need that run with it, not in a function. uses: what it reads of other units. through:
+    attributes read from imports inside functions. changes: what it alters as it runs; deferred: what its functions
+    alter when they are called, with how many functions deep that stands (altered: by imports inside them). configures:
+    methods called for their effect. passes: (function called for its effect, name given to it). calls: what it calls
+    as it runs, decorators and base classes included, with how many functions deep that is followed. dynamic: names
+    used that can't be followed. asks: calls that may name a data file.
     """
 
     node: ast.stmt
     source: str
     line: int
     binds: set[str] = field(default_factory=set)
-    imports: dict[str, Import] = field(default_factory=dict)
+    imports: Meanings = field(default_factory=dict)
     inner_imports: list[Import] = field(default_factory=list)
+    loads: list[Import] = field(default_factory=list)
     stars: list[Import] = field(default_factory=list)
     uses: set[Chain] = field(default_factory=set)
     through: set[tuple[Import, Chain]] = field(default_factory=set)
-    changes: set[str] = field(default_factory=set)
+    changes: set[Chain] = field(default_factory=set)
     configures: set[Chain] = field(default_factory=set)
-    passes: set[tuple[str, str]] = field(default_factory=set)
-    deferred: set[str] = field(default_factory=set)
-    calls: set[str] = field(default_factory=set)
+    passes: set[tuple[str, Chain]] = field(default_factory=set)
+    deferred: dict[Chain, int] = field(default_factory=dict)
+    altered: set[tuple[Import, Chain]] = field(default_factory=set)
+    calls: dict[Chain, int] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
+    asks: list[Asked] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -67,9 +83,39 @@ class Unit:
         return named or ast.unparse(self.node).partition("\n")[0][:60]
 
     @property
+    def kind(self) -> str:
+        """What a person calls such a thing: function, class, import, constant or statement."""
+        if self.defines:
+            return "function"
+        if isinstance(self.node, ast.ClassDef):
+            return "class"
+        if isinstance(self.node, ast.Import | ast.ImportFrom):
+            return "import"
+        return "constant" if isinstance(self.node, ast.Assign | ast.AnnAssign) else "statement"
+
+    @property
     def defines(self) -> bool:
-        """Whether it is a function or a class: its body counts when it is called, not where it stands."""
+        """Whether it is a function: its body counts when it is called, not where it stands."""
         return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+    @property
+    def data(self) -> bool:
+        """Whether it binds by assignment, not by def, class or import."""
+        return not (self.defines or self.imports or isinstance(self.node, ast.ClassDef))
+
+    def gives(self, name: str, value: object) -> bool:
+        """Whether the statement is `name = literal`, and *value* is what it says."""
+        node = self.node
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            return False
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if not all(isinstance(target, ast.Name) for target in targets):
+            return False
+        try:
+            told = ast.literal_eval(node.value)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return False
+        return type(told) is type(value) and repr(told) == repr(value)
 
     @property
     def rebinds(self) -> bool:
@@ -82,39 +128,57 @@ class Unit:
 
 
 class Reader(ast.NodeVisitor):
-    """Fills in a unit. A scope maps the local names of one function to None, or to what an import made of them."""
+    """Fills in a unit. A scope maps the local names of one function to what imports made of them."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self.scopes: list[dict[str, Import | None]] = []
+        self.scopes: list[Meanings] = []
+        self.classes: list[str] = []
+        self.dead = set(map(id, unreachable(unit.node)))
 
     def read(self) -> None:
         node = self.unit.node
-        self.unit.binds |= set(_bound(node))
-        for inner in _same_scope(node):
-            if isinstance(inner, ast.Import | ast.ImportFrom):
-                self.unit.inner_imports += loaded_by(inner)
-                for name, target in bound_by(inner):
-                    if name == "*":
-                        self.unit.stars.append(target)
-                    else:
-                        self.unit.imports[name] = target
+        self.unit.binds |= set(bound(node))
+        inner = [each for each in self._living(node) if isinstance(each, ast.Import | ast.ImportFrom)]
+        self.unit.imports.update(meanings(inner))
+        for each in inner:
+            self.unit.stars += [target for name, target in bound_by(each) if name == "*"]
         self.visit(node)
+
+    def visit(self, node: ast.AST) -> None:
+        if id(node) not in self.dead:
+            super().visit(node)
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.unit.inner_imports += loaded_by(node)
+        if not self.scopes:
+            self.unit.loads += loaded_by(node)
+            if self.classes:  # an attribute of the class, whoever reads it
+                self.unit.through |= {(target, ()) for _, target in bound_by(node)}
+
+    visit_ImportFrom = visit_Import
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self._use((node.id,))
+            if node.id in _EXECUTE and not self._local(node.id):
+                self.unit.dynamic.add(node.id)
         elif not self._local(node.id) and (self.scopes or isinstance(node.ctx, ast.Del)):
-            self._change(node.id)
+            self._change((node.id,))
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        if node.attr in _FINDS:
+            self.unit.dynamic.add(node.attr)
         chain = _chain(node)
         if chain is None:
+            root = _root(node)
+            if root is not None and not isinstance(node.ctx, ast.Load):
+                self._change(root)
             self.generic_visit(node)
             return
         self._use(chain)
         if not isinstance(node.ctx, ast.Load):
-            self._change(chain[0])
+            self._change(chain)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         root = _root(node)
@@ -125,9 +189,14 @@ class Reader(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         root = _root(node.target)
         if root is not None:
-            self._use((root,))
+            self._use(root)
             self._change(root)
         self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._visit_all([node.target, node.value])
+        if not self.scopes:
+            self._annotations([node.annotation])
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if isinstance(node.value, ast.Call):
@@ -136,36 +205,41 @@ class Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         chain = _chain(node.func)
-        if chain is not None and not self._local(chain[0]):
-            self._called(node, chain)
+        followed = chain is not None and self._called(node, chain)
         if isinstance(node.func, ast.Attribute) and node.func.attr in _TAKES_OUT:
-            root = _root(node.func)
-            if root is not None:
-                self._change(root)
-        self.generic_visit(node)
+            self._change(_root(node.func))
+        if (chain or ("",))[-1] in _SETS and node.args:
+            self._change(self._named(node))
+        if not self.scopes and chain is not None:
+            self.unit.calls[chain] = 2
+        if not followed:
+            self.visit(node.func)
+        self._visit_all([*node.args, *node.keywords])
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        outside = [*node.decorator_list, *_defaults(node.args), *_annotations(node.args), node.returns]
         for decorator in node.decorator_list:
             self._decorated(decorator)
-        self._visit_all(outside)
-        self._enter(_parameters(node.args), node.body)
+        self._visit_all([*node.decorator_list, *defaults(node.args)])
+        self._annotations([*annotated(node.args), node.returns])
+        self._enter(parameters(node.args), node.body)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        for decorator in node.decorator_list:
-            self._decorated(decorator)
+        for made in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
+            self._decorated(made)
+        self.classes.append(node.name)
         self.generic_visit(node)  # names of a class body hide nothing from its methods
+        self.classes.pop()
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._visit_all(_defaults(node.args))
-        self._enter(_parameters(node.args), [node.body])
+        self._visit_all(defaults(node.args))
+        self._enter(parameters(node.args), [node.body])
 
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
         self.visit(node.generators[0].iter)
-        targets = [name for generator in node.generators for name in _bound(generator.target)]
-        self.scopes.append(dict.fromkeys(targets))
+        targets = [name for generator in node.generators for name in bound(generator.target)]
+        self.scopes.append(dict.fromkeys(targets, ()))
         for generator in node.generators:
             self._visit_all([*generator.ifs, generator.target])
         self._visit_all([generator.iter for generator in node.generators[1:]])
@@ -174,68 +248,128 @@ class Reader(ast.NodeVisitor):
 
     visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
 
-    def _enter(self, parameters: list[str], body: list[ast.stmt] | list[ast.expr]) -> None:
-        scope: dict[str, Import | None] = dict.fromkeys(parameters)
+    def _enter(self, names: list[str], body: list[ast.stmt] | list[ast.expr]) -> None:
+        scope: Meanings = dict.fromkeys(names, ())
         shared: set[str] = set()
         for statement in body:
-            scope.update(dict.fromkeys(_bound(statement)))
-            for inner in _same_scope(statement):
-                if isinstance(inner, ast.Global):
-                    shared |= set(inner.names)
-                if isinstance(inner, ast.Import | ast.ImportFrom):
-                    scope.update(bound_by(inner))
-                    self.unit.inner_imports += loaded_by(inner)
-        self.scopes.append({name: target for name, target in scope.items() if name not in shared})
+            scope.update(dict.fromkeys(bound(statement), ()))
+        living = [inner for statement in body for inner in self._living(statement)]
+        for inner in living:
+            if isinstance(inner, ast.Global):
+                shared |= set(inner.names)
+        scope.update(meanings(living))
+        self.scopes.append({name: targets for name, targets in scope.items() if name not in shared})
         self._visit_all(body)
         self.scopes.pop()
+
+    def _living(self, node: ast.AST) -> list[ast.AST]:
+        dead = {id(part) for each in same_scope(node) if id(each) in self.dead for part in ast.walk(each)}
+        return [each for each in same_scope(node) if id(each) not in dead]
 
     def _use(self, chain: Chain) -> None:
         for scope in reversed(self.scopes):
             if chain[0] in scope:
-                target = scope[chain[0]]
-                if target is not None:
-                    self.unit.through.add((target, chain[1:]))
+                self.unit.through |= {(target, chain[1:]) for target in scope[chain[0]]}
                 return
         self.unit.uses.add(chain)
 
     def _local(self, name: str) -> bool:
         return any(name in scope for scope in self.scopes)
 
-    def _change(self, name: str) -> None:
-        if not self._local(name):
-            (self.unit.deferred if self.scopes else self.unit.changes).add(name)
+    def _change(self, chain: Chain | None) -> None:
+        if chain is None:
+            return
+        for scope in reversed(self.scopes):
+            if chain[0] in scope:
+                self.unit.altered |= {(target, chain[1:]) for target in scope[chain[0]]}
+                if chain[0] == "cls" and self.classes:  # a class that keeps a list of its subclasses
+                    self.unit.deferred[self.classes[0],] = 1
+                return
+        if self.scopes:
+            self.unit.deferred[chain] = min(len(self.scopes), self.unit.deferred.get(chain, _DEEPEST))
+        else:
+            self.unit.changes.add(chain)
 
     def _effect(self, call: ast.Call) -> None:
         """A call whose value nobody takes is made for what it changes: its object, or what it is given."""
-        chain, root = _chain(call.func), _root(call.func)
-        if root is None or self._local(root):
+        root = _root(call.func)
+        if root is None or (self._local(root[0]) and root[0] != "cls"):
             return
         if self.scopes:
             if isinstance(call.func, ast.Attribute):
-                self.unit.deferred.add(root)
+                self._change(root)
             return
         if isinstance(call.func, ast.Attribute):
-            self.unit.configures.add(chain or (root,))
-        else:
-            self.unit.calls.add(root)
+            self.unit.configures.add(_chain(call.func) or (*root, "()"))
+        chain = _chain(call.func)
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         if chain is not None and chain[-1] not in _SHOWS:
-            self.unit.passes |= {(root, part.id) for part in given if isinstance(part, ast.Name)}
+            self.unit.passes |= {(chain[0], name) for part in given if (name := _chain(part)) is not None}
 
-    def _called(self, call: ast.Call, chain: Chain) -> None:
-        literal = bool(call.args) and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
-        if chain[-1] in _IMPORT:
-            if literal:
-                self.unit.through.add((Import(str(call.args[0].value)), ()))  # type: ignore[attr-defined]
-            else:
-                self.unit.dynamic.add(chain[-1])
-        elif len(chain) == 1 and chain[0] in _EXECUTE:
-            self.unit.dynamic.add(chain[0])
+    def _called(self, call: ast.Call, chain: Chain) -> bool:
+        """Look at what is called and with what; whether nothing more is to be read of the function's name."""
+        first = call.args[0] if call.args else None
+        literal = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+        if literal is not None and chain[-1] in _IMPORT and self._imported(call, chain, literal):
+            return True
+        if chain == ("vars",) and first is not None:
+            return True
+        if len(chain) == 1 or chain[-1] == "file":
+            self._asks(call, chain, first)
+        return False
+
+    def _imported(self, call: ast.Call, chain: Chain, name: str) -> bool:
+        """`import_module("helpers")` and `__import__("helpers")` are imports that can be read."""
+        level = len(name) - len(name.lstrip("."))
+        package = [*call.args[1:2], *(each.value for each in call.keywords if each.arg == "package")]
+        own = all(isinstance(each, ast.Name) and each.id == "__package__" for each in package)
+        if (level and not own) or (chain[-1] == "__import__" and (len(call.args) > 1 or call.keywords or "." in name)):
+            return False
+        self.unit.through.add((Import(name[level:], None, level), ()))
+        self._use((*chain, LITERAL))
+        return True
+
+    def _asks(self, call: ast.Call, chain: Chain, path: ast.expr | None) -> None:
+        if path is None:
+            return
+        literal = path.value if isinstance(path, ast.Constant) and isinstance(path.value, str) else None
+        folder = _beginning(path).rpartition("/")[0] if literal is None else ""
+        targets = next((scope[chain[0]] for scope in reversed(self.scopes) if chain[0] in scope), None)
+        called: list[Chain | tuple[Import, Chain]] = (
+            [chain] if targets is None else [(target, chain[1:]) for target in targets]
+        )
+        self.unit.asks += [Asked(each, literal, folder, call.lineno) for each in called]
 
     def _decorated(self, decorator: ast.expr) -> None:
+        """A decorator, a base class or a metaclass is called, and so may be what its object keeps a list in."""
         root = _root(decorator)
-        if root is not None and not self.scopes:
-            self.unit.calls.add(root)
+        if root is None or self.scopes:
+            return
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        self.unit.calls[_chain(called) or root] = 1 if called is decorator else 2
+        if isinstance(called, ast.Attribute):
+            self.unit.configures.add(_chain(called) or (*root, "()"))
+
+    def _named(self, call: ast.Call) -> Chain | None:
+        """What `setattr(thing, "name", value)` sets."""
+        chain = _chain(call.args[0])
+        second = call.args[1] if len(call.args) > 1 else None
+        if chain is not None and isinstance(second, ast.Constant) and isinstance(second.value, str):
+            return (*chain, second.value)
+        return chain
+
+    def _annotations(self, nodes: list[ast.expr | None]) -> None:
+        """Annotations, and the names in those that are written as text."""
+        for node in nodes:
+            if node is None:
+                continue
+            self.visit(node)
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    try:
+                        self.visit(ast.parse(part.value.strip(), mode="eval").body)
+                    except SyntaxError:
+                        continue
 
     def _visit_all(self, nodes: object) -> None:
         for node in nodes:  # type: ignore[attr-defined]
@@ -243,9 +377,15 @@ class Reader(ast.NodeVisitor):
                 self.visit(node)
 
 
-def configures(chain: Chain) -> bool:
-    """Whether a call of a library's function, such as `np.random.seed(0)`, sets how the library behaves."""
-    return any(_CONFIGURES.match(part) for part in chain[1:])
+def _beginning(path: ast.expr) -> str:
+    """The text with which a computed path surely begins."""
+    if isinstance(path, ast.JoinedStr) and path.values and isinstance(path.values[0], ast.Constant):
+        return str(path.values[0].value)
+    if isinstance(path, ast.BinOp) and isinstance(path.op, ast.Add | ast.Mod):
+        return _beginning(path.left).partition("%")[0] if isinstance(path.op, ast.Mod) else _beginning(path.left)
+    if isinstance(path, ast.Constant) and isinstance(path.value, str):
+        return path.value
+    return ""
 
 
 def _chain(node: ast.expr) -> Chain | None:
@@ -256,75 +396,13 @@ def _chain(node: ast.expr) -> Chain | None:
     return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None
 
 
-def _root(node: ast.expr) -> str | None:
+def _root(node: ast.expr) -> Chain | None:
+    """The name from which *node* starts, with the attributes that are read from it before anything else is done."""
+    parts: list[str] = []
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+        if isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+        else:
+            parts.clear()
         node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """*node* and what lies in it, not entering functions, classes and comprehensions."""
-    yield node
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        return
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            yield from (part for part in ast.walk(child) if isinstance(part, ast.NamedExpr))
-            yield from (part.target for part in ast.walk(child) if isinstance(part, ast.NamedExpr))
-        else:
-            yield from _same_scope(child)
-
-
-def _bound(node: ast.AST) -> list[str]:
-    """The names that *node* binds in its own scope."""
-    names: list[str] = []
-    for part in _same_scope(node):
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-            names.append(part.id)
-        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.append(part.name)
-        elif isinstance(part, ast.Import | ast.ImportFrom):
-            names += [name for name, _ in bound_by(part) if name != "*"]
-        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
-            names.append(part.name)
-        elif isinstance(part, ast.MatchMapping) and part.rest:
-            names.append(part.rest)
-    return names
-
-
-def _parameters(arguments: ast.arguments) -> list[str]:
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    return [argument.arg for argument in every if argument is not None]
-
-
-def _defaults(arguments: ast.arguments) -> list[ast.expr]:
-    return [*arguments.defaults, *(default for default in arguments.kw_defaults if default is not None)]
-
-
-def _annotations(arguments: ast.arguments) -> list[ast.expr]:
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    return [argument.annotation for argument in every if argument is not None and argument.annotation is not None]
-
-
-def bound_by(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
-    """The names that an import statement binds, and what each then means."""
-    for alias in node.names:
-        if isinstance(node, ast.ImportFrom):
-            yield (
-                alias.asname or alias.name,
-                Import(node.module or "", None if alias.name == "*" else alias.name, node.level),
-            )
-        else:
-            yield (
-                alias.asname or alias.name.split(".")[0],
-                Import(alias.name if alias.asname else alias.name.split(".")[0]),
-            )
-
-
-def loaded_by(node: ast.Import | ast.ImportFrom) -> Iterator[Import]:
-    """The modules, or names in modules, that must be there when an import statement runs."""
-    for alias in node.names:
-        if isinstance(node, ast.Import):
-            yield Import(alias.name)
-        elif alias.name != "*":
-            yield Import(node.module or "", alias.name, node.level)
+    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None

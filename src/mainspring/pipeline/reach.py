@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 from blake3 import blake3
 
-from mainspring.pipeline.entries import Entry, entries, held
-from mainspring.pipeline.modules import ModuleText, Project, is_builtin
-from mainspring.pipeline.names import Chain, Import, Unit, configures
-from mainspring.pipeline.units import Parsed, canonical, parse
+from mainspring.pipeline import datafiles, live
+from mainspring.pipeline.codebase import Codebase
+from mainspring.pipeline.effects import Source
+from mainspring.pipeline.entries import entries, locate, references
+from mainspring.pipeline.fingerprint import digest
+from mainspring.pipeline.names import Unit
+from mainspring.pipeline.running import value_of
+from mainspring.pipeline.units import canonical
+from mainspring.pipeline.walk import Walk
+
+__all__ = ["Place", "Reach", "locate", "reach", "references"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a piece of code stands. kind: function, class, constant, import, statement, value or module."""
+
+    kind: str
+    name: str
+    file: str
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +40,9 @@ class Reach:
     digest: equal for equal code, whatever its comments, docstrings and formatting. modules: module -> its source, cut
     down to the top-level statements that are reached. libraries: installed packages that those import, by import name.
     entry_points: "module:qualname" of each thing asked for, in order; empty for a library's. pieces: "module:name" ->
-    digest of each statement reached, to tell what changed. widened: where the code couldn't be followed and more was
-    taken than may be needed.
+    digest of each statement reached, to tell what changed; places: where each of them stands. widened: where the code
+    couldn't be followed and more was taken than may be needed. files: the data files that it names by
+    `mainspring.file`, as they are written -> digest of their content.
     """
 
     digest: str
@@ -32,9 +51,11 @@ class Reach:
     entry_points: tuple[str, ...]
     pieces: Mapping[str, str] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
-def reach(things: Sequence[Any], project: Project | None = None) -> Reach:
+def reach(things: Sequence[Any], project: Codebase | None = None) -> Reach:
     """The code that *things* reach: functions, classes, or objects (their class, and the functions that they hold).
 
     project: where modules are found; the folders of the things' own files and `sys.path` unless told.
@@ -42,304 +63,178 @@ def reach(things: Sequence[Any], project: Project | None = None) -> Reach:
     >>> reach([len]).modules
     {}
     """
-    project = Project() if project is None else project
+    project = Codebase() if project is None else project
     found = entries(things, project)
-    walk = _Walk(project, {name: text for entry in found for name, text in entry.texts.items()})
+    walk = Walk(project, {name: text for entry in found for name, text in entry.texts.items()})
     for entry in found:
         walk.enter(entry)
-    return walk.finish(tuple(entry.reference for entry in found if entry.asked))
-
-
-def locate(things: Sequence[Any], project: Project | None = None) -> tuple[str, ...]:
-    """The "module:qualname" of each of *things* in its Reach; empty where it has none (see `Reach.widened` for why)."""
-    found = entries(things, Project() if project is None else project)
-    return tuple(entry.reference for entry in found if entry.asked)
-
-
-def references(thing: Any, project: Project | None = None) -> dict[int, tuple[Any, str]]:
-    """The user's functions and classes inside object *thing*, by id, each with its "module:qualname" in a Reach."""
-    parts = held(thing)
-    return {id(part): (part, where) for part, where in zip(parts, locate(parts, project), strict=True)}
-
-
-@dataclass(slots=True)
-class _Module:
-    """One module on the walk, and which of its units are reached."""
-
-    text: ModuleText
-    parsed: Parsed
-    reached: set[int] = field(default_factory=set)
-    excluded: set[int] = field(default_factory=set)
-    whole: bool = False
-
-    @property
-    def names(self) -> set[str]:
-        return {name for index in self.reached for name in self.parsed.units[index].binds}
-
-    def units(self) -> list[Unit]:
-        return [self.parsed.units[index] for index in sorted(self.reached)]
-
-
-class _Walk:
-    """Follows names from unit to unit and from module to module."""
-
-    def __init__(self, project: Project, texts: Mapping[str, ModuleText]) -> None:
-        self.project = project
-        self.texts = texts
-        self.modules: dict[str, _Module] = {}
-        self.libraries: set[str] = set()
-        self.notes: dict[str, None] = {}
-        self.opaque: list[str] = []
-        self.asked: list[Entry] = []
-        self.excluded: dict[str, set[int]] = {}
-        self._queue: list[tuple[_Module, int]] = []
-        self._names_done: set[tuple[str, Chain]] = set()
-
-    def enter(self, entry: Entry) -> None:
-        """Start from *entry*."""
-        self.asked.append(entry)
-        self.libraries |= {library for library in entry.libraries if library not in sys.stdlib_module_names}
-        if entry.opaque:
-            self.opaque.append(entry.opaque)
-        self._start(entry)
-
-    def _start(self, entry: Entry) -> None:
-        self.notes.update(dict.fromkeys(entry.notes))
-        module, _, name = entry.reference.partition(":")
-        if name:
-            self._name(module, (name.split(".")[0],))
-
-    def finish(self, entry_points: tuple[str, ...]) -> Reach:
-        """Walk until nothing new is reached, then cut the modules."""
-        self._settle()
-        while self._exclude_replaced():
-            self.modules, self._names_done, self.notes = {}, set(), {}
-            for entry in self.asked:
-                self._start(entry)
-            self._settle()
-        kept = dict(sorted(self.modules.items()))
-        pieces = {key: digest for name, module in kept.items() for key, digest in _pieces(name, module)}
-        return Reach(
-            digest=_digest([*self.opaque, *entry_points, *(f"{key} {digest}" for key, digest in pieces.items())]),
-            modules={name: _cut(module) for name, module in kept.items()},
-            libraries=tuple(sorted(self.libraries)),
-            entry_points=entry_points,
-            pieces=pieces,
-            widened=tuple(self.notes),
-        )
-
-    # ------------------------------------------------------------------------------------------------ following names
-
-    def _settle(self) -> None:
-        self._drain()
-        while self._reach_changes():
-            self._drain()
-
-    def _drain(self) -> None:
-        while self._queue:
-            module, index = self._queue.pop()
-            self._unit(module, module.parsed.units[index])
-
-    def _unit(self, module: _Module, unit: Unit) -> None:
-        for chain in unit.uses:
-            self._name(module.text.name, chain)
-        for target, rest in unit.through:
-            self._target(module, target, rest)
-        for target in unit.inner_imports:
-            self._import(module, target)
-        for target in unit.stars:
-            self._star(module, target)
-        if unit.dynamic:
-            self._dynamic(module, unit)
-
-    def _name(self, name: str, chain: Chain) -> None:
-        """Global *chain* is used in module *name*: reach what binds it."""
-        if (name, chain) in self._names_done:
-            return
-        self._names_done.add((name, chain))
-        module = self._module(name)
-        if module is None:
-            return
-        binders = [index for index in module.parsed.binders.get(chain[0], ()) if index not in module.excluded]
-        for index in binders:
-            self._reach(module, index)
-            target = module.parsed.units[index].imports.get(chain[0])
-            if target is not None:
-                self._target(module, target, chain[1:])
-        if not binders:
-            self._unbound(module, chain)
-
-    def _unbound(self, module: _Module, chain: Chain) -> None:
-        stars = [(index, unit) for index, unit in enumerate(module.parsed.units) if unit.stars]
-        if "__getattr__" in module.parsed.binders:
-            self._whole(module, "it makes its names in __getattr__")
-        elif stars and not is_builtin(chain[0]):
-            for index, _ in stars:
-                self._reach(module, index)
-
-    def _target(self, module: _Module, target: Import, rest: Chain) -> None:
-        """What *target*, imported in *module*, is used for: its attributes *rest*, or all of it without any."""
-        name = target.absolute(module.text.parent)
-        if target.name is not None:
-            self._member(name, target.name, rest)
-        elif not rest:
-            used = self._visited(name)
-            if used is not None:
-                self._whole(used, f"module {module.text.name} uses it as a value")
-        else:
-            self._member(name, rest[0], rest[1:])
-
-    def _member(self, name: str, member: str, rest: Chain) -> None:
-        module = self._visited(name)
-        if module is None:
-            return
-        below = f"{name}.{member}"
-        if member in module.parsed.binders or (found := self._module(below)) is None:
-            self._name(name, (member, *rest))
-        elif rest:
-            self._member(below, rest[0], rest[1:])
-        else:
-            self._whole(found, "it is used as a value")
-
-    def _import(self, module: _Module, target: Import) -> None:
-        """An import statement runs: its module, and the name that it takes from it, must be there."""
-        name = target.absolute(module.text.parent)
-        found = self._visited(name)
-        if found is None or target.name is None:
-            return
-        if target.name in found.parsed.binders or self._module(f"{name}.{target.name}") is None:
-            self._name(name, (target.name,)) if target.name in found.parsed.binders else self._unbound(
-                found, (target.name,)
-            )
-
-    def _star(self, module: _Module, target: Import) -> None:
-        found = self._visited(target.absolute(module.text.parent))
-        if found is not None:
-            self._whole(found, f"module {module.text.name} imports all its names")
-
-    def _dynamic(self, module: _Module, unit: Unit) -> None:
-        how = ", ".join(sorted(unit.dynamic))
-        self._whole(module, f"{unit.name} uses {how}")
-        if unit.dynamic & {"import_module", "__import__"}:
-            self.notes[f"the whole project: {module.text.name}, line {unit.line}, imports by a computed name"] = None
-            for text in list(self.project.everything()):
-                found = self._module(text.name)
-                if found is not None:
-                    self._all(found)
-
-    def _whole(self, module: _Module, why: str) -> None:
-        if not module.whole:
-            self.notes[f"the whole module {module.text.name}: {why}"] = None
-        self._all(module)
-
-    def _all(self, module: _Module) -> None:
-        if not module.whole:
-            module.whole = True
-            for index in range(len(module.parsed.units)):
-                self._reach(module, index)
-
-    # --------------------------------------------------------------------------------------------- modules and effects
-
-    def _module(self, name: str) -> _Module | None:
-        """The project's module *name*, with the packages above it, which an import runs first; None for a library's."""
-        if name not in self.modules:
-            text = self.texts.get(name) or self.project(name)
-            if text is None:
-                return None
-            self.modules[name] = _Module(text, parse(text.text), excluded=self.excluded.setdefault(name, set()))
-            above = name.rpartition(".")[0]
-            if above:
-                self._module(above)
-            if self.modules[name].parsed.error:
-                self.opaque.append(text.text)
-        return self.modules[name]
-
-    def _visited(self, name: str) -> _Module | None:
-        """The project's module *name*; an installed library's is noted by its root."""
-        module, root = self._module(name), name.partition(".")[0]
-        if module is None and root and root not in sys.stdlib_module_names and self._module(root) is None:
-            self.libraries.add(root)
-        return module
-
-    def _reach(self, module: _Module, index: int) -> None:
-        if index not in module.reached:
-            module.reached.add(index)
-            self._queue.append((module, index))
-
-    def _reach_changes(self) -> bool:
-        """Reach the statements that change something reached; whether there were any."""
-        before = sum(len(module.reached) for module in self.modules.values())
-        for module in list(self.modules.values()):
-            names = module.names
-            for index, unit in enumerate(module.parsed.units):
-                if index not in module.reached and self._alters(module, unit, names):
-                    self._reach(module, index)
-        return sum(len(module.reached) for module in self.modules.values()) > before
-
-    def _alters(self, module: _Module, unit: Unit, names: set[str]) -> bool:
-        if unit.changes & names or any(
-            _is_data(module, name) and not _is_data(module, by) for by, name in unit.passes if name in names
-        ):
-            return True
-        return any(self._sets(module, chain) for chain in unit.configures if chain[0] in names)
-
-    def _sets(self, module: _Module, chain: Chain) -> bool:
-        """A method called for its effect alters its object; a library's function only where its name says so."""
-        targets = [module.parsed.units[index].imports.get(chain[0]) for index in module.parsed.binders[chain[0]]]
-        ours = [
-            target
-            for target in targets
-            if target is None or self._module(target.absolute(module.text.parent)) is not None
-        ]
-        return bool(ours) or configures(chain)
-
-    def _exclude_replaced(self) -> bool:
-        """Leave out what a later definition replaces before anything reached uses it (a cell that is run again)."""
-        found = False
-        for module in self.modules.values():
-            for name, binders in module.parsed.binders.items():
-                live = [index for index in binders if index in module.reached]
-                if len(live) > 1 and not module.whole:
-                    fresh = set(live[:-1]) if _replaces(module, name, live) else set()
-                    found = found or bool(fresh - module.excluded)
-                    module.excluded |= fresh
-        return found
-
-
-def _is_data(module: _Module, name: str) -> bool:
-    """Whether *name* is bound by an assignment, not by def, class or import."""
-    units = [module.parsed.units[index] for index in module.parsed.binders.get(name, ())]
-    return bool(units) and not any(unit.defines or unit.imports or hasattr(unit.node, "name") for unit in units)
-
-
-def _replaces(module: _Module, name: str, live: list[int]) -> bool:
-    """Whether the last of the *live* binders of *name* makes the earlier ones needless."""
-    units = module.parsed.units
-    if not units[live[-1]].rebinds or any(units[index].binds != {name} for index in live):
-        return False
-    between = (
-        units[index] for index in sorted(module.reached) if live[0] < index < live[-1] and not units[index].defines
-    )
-    return not any(chain[0] == name for unit in between for chain in unit.uses) and not any(
-        name in unit.changes for unit in module.units()
+    walk.finish()
+    points = tuple(entry.reference for entry in found if entry.asked)
+    reached = walk.reached()
+    pieces = [piece for name, indices in reached.items() for piece in _pieces(walk, name, indices)]
+    return Reach(
+        digest=_digest([*walk.found.opaque, *points, *(f"{piece.key} {piece.digest}" for piece in pieces)]),
+        modules=_Cuts(walk, reached),
+        libraries=tuple(sorted(walk.found.libraries)),
+        entry_points=points,
+        pieces={piece.key: piece.digest for piece in pieces},
+        widened=tuple(walk.found.notes),
+        places={piece.key: piece.place for piece in pieces},
+        files=_files(walk),
     )
 
 
-def _pieces(name: str, module: _Module) -> Iterable[tuple[str, str]]:
-    """Each statement reached under a name of its own, with its digest."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    key: str
+    digest: str
+    place: Place
+
+
+class _Cuts(Mapping[str, str]):
+    """The modules, each cut when it is asked for."""
+
+    def __init__(self, walk: Walk, reached: Mapping[str, list[int]]) -> None:
+        self._sources = {
+            name: (source, indices)
+            for name, indices in reached.items()
+            if (source := walk.source(name)) is not None and not _is_folder(source)
+        }
+        self._cut: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._cut:
+            self._cut[name] = _cut(*self._sources[name])
+        return self._cut[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _pieces(walk: Walk, name: str, indices: list[int]) -> Iterator[_Piece]:
+    """Each statement reached under a name of its own, with its digest; and values that no statement tells."""
+    source = walk.source(name)
+    if source is None:
+        return
+    if source.parsed.futures:
+        place = Place("import", "__future__", source.text.path, 1)
+        yield _Piece(f"{name}:__future__", _digest([source.parsed.futures]), place)
+    known = walk.project.pieces if walk.project.source(name) is source else {}
+    values = walk.imports(name)
     seen: dict[str, int] = {}
-    if module.parsed.futures:
-        yield f"{name}:__future__", _digest([module.parsed.futures])
-    for unit in module.units():
-        key = f"{name}:{unit.name}"
-        seen[key] = seen.get(key, 0) + 1
-        yield (f"{key} ({seen[key]})" if seen[key] > 1 else key), _digest([canonical(unit)])
+    for index in indices:
+        piece = known.get((name, index))
+        if piece is None:
+            piece = known[name, index] = _piece(source, index)
+        seen[piece.key] = number = seen.get(piece.key, 0) + 1
+        yield piece if number == 1 else replace(piece, key=f"{piece.key} ({number})")
+        if values and source.parsed.units[index].data:
+            yield from _values(walk, source, index)
 
 
-def _cut(module: _Module) -> str:
-    if module.parsed.error:
-        return module.text.text
-    parts = [module.parsed.futures, *(unit.source for unit in module.units())]
+def _piece(source: Source, index: int) -> _Piece:
+    unit = source.parsed.units[index]
+    key = f"{source.name}:{unit.name}"
+    return _Piece(key, _digest([canonical(unit)]), Place(unit.kind, unit.name, source.text.path, unit.line))
+
+
+def _values(walk: Walk, source: Source, index: int) -> Iterator[_Piece]:
+    """What the names of a unit mean by now, where its text alone doesn't tell. A value that functions which are
+    reached alter themselves, as they run, isn't what the code made of it."""
+    known = walk.project.values
+    if (source.name, index) not in known:
+        known[source.name, index] = dict(_values_of(walk, source, source.parsed.units[index]))
+    for name, piece in known[source.name, index].items():
+        if (source.name, name) not in _kept(walk):
+            yield piece
+
+
+def _values_of(walk: Walk, source: Source, unit: Unit) -> Iterator[tuple[str, _Piece]]:
+    for name in sorted(unit.binds):
+        there, value = value_of(source.text, name)
+        if not there or unit.gives(name, value):
+            continue
+        found = _steady(value, walk)
+        if found is None and walk.project.effects.outside(source, unit):
+            found = live.digest_of(value)
+        if found is not None:
+            place = Place("value", name, source.text.path, unit.line)
+            yield name, _Piece(f"{source.name}:{name} (value)", found, place)
+
+
+def _kept(walk: Walk) -> set[tuple[str, str]]:
+    """What functions that are reached alter themselves as they run."""
+    known = walk.project.kept
+    found: set[tuple[str, str]] = set()
+    for key in walk.found.units:
+        source = walk.project.source(key[0])
+        if key not in known:
+            there = source is not None and key[1] < len(source.parsed.units)
+            known[key] = frozenset(walk.project.effects.kept_by(*key)) if there else frozenset()
+        found |= known[key]
+    return found
+
+
+def _steady(value: Any, walk: Walk) -> str | None:
+    """The digest of a plain value, wherever the project lies; None for another."""
+    try:
+        return digest(_relative(value, [str(root) for root in walk.project.roots]), other=_refuse, code=_path)
+    except (TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _relative(value: Any, roots: list[str]) -> Any:
+    if isinstance(value, PurePath):
+        return ("path", _relative(str(value), roots))
+    if isinstance(value, str):
+        root = next((root for root in roots if value == root or value.startswith(f"{root}{os.sep}")), None)
+        return value if root is None else f"<project>{value[len(root) :]}"
+    if type(value) in (list, tuple):
+        return [type(value).__name__, *(_relative(each, roots) for each in value)]
+    if type(value) is dict:
+        return {_relative(key, roots): _relative(each, roots) for key, each in value.items()}
+    return value
+
+
+def _refuse(value: Any) -> str:
+    raise TypeError(f"a {type(value).__name__} isn't plain")
+
+
+def _path(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+
+
+def _files(walk: Walk) -> dict[str, str]:
+    found = {}
+    for module, path, folder in walk.found.asked:
+        source = walk.source(module)
+        here = Path(source.text.path) if source is not None and source.text.path else None
+        if path is None:
+            found[f"{folder or '.'}/"] = datafiles.digest_below(folder or ".", here)
+        else:
+            found[path] = datafiles.digest(path, here)
+    return dict(sorted(found.items()))
+
+
+def _is_folder(source: Source) -> bool:
+    return bool(source.text.compiled) or (not source.text.text and os.path.isdir(source.text.path))
+
+
+def _cut(source: Source, indices: list[int]) -> str:
+    if source.parsed.error:
+        return source.text.text
+    parts = [source.parsed.futures, *(source.parsed.units[index].source for index in indices)]
     return "\n".join(part for part in parts if part) + "\n"
 
 

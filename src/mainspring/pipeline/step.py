@@ -7,19 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, TypeVar, overload
 
-from mainspring.core.declarations import seconds
+from mainspring.core.declarations import number_of_bytes, seconds
 from mainspring.core.errors import DeclarationError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 State = Callable[[Mapping[str, Any]], Any]
 
 _MARK = "__mainspring_step__"
-_LATER = {
-    "timeout": "a thread can't be stopped; bound the work inside the function, or use `mainspring cancel`",
-    "cpus": "all steps of a run share its worker threads",
-    "memory": "a step shares its process's memory",
-    "priority": "steps run in the order of the pipeline",
-}
+_OPTIONS = (
+    "when", "each", "retries", "backoff", "timeout", "cpus", "memory", "priority", "seed", "effects", "cache",
+    "services",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,11 @@ class Step:
     the runner injects (home, progress, run ...) and that don't. state: what it depends on outside, as JSON, from the
     outputs of its inputs; when it gives None, only running can tell. each: parameter -> a list, or the name of a step
     or run parameter that gives one; the function runs once per element. retries: further attempts after a failure, the
-    first after *backoff*, then twice as long each time. effects: it changes something outside. cache: False runs it in
-    every run.
+    first after *backoff* seconds, then twice as long each time. timeout: the most seconds of one attempt. cpus: how many
+    of the executor's places it takes. memory: the most bytes of its process. A step with timeout or memory runs in a
+    process of its own, which can be ended. priority: of steps that are ready the higher starts first. seed: of Python's
+    and numpy's random numbers at the start of each attempt. effects: it changes something outside, so it starts only when
+    all before it is durable. cache: False runs it in every run.
     """
 
     name: str
@@ -84,6 +85,10 @@ class Step:
     retries: int = 0
     backoff: float = 1.0
     timeout: float | None = None
+    cpus: float = 1
+    memory: int | None = None
+    priority: int = 0
+    seed: int | None = None
     effects: bool = False
     cache: bool = True
 
@@ -98,10 +103,7 @@ class Step:
             )
         if isinstance(self.function, str) and self.function.count(":") != 1:
             raise DeclarationError(f"step {self.name!r}: function {self.function!r} must be written module:function")
-        if self.timeout is not None:
-            raise DeclarationError(f"step {self.name!r}: timeout= can't be kept in this version: {_LATER['timeout']}")
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise DeclarationError(f"step {self.name!r}: retries={self.retries!r} must be 0 or more")
+        _check_figures(self)
         if self.when is not None and not isinstance(self.when, Condition):
             raise DeclarationError(
                 f"step {self.name!r}: when={self.when!r} is no condition; write when=ms.at_least('accuracy', 0.8)"
@@ -111,6 +113,21 @@ class Step:
     def with_state(self, state: State) -> Step:
         """This step, whose fingerprint also knows *state*."""
         return replace(self, state=state)
+
+
+def _check_figures(step: Step) -> None:
+    for option, least, whole in (
+        ("retries", 0, True), ("backoff", 0, False), ("timeout", 0, False), ("cpus", 0, False), ("memory", 1, True),
+        ("priority", None, True), ("seed", 0, True),
+    ):  # fmt: skip
+        value = getattr(step, option)
+        if value is None and option in ("timeout", "memory", "seed"):
+            continue
+        wanted = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, wanted) or (least is not None and not value >= least):
+            kind = "a whole number" if whole else "a number"
+            bound = "" if least is None else f", {least} or more"
+            raise DeclarationError(f"step {step.name!r}: {option}={value!r} must be {kind}{bound}")
 
 
 def _check_each(name: str, each: Mapping[str, Any]) -> None:
@@ -135,59 +152,44 @@ def step(
     each: Mapping[str, str | Sequence[Any]] | None = None,
     retries: int = 0,
     backoff: str | float = 1.0,
+    timeout: str | float | None = None,
+    cpus: float = 1,
+    memory: str | int | None = None,
+    priority: int = 0,
+    seed: int | None = None,
     effects: bool = False,
     cache: bool = True,
     services: Sequence[str] = (),
-    **later: Any,
 ) -> Callable[[Function], Function]: ...
 def step(function: Any = None, /, **options: Any) -> Any:
-    """Say how a function is run as a step; the function itself stays as it is.
+    """Say how a function is run as a step; the function itself stays as it is. See `Step` for the options.
 
-    >>> @step(retries=3)
+    Raises DeclarationError for an option that isn't known or can't be used.
+
+    >>> @step(retries=3, timeout="10m", memory="2GB")
     ... def doubled(number: int = 2) -> int:
     ...     return number * 2
-    >>> doubled(4), as_step(doubled).retries
-    (8, 3)
+    >>> doubled(4), as_step(doubled).retries, as_step(doubled).timeout, as_step(doubled).memory
+    (8, 3, 600.0, 2000000000)
     """
     if function is not None:
         return mark(function)
     return lambda wrapped: mark(wrapped, **options)
 
 
-def mark(
-    function: Any,
-    *,
-    when: Condition | None = None,
-    each: Mapping[str, str | Sequence[Any]] | None = None,
-    retries: int = 0,
-    backoff: str | float = 1.0,
-    effects: bool = False,
-    cache: bool = True,
-    services: Sequence[str] = (),
-    **later: Any,
-) -> Any:
+def mark(function: Any, **options: Any) -> Any:
     """*function*, marked as a step with these options; what `step` does."""
     name = _name(function)
-    for option in later:
-        if option in _LATER:
-            raise DeclarationError(
-                f"step {name!r}: {option}= doesn't work in this version: {_LATER[option]}; leave it out"
-            )
-        raise DeclarationError(
-            f"step {name!r}: no option {option!r}; there are when, each, retries, backoff, effects, cache, services"
-        )
-    marked = Step(
-        name,
-        function,
-        services=tuple(services),
-        when=when,
-        each=dict(each or {}),
-        retries=retries,
-        backoff=seconds(backoff),
-        effects=effects,
-        cache=cache,
-    )
-    setattr(function, _MARK, marked)
+    for option in options:
+        if option not in _OPTIONS:
+            raise DeclarationError(f"step {name!r}: no option {option!r}; there are {', '.join(_OPTIONS)}")
+    given = dict(options)
+    for option, read in (("backoff", seconds), ("timeout", seconds), ("memory", number_of_bytes)):
+        if given.get(option) is not None:
+            given[option] = read(given[option])
+    given["services"] = tuple(given.get("services", ()))
+    given["each"] = dict(given.get("each") or {})
+    setattr(function, _MARK, Step(name, function, **given))
     return function
 
 

@@ -8,16 +8,21 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mainspring.pipeline.names import Reader, Unit, bound_by, loaded_by
+from mainspring.pipeline.names import Reader, Unit
+from mainspring.pipeline.scopes import bound_by, loaded_by, meanings
+from mainspring.pipeline.unreachable import prune
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The units of one module. futures: its `from __future__` line, which goes with every unit."""
+    """The units of one module. binders: name -> the units that bind it. futures: its `from __future__` line, which goes
+    with every unit. stars: the units that import all names of a module; repeated: names with several binders."""
 
     units: tuple[Unit, ...]
     binders: Mapping[str, tuple[int, ...]]
     futures: str
+    stars: tuple[int, ...] = ()
+    repeated: frozenset[str] = frozenset()
     error: str | None = None
 
 
@@ -26,18 +31,22 @@ def parse(text: str) -> Parsed:
     """The units of a module's *text*; a text that isn't Python is one widened, nameless unit."""
     try:
         tree = ast.parse(text)
-    except SyntaxError as error:
-        return Parsed((), {}, "", f"line {error.lineno} isn't Python")
+    except (SyntaxError, ValueError) as error:
+        where = getattr(error, "lineno", None) or 1
+        return Parsed((), {}, "", error=f"line {where} isn't Python")
     lines = [f"{line}\n" for line in re.split(r"\r\n|\r|\n", text)]  # as Python counts them; splitlines has more
     futures = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     units = [unit for node in tree.body if node not in futures for unit in _units(node, text, lines, tree.body)]
-    _spread_deferred(units)
     binders: dict[str, list[int]] = {}
     for index, unit in enumerate(units):
         for name in unit.binds:
             binders.setdefault(name, []).append(index)
     return Parsed(
-        tuple(units), {name: tuple(found) for name, found in binders.items()}, "\n".join(map(ast.unparse, futures))
+        tuple(units),
+        {name: tuple(found) for name, found in binders.items()},
+        "\n".join(map(ast.unparse, futures)),
+        tuple(index for index, unit in enumerate(units) if unit.stars),
+        frozenset(name for name, found in binders.items() if len(found) > 1),
     )
 
 
@@ -48,11 +57,12 @@ def canonical(unit: Unit) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def meaning(source: str) -> str:
-    """*source* without what doesn't count: comments, docstrings, formatting."""
+    """*source* without what doesn't count: comments, docstrings, formatting, what can never run."""
     tree = ast.parse(source)
+    prune(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_text(node.body[0]):
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            node.body = [each for each in node.body if not (_is_text(each) or isinstance(each, ast.Pass))]
     return ast.dump(tree)
 
 
@@ -77,21 +87,21 @@ def _units(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) ->
 
 def _is_guard(node: ast.stmt) -> bool:
     """`if __name__ == "__main__":` and `if TYPE_CHECKING:` never run where code is imported."""
-    if not isinstance(node, ast.If):
+    if not isinstance(node, ast.If) or node.orelse:
         return False
-    names = {part.id for part in ast.walk(node.test) if isinstance(part, ast.Name)}
-    types = {part.attr for part in ast.walk(node.test) if isinstance(part, ast.Attribute)}
-    return not node.orelse and ("__name__" in names or "TYPE_CHECKING" in names | types)
+    return ast.unparse(node.test) in _GUARDS
+
+
+_GUARDS = frozenset(
+    {"__name__ == '__main__'", "'__main__' == __name__", "TYPE_CHECKING", "typing.TYPE_CHECKING", "t.TYPE_CHECKING"}
+)
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Unit:
-    unit = Unit(node, ast.unparse(node), node.lineno, inner_imports=list(loaded_by(node)))
-    for name, target in bound_by(node):
-        if name == "*":
-            unit.stars.append(target)
-        else:
-            unit.binds.add(name)
-            unit.imports[name] = target
+    unit = Unit(node, ast.unparse(node), node.lineno, inner_imports=list(loaded_by(node)), imports=meanings([node]))
+    unit.loads = unit.inner_imports
+    unit.stars += [target for name, target in bound_by(node) if name == "*"]
+    unit.binds |= unit.imports.keys()
     return unit
 
 
@@ -104,12 +114,3 @@ def _source(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) -
     if shared:
         return ast.get_source_segment(text, node) or ast.unparse(node)
     return "".join(lines[first - 1 : last]).rstrip()
-
-
-def _spread_deferred(units: list[Unit]) -> None:
-    """A statement that calls a function of its module for its effect changes what that function changes."""
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    changed = {name: unit.deferred for unit in units if isinstance(unit.node, kinds) for name in unit.binds}
-    for unit in units:
-        for name in unit.calls & changed.keys():
-            unit.changes |= changed[name]

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from mainspring.core.declarations import Canary, seconds
-from mainspring.statistics.arm_bet import ArmBet, RateBet
+from mainspring.statistics.arm_bet import ArmBet, RateBet, SampleRatio
 from mainspring.store.records import Arm
 
 GuardrailName = Literal["errors", "latency", "wrong"]
@@ -18,6 +18,7 @@ HARD_STOP_RATE = 0.2
 _SLOW_SHARE = 0.10  # by definition 5 % of the units are slower than the champion's p95; twice that isn't healthy
 _LATENCIES = 200
 _MOST_SEEN = 50_000
+_MOST_MET = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,10 @@ class Evidence:
     """All evidence on one release.
 
     version: the canary's. revision: the route's when the release began; records of earlier revisions don't count.
-    crashed: the bet behind the hard stop. slow_ms: what counts as slow; None until enough of the champion's latencies
-    are known. positions: how far the records are folded, saved with the bets, so that nothing counts twice.
+    crashed: the bet behind the hard stop. ratio: the bet that this step's units don't meet the arms by the planned
+    shares, each of *met* once; step_revision: the route's when the step began. slow_ms: what counts as slow; None until
+    enough of the champion's latencies are known. positions: how far the records are folded, saved with the bets, so
+    that nothing counts twice.
     """
 
     version: int
@@ -112,11 +115,14 @@ class Evidence:
     step: int
     guardrails: dict[GuardrailName, Guardrail]
     crashed: RateBet
+    ratio: SampleRatio
+    step_revision: int
     slow_ms: float | None
     since: dict[str, int]
     positions: dict[str, dict[str, int]]
     latencies: list[float] = field(default_factory=list)
     units: set[int] = field(default_factory=set)
+    met: set[int] = field(default_factory=set)
     crashes: int = 0
     folds: int = 0
 
@@ -135,12 +141,23 @@ class Evidence:
             for name in declaration.guardrails
         }
         copies = {kind: dict(position) for kind, position in positions.items()}
-        crashed = RateBet.above(HARD_STOP_RATE)
-        return cls(version, revision, 0, guardrails, crashed, slow, dict(copies.get("predictions", {})), copies)
+        return cls(
+            version,
+            revision,
+            0,
+            guardrails,
+            RateBet.above(HARD_STOP_RATE),
+            _planned(declaration.steps[0] / 100),
+            revision,
+            slow,
+            dict(copies.get("predictions", {})),
+            copies,
+        )
 
-    def next_step(self, step: int, share: float) -> None:
-        """Begin *step* of the ramp, which gives the canary *share* of the units."""
-        self.step, self.units = step, set()
+    def next_step(self, step: int, share: float, revision: int) -> None:
+        """Begin *step* of the ramp, which gives the canary *share* of the units from *revision* of the route on."""
+        self.step, self.step_revision, self.units = step, revision, set()
+        self.ratio, self.met = _planned(share), set()
         for guardrail in self.guardrails.values():
             guardrail.next_step(margin(share))
 
@@ -149,11 +166,13 @@ class Evidence:
         watched = [
             name for name in names if name in self.guardrails and (name != "latency" or self.slow_ms is not None)
         ]
-        for exposed, hit in _bins(exposures):
+        for revision, exposed, hit in _bins(exposures):
             for name in watched:
                 self.guardrails[name].fold(exposed, hit[name])
             if "errors" in names:
                 self._count(exposed["canary"], hit["errors"]["canary"])
+                if revision >= self.step_revision:
+                    self._meet(exposed)
 
     def _count(self, canary: set[int], crashed: set[int]) -> None:
         """Units of the step, and the hard stop's bet, whether errors are a guardrail or not."""
@@ -161,6 +180,13 @@ class Evidence:
         self.crashes += len(crashed)
         if len(self.units) < _MOST_SEEN:
             self.units |= canary
+
+    def _meet(self, exposed: Mapping[Arm, set[int]]) -> None:
+        """Each unit's first meeting in the step; a unit that comes often says no more about the assignment."""
+        if len(self.met) < _MOST_MET:
+            canary, champion = exposed["canary"] - self.met, exposed["champion"] - self.met
+            self.ratio = self.ratio.update((len(canary), len(champion)))
+            self.met |= canary | champion
 
     def sample_latency(self, latency_ms: float) -> None:
         """A latency of the champion; from enough of them the p95 is frozen as what counts as slow."""
@@ -178,11 +204,14 @@ class Evidence:
             "step": self.step,
             "guardrails": {name: guardrail.to_json() for name, guardrail in self.guardrails.items()},
             "crashed": self.crashed.to_list(),
+            "ratio": self.ratio.to_list(),
+            "step_revision": self.step_revision,
             "slow_ms": self.slow_ms,
             "since": self.since,
             "positions": self.positions,
             "latencies": self.latencies,
             "units": sorted(self.units),
+            "met": sorted(self.met),
             "crashes": self.crashes,
             "folds": self.folds,
         }
@@ -190,8 +219,9 @@ class Evidence:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Evidence:
         guardrails = {name: Guardrail.from_json(each) for name, each in state["guardrails"].items()}
-        bets = {"guardrails": guardrails, "crashed": RateBet.from_list(state["crashed"]), "units": set(state["units"])}
-        return cls(**{**state, **bets})
+        bets = {"crashed": RateBet.from_list(state["crashed"]), "ratio": SampleRatio.from_list(state["ratio"])}
+        units = {name: set(state[name]) for name in ("units", "met")}
+        return cls(**{**state, "guardrails": guardrails, **bets, **units})
 
 
 def margin(share: float) -> float:
@@ -208,8 +238,12 @@ def margin(share: float) -> float:
 Hits = Mapping[GuardrailName, Mapping[Arm, set[int]]]
 
 
-def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[Mapping[Arm, set[int]], Hits]]:
-    """The distinct units of each bin, in the order in which the bins begin."""
+def _planned(share: float) -> SampleRatio:
+    return SampleRatio.start((share, 1 - share))
+
+
+def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, Mapping[Arm, set[int]], Hits]]:
+    """The revision and the distinct units of each bin, in the order in which the bins begin."""
     bins: dict[tuple[int, int], tuple[dict[Arm, set[int]], dict[GuardrailName, dict[Arm, set[int]]]]] = {}
     for exposure in exposures:
         place = (int(exposure.at.timestamp() // 60), exposure.revision)
@@ -220,7 +254,7 @@ def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[Mapping[Arm, set[int]
         exposed[exposure.arm].add(unit)
         for name in exposure.bad:
             hit[name][exposure.arm].add(unit)
-    return bins.values()
+    return ((revision, exposed, hit) for (_, revision), (exposed, hit) in bins.items())
 
 
 def _arms() -> dict[Arm, set[int]]:

@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Any, Literal
 
 from mainspring.core.declarations import Canary, seconds
-from mainspring.core.wording import count, listed, number, percent
+from mainspring.core.wording import count, duration, listed, number, percent
+from mainspring.core.wording import evidence as shown
 from mainspring.release.evidence import HARD_STOP_RATE, Evidence, Guardrail, margin
 from mainspring.store.deployments import Route
 
 ENOUGH = 20.0
 """The e-value at which a step may be left: a wrong "not worse" has a chance of 1 in 20."""
 _HARD_STOP_UNITS = 20
+_MISMATCH_ALPHA = 0.01
+"""The chance that a release whose units are assigned as planned is held for a sample-ratio mismatch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,16 @@ def _decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime
         return "rollback", against
     if route.holding:
         return "wait", f"the ramp is held at {percent(route.share)}; promote or roll back by hand"
+    mismatch = _mismatch(evidence, declaration, route)
+    if mismatch:
+        return "hold", mismatch
     missing = _missing(evidence, declaration, route, now)
     if not missing:
         return _leave(evidence, declaration, route)
     waited = (now - route.step_started).total_seconds()
     if waited > seconds(declaration.deadline):
         return "hold", (
-            f"the step at {percent(route.share)} has lasted {_duration(waited)} without enough evidence: "
+            f"the step at {percent(route.share)} has lasted {duration(waited)} without enough evidence: "
             f"{listed(missing)}; promote or roll back by hand"
         )
     return "wait", f"at {percent(route.share)} of the units: {listed(missing)}"
@@ -59,14 +65,27 @@ def _stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
         if guardrail.worse.e_value >= bar:
             return (
                 f"{name}: {_affected(guardrail)} at {percent(route.share)} of the units; "
-                f"e-value {number(guardrail.worse.e_value)} that the canary is worse, {number(bar)} stop it"
+                f"e-value {shown(guardrail.worse.e_value)} that the canary is worse, {number(bar)} stop it"
             )
     if len(evidence.units) >= _HARD_STOP_UNITS and evidence.crashed.e_value >= 1 / declaration.alpha:
         return (
             f"hard stop: {count(evidence.crashes, 'failure')} among {count(len(evidence.units), 'canary unit')}; "
-            f"e-value {number(evidence.crashed.e_value)} that more than {percent(HARD_STOP_RATE)} of the units fail"
+            f"e-value {shown(evidence.crashed.e_value)} that more than {percent(HARD_STOP_RATE)} of the units fail"
         )
     return None
+
+
+def _mismatch(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
+    """Why the arms can't be compared: units meet them otherwise than planned. Each step has its part of the alpha."""
+    bar = len(declaration.steps) / _MISMATCH_ALPHA
+    if evidence.ratio.e_value < bar:
+        return None
+    canary, champion = map(int, evidence.ratio.counts)
+    return (
+        f"sample-ratio mismatch: {canary:,} of {count(canary + champion, 'unit')} met the canary, "
+        f"{percent(route.share)} were planned (e-value {shown(evidence.ratio.e_value)}, {number(bar)} hold the ramp); "
+        "see by `mainspring doctor` whether the canary can be loaded, then promote or roll back by hand"
+    )
 
 
 def _missing(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> list[str]:
@@ -76,7 +95,7 @@ def _missing(evidence: Evidence, declaration: Canary, route: Route, now: datetim
         missing.append(f"{len(evidence.units)} of {count(declaration.min_units, 'canary unit')}")
     waited, minimum = (now - route.step_started).total_seconds(), seconds(declaration.min_time)
     if waited < minimum:
-        missing.append(f"{_duration(waited)} of at least {_duration(minimum)}")
+        missing.append(f"{duration(waited)} of at least {duration(minimum)}")
     for name, guardrail in evidence.guardrails.items():
         if not _cleared(guardrail):
             missing.append(f"{name} not cleared yet ({_clearance(guardrail)}; {number(ENOUGH)} are needed)")
@@ -101,20 +120,13 @@ def _clearance(guardrail: Guardrail) -> str:
     not_worse, healthy = guardrail.not_worse, guardrail.healthy
     if not_worse.e_value >= healthy.e_value:
         return (
-            f"e-value {number(not_worse.e_value)} of less than {number(not_worse.tolerated)} times the champion's rate"
+            f"e-value {shown(not_worse.e_value)} of less than {not_worse.tolerated:g} times the champion's rate"
         )
-    return f"e-value {number(healthy.e_value)} of a rate below {percent(healthy.bound)}"
+    return f"e-value {shown(healthy.e_value)} of a rate below {percent(healthy.bound)}"
 
 
 def _affected(guardrail: Guardrail) -> str:
     return f"{count(guardrail.canary, 'canary unit')} and {count(guardrail.champion, 'champion unit')} affected"
-
-
-def _duration(length: float) -> str:
-    for name, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if length >= size:
-            return f"{number(length / size)} {name}"
-    return f"{number(length)} s"
 
 
 def _figures(evidence: Evidence, route: Route) -> dict[str, Any]:
@@ -134,5 +146,6 @@ def _figures(evidence: Evidence, route: Route) -> dict[str, Any]:
             for name, each in evidence.guardrails.items()
         },
         "hard_stop": evidence.crashed.e_value,
+        "sample_ratio": evidence.ratio.e_value,
         "slow_ms": evidence.slow_ms,
     }

@@ -36,11 +36,13 @@ def release(
     home: Home,
     run: str,
     now: datetime,
+    seed: int = 0,
     announce: Announce | None = None,
 ) -> Release:
     """Register the bundle and do what the verdict and *strategy* say; all of it is one transaction.
 
     The first version takes all traffic at once. A bundle that is released already, or was rolled back, stays so.
+    seed: the loop's, from which a canary's salt derives: which units meet it is as repeatable as the rest.
     """
     deployments = Deployments(home)
     begun = exposures.beginning(Records(home, loop))
@@ -55,7 +57,8 @@ def release(
                 loop, at=now, kind="gate", decision=gate.decision, version=number,
                 reason=" ".join(gate.reasons), data={"run": run, "next": gate.next},
             )  # fmt: skip
-            _put(_Desk(deployments, loop, now, announce), version, route, state, reason, strategy, begun)
+            desk = _Desk(deployments, loop, now, announce)
+            _put(desk, version, route, state, reason, strategy, begun, seed)
         after = deployments.route(loop)
     share = 1.0 if state == "champion" else after.share if after is not None and after.canary == number else 0.0
     return Release(loop, number, gate.bundle, state, share, (*gate.reasons, reason))
@@ -134,20 +137,6 @@ def rollback(
         return deployments.version(loop, after.champion)
 
 
-def hold(deployments: Deployments, loop: str, *, now: datetime, on: bool = True, reason: str = "by hand") -> Route:
-    """Stop the ramp where it is, or with *on* False let it go on; evidence against the canary still ends it."""
-    with deployments.transaction():
-        route = deployments.route(loop)
-        if route is None or route.canary is None:
-            raise NotInStore(f"{loop} has no canary to hold; `mainspring status` shows what is served")
-        desk = _Desk(deployments, loop, now, None)
-        began = route.step_started if on else now
-        desk.move(replace(route, holding=on, step_started=began), "hold" if on else "go on", route.canary, reason)
-        after = deployments.route(loop)
-    assert after is not None
-    return after
-
-
 def _told(deployments: Deployments, version: Version, run: str) -> bool:
     """This run has released the version already, and was killed before it could say so."""
     decisions = deployments.decisions(version.loop)
@@ -155,13 +144,20 @@ def _told(deployments: Deployments, version: Version, run: str) -> bool:
 
 
 def _put(
-    desk: _Desk, version: Version, route: Route | None, state: State, reason: str, strategy: Strategy, begun: Any
+    desk: _Desk,
+    version: Version,
+    route: Route | None,
+    state: State,
+    reason: str,
+    strategy: Strategy,
+    begun: Any,
+    seed: int,
 ) -> None:
     if state == "champion":
         desk.crown(version, route, reason)
     elif state == "canary":
         assert isinstance(strategy, Canary) and route is not None
-        desk.begin_canary(version, route, strategy, reason, begun)
+        desk.begin_canary(version, route, strategy, reason, begun, seed)
     else:
         desk.settle(version, state, reason)
 
@@ -202,7 +198,7 @@ def _evidence(deployments: Deployments, records: Records, route: Route, declarat
     known = Evidence.from_json(state) if state and state["version"] == route.canary else None
     if known is None or set(known.guardrails) != set(declaration.guardrails):
         known = Evidence.begin(route.canary, route.revision, declaration, exposures.beginning(records))
-        known.next_step(route.step, route.share)
+        known.next_step(route.step, route.share, route.revision)
     return known, known.folds
 
 
@@ -219,11 +215,11 @@ def _act(desk: _Desk, action: Action, route: Route, declaration: Canary, evidenc
     if action.kind == "advance":
         following = route.step + 1
         share = declaration.steps[following] / 100
-        desk.move(
+        revision = desk.move(
             replace(route, step=following, share=share, step_started=desk.now),
             "advance", route.canary, action.reason, action.data,
         )  # fmt: skip
-        evidence.next_step(following, share)
+        evidence.next_step(following, share, revision)
     elif action.kind == "promote":
         desk.crown(desk.deployments.version(route.loop, route.canary), route, action.reason, action.data)
     elif action.kind == "rollback":
@@ -248,20 +244,23 @@ class _Desk:
         else:
             if route.canary not in (None, number):
                 self.deployments.set_state(self.loop, route.canary, "retired")
-            new = self._plain(route, champion=number, previous=before)
+            new = self._without_canary(route, champion=number, previous=before)
         if before is not None:
             self.deployments.set_state(self.loop, before, "retired")
         self.deployments.set_state(self.loop, number, "champion")
         self.move(new, "promote", number, reason, data)
         self._announce("champion", version)
 
-    def begin_canary(self, version: Version, route: Route, declaration: Canary, reason: str, begun: Any) -> None:
+    def begin_canary(
+        self, version: Version, route: Route, declaration: Canary, reason: str, begun: Any, seed: int
+    ) -> None:
         """*version* gets the first step's share; a canary that still ran is replaced."""
         if route.canary is not None:
             self.deployments.set_state(self.loop, route.canary, "retired")
             reason = f"{reason}, in place of version {route.canary}"
         share = declaration.steps[0] / 100
-        salt = blake2b(f"{self.loop}:{version.number}:{route.revision}".encode(), digest_size=8).hexdigest()
+        named = f"{seed}:{self.loop}:{version.number}:{route.revision}"
+        salt = blake2b(named.encode(), digest_size=8).hexdigest()
         new = replace(
             route, canary=version.number, share=share, step=0, step_started=self.now, started=self.now, salt=salt,
             holding=False,
@@ -276,14 +275,16 @@ class _Desk:
         """The champion has all traffic again."""
         assert route.canary is not None
         self.deployments.set_state(self.loop, route.canary, "rolled back")
-        self.move(self._plain(route), "rollback", route.canary, reason, data)
+        self.move(self._without_canary(route), "rollback", route.canary, reason, data)
 
     def back(self, route: Route, reason: str) -> None:
         """The previous champion serves again."""
         assert route.champion is not None and route.previous is not None
         self.deployments.set_state(self.loop, route.champion, "rolled back")
         self.deployments.set_state(self.loop, route.previous, "champion")
-        self.move(self._plain(route, champion=route.previous, previous=None), "rollback", route.champion, reason)
+        self.move(
+            self._without_canary(route, champion=route.previous, previous=None), "rollback", route.champion, reason
+        )
         self._announce("champion", self.deployments.version(self.loop, route.previous))
 
     def settle(self, version: Version, state: State, reason: str) -> None:
@@ -305,7 +306,7 @@ class _Desk:
         )  # fmt: skip
         return written.revision
 
-    def _plain(self, route: Route, **changes: Any) -> Route:
+    def _without_canary(self, route: Route, **changes: Any) -> Route:
         """The route without a canary."""
         plain = replace(route, canary=None, share=0.0, step=0, holding=False, started=self.now, step_started=self.now)
         return replace(plain, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,7 +26,7 @@ class Door:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        why = self._refusal(scope)
+        why = None if self._hosts is None else refusal(scope["headers"], self._hosts)
         if why:
             self._measures.count("mainspring_refused_total", status="403")
             await bodies.send(send, 403, bodies.problem("Forbidden", why))
@@ -49,21 +50,22 @@ class Door:
         else:
             await self.app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> str | None:
-        if self._hosts is None:
-            return None
-        host = origin = b""
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value.lower()
-            elif name == b"origin":
-                origin = value.lower()
-        allowed = self._hosts
-        if host not in allowed:
-            return "this host name is not served; call 127.0.0.1 or localhost with the endpoint's port"
-        if origin and origin.removeprefix(b"http://") not in allowed:
-            return "requests from other sites are refused"
-        return None
+
+def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes]) -> str | None:
+    """Why a request with these *headers* is not for a server that has the names *hosts*; None when it is.
+
+    >>> refusal([(b"host", b"127.0.0.1:8700")], loopback(8700)) is None
+    True
+    >>> refusal([(b"host", b"localhost:8700"), (b"origin", b"http://evil.example")], loopback(8700))
+    'requests from other sites are refused'
+    """
+    given = [value.lower() for name, value in headers if name == b"host"]
+    if len(given) != 1 or given[0] not in hosts:
+        return "this host name is not served; call 127.0.0.1 or localhost with the port of this server"
+    origins = [value.lower() for name, value in headers if name == b"origin"]
+    if any(not origin.startswith(b"http://") or origin.removeprefix(b"http://") not in hosts for origin in origins):
+        return "requests from other sites are refused"
+    return None
 
 
 def loopback(port: int) -> frozenset[bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 
@@ -36,7 +36,8 @@ class LoopClock:
 class Switchboard:
     """A thread that follows routes and clock by push and poll. *loops* is what the endpoint serves.
 
-    wanted: the loops to serve, None for all. seed: makes prediction ids repeatable. open: loads a bundle.
+    wanted: the loops to serve, None for all. seeds: of the loops whose prediction ids are repeatable. open: loads a
+    bundle.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Switchboard:
         open: Open,
         *,
         wanted: Iterable[str] | None = None,
-        seed: int | None = None,
+        seeds: Mapping[str, int] | None = None,
         manual_clock: bool = False,
         threads: Executor,
     ) -> None:
@@ -55,7 +56,7 @@ class Switchboard:
         self.failures = 0
         self._home, self._open, self._threads = home, open, threads
         self._wanted = None if wanted is None else frozenset(wanted)
-        self._seed, self._manual_clock = seed, manual_clock
+        self._seeds, self._manual_clock = dict(seeds or {}), manual_clock
         self._loaded: dict[tuple[str, int], Loaded] = {}
         self._failed: dict[tuple[str, int], tuple[str, float]] = {}
         self._stopping = threading.Event()
@@ -167,7 +168,8 @@ class Switchboard:
     def _begin(self, name: str, loop: asyncio.AbstractEventLoop) -> ServedLoop:
         records = Records(self._home, name)
         place = records.take_up()
-        served = ServedLoop(name, records, self.clock, identifiers(name, self._seed, place), self._threads)
+        identify = identifiers(name, self._seeds.get(name), place)
+        served = ServedLoop(name, records, self.clock, identify, self._threads)
         threading.Thread(target=self._read_labels, args=(served, loop), name=f"labels {name}", daemon=True).start()
         return served
 

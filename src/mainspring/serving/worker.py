@@ -10,10 +10,11 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core.errors import MainspringError
 from mainspring.serving.door import loopback
@@ -26,6 +27,8 @@ from mainspring.store.home import Home
 __all__ = ["Settings", "main", "notify", "serve"]
 
 DRAIN_SECONDS = 10
+PARTING_SECONDS = 0.25
+"""How long a process that was told to stop still takes connections: who is connected is answered, not reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Settings:
     """What the supervisor tells the process.
 
     fd: the listening socket. loops: names, or "all". host: the address that the socket is bound to; any but loopback
-    takes every Host. parent: the process to die with.
+    takes every Host. seeds: of loops whose prediction ids are repeatable. parent: the process to die with.
     """
 
     home: str
@@ -42,7 +45,7 @@ class Settings:
     max_rows: int = MAX_ROWS
     max_body_bytes: int = MAX_BODY_BYTES
     manual_clock: bool = False
-    seed: int | None = None
+    seeds: dict[str, int] = field(default_factory=dict)
     host: str = "127.0.0.1"
     parent: int | None = None
 
@@ -67,7 +70,7 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             home,
             open or opener(home),
             wanted=None if settings.loops == "all" else settings.loops,
-            seed=settings.seed,
+            seeds=settings.seeds,
             manual_clock=settings.manual_clock,
             threads=models,
         )
@@ -90,7 +93,33 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(uvicorn.Server(config), board, sock))
+            runner.run(_run(Parting(config), board, sock))
+
+
+class Parting(uvicorn.Server):
+    """Ends without a reset: for a moment each answer closes its connection; only then are idle ones closed."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        answer: ASGIApp = config.app  # type: ignore[assignment]
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await answer(scope, receive, _closing(send) if self.should_exit else send)
+
+        config.app = app
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.sleep(PARTING_SECONDS)
+        await super().shutdown(sockets)
+
+
+def _closing(send: Send) -> Send:
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+        await send(message)
+
+    return closing
 
 
 async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) -> None:

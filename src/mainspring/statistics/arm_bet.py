@@ -160,7 +160,7 @@ def rate_log_factors(bad: npt.ArrayLike, units: npt.ArrayLike, rates: Sequence[f
 class SampleRatio:
     """Evidence that units are not assigned by the planned shares: a broken assignment blocks every other decision.
 
-    A Dirichlet e-process (Lindon & Malek 2022). A change of shares begins the counts anew and keeps the evidence.
+    A Dirichlet e-process (Lindon & Malek 2022). Other shares begin another one: a unit that comes again is no news.
 
     >>> SampleRatio.start((0.5, 0.5)).update((505, 495)).e_value < 1
     True
@@ -170,39 +170,31 @@ class SampleRatio:
 
     shares: tuple[float, ...]
     counts: tuple[float, ...]
-    log_before: float
     concentration: float
 
     @classmethod
     def start(cls, shares: Sequence[float], concentration: float = 1000.0) -> Self:
         """No units yet; *shares* are planned for all arms and sum to 1; *concentration* is the prior's, in units."""
-        return cls(tuple(shares), (0.0,) * len(shares), 0.0, concentration)
+        return cls(tuple(shares), (0.0,) * len(shares), concentration)
 
     def update(self, counts: Sequence[float]) -> Self:
         """The evidence after these many more units in each arm."""
         return replace(self, counts=tuple(old + new for old, new in zip(self.counts, counts, strict=True)))
 
-    def with_shares(self, shares: Sequence[float]) -> Self:
-        """The same evidence, going on with other planned shares: the next stage of a ramp."""
-        return replace(self.start(shares, self.concentration), log_before=self._log_e())
-
     @property
     def e_value(self) -> float:
         """What one coin has become; block at 1/alpha."""
-        return _total((self._log_e(),))
+        return _total((float(sample_ratio_log_e(self.counts, self.shares, self.concentration)),))
 
     def to_list(self) -> list[float]:
-        """Plain floats for JSON: concentration, evidence of earlier stages as a log, shares, counts."""
-        return [self.concentration, self.log_before, *self.shares, *self.counts]
+        """Plain floats for JSON: concentration, shares, counts."""
+        return [self.concentration, *self.shares, *self.counts]
 
     @classmethod
     def from_list(cls, state: Sequence[float]) -> Self:
         """The evidence that `to_list` wrote."""
-        shares, counts = _halves(state[2:])
-        return cls(shares, counts, state[1], state[0])
-
-    def _log_e(self) -> float:
-        return self.log_before + float(sample_ratio_log_e(self.counts, self.shares, self.concentration))
+        shares, counts = _halves(state[1:])
+        return cls(shares, counts, state[0])
 
 
 def sample_ratio_log_e(counts: npt.ArrayLike, shares: Sequence[float], concentration: float = 1000.0) -> Array:

@@ -15,6 +15,7 @@ from mainspring.statistics.weighted import Array, Codes, Truth, Weighted
 
 Task = Literal["binary", "multiclass", "regression"]
 Needs = Literal["labels", "probabilities", "values"]
+_IN_THE_TARGETS_UNIT = frozenset({"mae", "rmse", "median_ae"})
 Column = npt.NDArray[Any]
 """One value a row, as it came from the data: numbers, text, booleans."""
 
@@ -97,6 +98,15 @@ class Metric:
         """
         weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=float)
         return float(self.weighted(np.asarray(y_true), prediction)(weights[None, :])[0])
+
+    @property
+    def in_the_targets_unit(self) -> bool:
+        """Whether it is an error in minutes, dollars or whatever the target counts."""
+        return self.name in _IN_THE_TARGETS_UNIT
+
+    def scale(self, reference: float) -> float:
+        """What a margin or a tolerance counts in: for an error in the target's unit the reference's size, else 1."""
+        return abs(reference) if self.in_the_targets_unit else 1.0
 
     def resample(
         self, y_true: Column, prediction: Predictions, resamples: int, seed: int, clusters: Column | None = None

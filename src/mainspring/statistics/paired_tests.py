@@ -163,28 +163,6 @@ def paired_bootstrap(
     return _normal(estimate, float(values.std(ddof=1)), alpha, method, n, None if clusters is None else n - 1)
 
 
-def corrected_resampled_t(
-    differences: Sequence[float], test_rows: int, train_rows: int, alpha: float = 0.05
-) -> Difference:
-    """Which of two learners is better, from the differences over J random splits that share rows.
-
-    The variance is (1/J + test_rows/train_rows) s^2 (Nadeau & Bengio, Machine Learning 2003); the naive 1/J takes
-    overlapping splits for new evidence.
-
-    >>> found = corrected_resampled_t([0.01, 0.02, 0.03], test_rows=100, train_rows=200)
-    >>> round(found.estimate, 3), round(found.standard_error, 4), round(found.low, 3)
-    (0.02, 0.0091, -0.007)
-    """
-    values = np.asarray(differences, dtype=float)
-    splits = len(values)
-    if splits < 2:
-        return Difference(
-            float(values.sum()) if splits else math.nan, math.nan, math.nan, "corrected t", splits, math.nan
-        )
-    error = math.sqrt((1 / splits + test_rows / train_rows) * float(values.var(ddof=1)))
-    return _normal(float(values.mean()), error, alpha, "corrected t", splits, splits - 1)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p-values, in the given order; nan (nothing to test) stays nan and doesn't count.
 
@@ -216,15 +194,6 @@ def smallest_margin(standard_error: float, alpha: float, power: float = 0.8) -> 
     0.0034
     """
     return float(ndtri(1 - alpha) + ndtri(power)) * standard_error
-
-
-def rows_needed(standard_error: float, n: int, margin: float, alpha: float, power: float = 0.8) -> int:
-    """How many rows would show *margin*, if *n* rows give this standard error.
-
-    >>> rows_needed(0.004, 3_000, margin=0.005, alpha=0.025)
-    15070
-    """
-    return math.ceil(n * (smallest_margin(standard_error, alpha, power) / margin) ** 2)
 
 
 def _same(champion: Predictions, candidate: Predictions) -> bool:

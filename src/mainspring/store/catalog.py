@@ -1,15 +1,16 @@
 """The catalog: values as artifacts, in the format that follows their type, and back.
 
 Plain values and mainspring's own dataclasses become a JSON document; frames, arrays and foreign objects in it become
-objects of their own that the document names. Nothing here runs code from a file: foreign objects are pickles that
-this home has signed, and a signature is checked before anything is unpickled.
+objects of their own that the document names. Nothing here runs code from a file: an object without a format is a
+pickle that this home has signed, and a signature is checked before anything is unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,12 @@ from mainspring.core.errors import HomeDamaged, MainspringError
 from mainspring.store import documents, formats
 from mainspring.store.files import Files
 from mainspring.store.home import Home
+from mainspring.store.pickles import Key
 
 DOCUMENT = "json"
 _INLINE_BYTES = 1024
 _KEPT_BYTES = 16 * 1024
+_warned: set[type] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,18 @@ class Catalog:
 
     def __init__(self, home: Home) -> None:
         self.files = Files(home)
-        self._key = formats.Key(home)
+        self._key = Key(home)
 
     def save(self, value: Any) -> Artifact:
         """Keep *value*; its objects are durable on return. Raises StoreError for one that can't be kept."""
-        artifact, blobs = self._encode(value)
-        self.files.put_all(blobs)
+        artifact, digests = self.write(value)
+        self.files.sync(digests)
         return artifact
+
+    def write(self, value: Any) -> tuple[Artifact, list[str]]:
+        """Keep *value* for every reader; also gives the digests of its objects: `Files.sync` makes them durable."""
+        artifact, blobs = self._encode(value, _warn)
+        return artifact, [self.files.write(blob) for blob in blobs]
 
     def digest(self, value: Any) -> str:
         """The digest that *value* would be kept under."""
@@ -65,7 +73,7 @@ class Catalog:
     def load(self, artifact: Artifact) -> Any:
         """The value of *artifact*, checked. Raises HomeDamaged or NotInStore when it must be made again."""
         if artifact.format != DOCUMENT:
-            return self._foreign(artifact.format, self.files.read(artifact.digest))
+            return self._foreign(artifact.format, self.files.view(artifact.digest))
         node = self._document(artifact)
         try:
             return documents.decode(node, self._leaf)
@@ -91,26 +99,28 @@ class Catalog:
         own = [] if artifact.content is not None else [artifact.digest]
         return frozenset([*own, *_objects(self._document(artifact))])
 
-    def gather(self, artifacts: Sequence[Artifact]) -> Artifact:
-        """The artifact of the list of these artifacts' values."""
+    def gather(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, list[str]]:
+        """The artifact of the list of these artifacts' values; what `write` gives for the list."""
         nodes = [
             self._document(artifact) if artifact.format == DOCUMENT else _named(artifact.format, artifact.digest)
             for artifact in artifacts
         ]
         artifact, blobs = _document_artifact(nodes)
-        self.files.put_all(blobs)
-        return artifact
+        return artifact, [self.files.write(blob) for blob in blobs]
 
-    def _encode(self, value: Any) -> tuple[Artifact, list[bytes]]:
+    def _encode(self, value: Any, pickled: Callable[[Any, str], None] | None = None) -> tuple[Artifact, list[bytes]]:
+        """The artifact of *value* and its objects. pickled: is told what has no format, and why."""
         blobs: list[bytes] = []
-        node = documents.encode(value, lambda leaf: self._reference(leaf, blobs))
+        node = documents.encode(value, lambda leaf: self._reference(leaf, blobs, pickled))
         if _is_object(node):
             return Artifact(node["digest"], node["format"]), blobs
         artifact, own = _document_artifact(node)
         return artifact, [*blobs, *own]
 
-    def _reference(self, value: Any, blobs: list[bytes]) -> documents.Node:
-        format, content = formats.write(value, self._key)
+    def _reference(self, value: Any, blobs: list[bytes], pickled: Callable[[Any, str], None] | None) -> documents.Node:
+        format, content, reason = formats.write(value, self._key)
+        if reason and pickled is not None:
+            pickled(value, reason)
         if len(content) <= _INLINE_BYTES:
             return {"$": "bytes", "format": format, "content": b64encode(content).decode()}
         blobs.append(content)
@@ -131,10 +141,10 @@ class Catalog:
             raise _unreadable(artifact, error) from error
 
     def _leaf(self, node: dict[str, Any]) -> Any:
-        content = documents.embedded(node) if node["$"] == "bytes" else self.files.read(node["digest"])
+        content = documents.embedded(node) if node["$"] == "bytes" else self.files.view(node["digest"])
         return self._foreign(node["format"], content)
 
-    def _foreign(self, format: str, content: bytes) -> Any:
+    def _foreign(self, format: str, content: formats.Buffer) -> Any:
         return formats.read(format, content, self._key)
 
 
@@ -145,6 +155,20 @@ def _document_artifact(node: documents.Node) -> tuple[Artifact, list[bytes]]:
     if len(content) <= _KEPT_BYTES:
         return Artifact(digest, DOCUMENT, text), []
     return Artifact(digest, DOCUMENT), [content]
+
+
+def _warn(value: Any, reason: str) -> None:
+    """Once per type: a pickle is for this home and this version of its class only."""
+    kind = type(value)
+    if kind in _warned:
+        return
+    _warned.add(kind)
+    warnings.warn(
+        f"{kind.__module__}.{kind.__qualname__} is kept as a pickle that only this home reads, while its class stays as "
+        f"it is ({reason}); return plain values, frames or arrays, or give the type a format: "
+        f"mainspring.register_format({kind.__name__}, ...)",
+        stacklevel=4,
+    )
 
 
 def _named(format: str, digest: str) -> dict[str, Any]:

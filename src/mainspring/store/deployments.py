@@ -110,6 +110,10 @@ class Deployments:
         self._database = home.database
         self._database.create(_TABLES)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """They travel to another process as their home."""
+        return Deployments, (self.home,)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All writes of the block are durable together, or none is."""

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from blake3 import blake3
 
 from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted
 from mainspring.core.quiet import heard
+from mainspring.store.formats import Buffer, Unfit
 from mainspring.store.usercode import UserCode
 
 Format = Literal["skops", "pickle"]
@@ -50,6 +52,7 @@ TRUSTED = (
 hook runs code. skops leaves trees out because a crafted tree can crash the process; ours are signed."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_NPY = b"\x93NUMPY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,19 @@ def load(content: bytes, format: Format, code: UserCode, user_types: tuple[str, 
     if not signed_here:
         raise BundleUntrusted("the Python model is a pickle, which only the installation that signed it may load")
     return _Unpickler(content, code).load()
+
+
+def write(format: str, model: Any) -> bytes:
+    """*model* as a skops file; raises Unfit for what skops, or our list of trusted types, doesn't hold."""
+    try:
+        return _skops(model, UserCode("", {}), {})[0]
+    except _NotSkops as problem:
+        raise Unfit(str(problem)) from problem
+
+
+def read(format: str, content: Buffer) -> Any:
+    """The estimator that `write` kept."""
+    return _loaded(bytes(content), ())
 
 
 class _NotSkops(Exception):
@@ -132,14 +148,29 @@ def _normalised(content: bytes, renamed: Mapping[tuple[str, str], tuple[str, str
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(result, "w") as target:
         names: dict[str, str] = {}
+        parts: dict[str, bytes] = {}
         for name in sorted(set(archive.namelist()) - {"schema.json"}):
-            part = archive.read(name)
+            part = _without_padding(archive.read(name))
             names[name] = f"{blake3(part).hexdigest(length=16)}{name[name.rfind('.') :]}"
-        for new, old in sorted({new: old for old, new in names.items()}.items()):
-            target.writestr(zipfile.ZipInfo(new, _EPOCH), archive.read(old))
+            parts[names[name]] = part
+        for name, part in sorted(parts.items()):
+            target.writestr(zipfile.ZipInfo(name, _EPOCH), part)
         schema = _rewritten(json.loads(archive.read("schema.json")), names, renamed)
         target.writestr(zipfile.ZipInfo("schema.json", _EPOCH), json.dumps(schema))
     return result.getvalue()
+
+
+def _without_padding(part: bytes) -> bytes:
+    """An array of records with zeros between their fields; a tree's nodes hold there what was in memory before."""
+    if not part.startswith(_NPY) or b"'|V" not in part[:4096]:
+        return part
+    records = np.load(io.BytesIO(part), allow_pickle=False)
+    clean = np.zeros(records.shape, records.dtype)
+    for name in records.dtype.names or ():
+        clean[name] = records[name]
+    target = io.BytesIO()
+    np.save(target, clean, allow_pickle=False)
+    return target.getvalue()
 
 
 def _rewritten(node: Any, files: Mapping[str, str], renamed: Mapping[tuple[str, str], tuple[str, str]]) -> Any:

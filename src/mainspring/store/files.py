@@ -6,7 +6,7 @@ import mmap
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from blake3 import blake3
@@ -16,6 +16,7 @@ from mainspring.store.home import Home, sync_folder
 
 _CHUNK = 1 << 20
 _PREFIX = "object-"
+_MAPPED_BYTES = 1 << 20
 _STALE_SECONDS = 86400.0
 
 
@@ -28,46 +29,71 @@ class Files:
 
     def put(self, content: bytes | Path) -> str:
         """Keep *content*, or the content of a file; durable on return."""
-        return self.put_all([content])[0]
+        digest = self.write(content)
+        self.sync([digest])
+        return digest
 
-    def put_all(self, contents: Sequence[bytes | Path]) -> list[str]:
-        """Keep each of *contents*, and make their names durable together."""
+    def write(self, content: bytes | Path) -> str:
+        """Keep *content*, whole for every reader from now on; it survives a loss of power only after `sync`."""
         try:
-            digests = [self._put(content) for content in contents]
-            if contents:
+            return self._put(content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def sync(self, digests: Collection[str]) -> None:
+        """Make what was written under *digests* durable, names included. Also what lay there before it was written:
+        whoever put it there may have been killed before he could."""
+        try:
+            for digest in digests:
+                _sync(self._path(digest))
+            if digests:
                 sync_folder(self.folder)
         except OSError as error:
-            raise StoreError(
-                f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again"
-            ) from error
-        return digests
+            raise self._unwritable(error) from error
 
     def path(self, digest: str) -> Path:
         """The file of *digest*, which must be there; its content isn't looked at."""
         path = self._path(digest)
-        if not path.is_file():
-            raise NotInStore(f"object {digest[:12]} isn't in {self.folder}; run the step that made it again")
+        try:
+            if not path.is_file():
+                raise self._missing(digest)
+        except OSError as error:
+            raise self._unreadable(digest, error) from error
         return path
 
     def read(self, digest: str) -> bytes:
         """The content of *digest*, checked against it."""
         try:
-            content = self.path(digest).read_bytes()
+            content = self._path(digest).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise self._missing(digest) from error
         except OSError as error:
-            raise HomeDamaged(
-                f"object {digest[:12]} can't be read ({error.strerror}); run the step that made it again"
-            ) from error
+            raise self._unreadable(digest, error) from error
         if blake3(content).hexdigest() != digest:
-            raise HomeDamaged(
-                f"object {digest[:12]} in {self.folder} was changed or damaged; run the step that made it again"
-            )
+            raise self._changed(digest)
         return content
+
+    def view(self, digest: str) -> bytes | memoryview:
+        """The content of *digest*, checked against it. A big one is mapped into memory: its pages are read when touched,
+        and what is written into them stays in this process."""
+        try:
+            if os.path.getsize(self._path(digest)) < _MAPPED_BYTES:
+                return self.read(digest)
+            with open(self._path(digest), "rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except FileNotFoundError:
+            return self.read(digest)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(digest, error) from error
+        if blake3(content, max_threads=blake3.AUTO).hexdigest() != digest:
+            raise self._changed(digest)
+        return memoryview(content)
 
     def sound(self, digest: str) -> bool:
         """Whether *digest* is there with the right content."""
         try:
             return _digest_of(self._path(digest)) == digest
-        except OSError:
+        except (OSError, ValueError, NotInStore):
             return False
 
     def remove(self, digest: str) -> None:
@@ -80,6 +106,21 @@ class Files:
         for path in self._temporary.glob(f"{_PREFIX}*"):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again")
+
+    def _missing(self, digest: str) -> NotInStore:
+        return NotInStore(f"object {digest[:12]} isn't in {self.folder}; run the step that made it again")
+
+    def _unreadable(self, digest: str, error: OSError | ValueError) -> HomeDamaged:
+        why = error.strerror if isinstance(error, OSError) else error
+        return HomeDamaged(f"object {digest[:12]} can't be read ({why}); run the step that made it again")
+
+    def _changed(self, digest: str) -> HomeDamaged:
+        return HomeDamaged(
+            f"object {digest[:12]} in {self.folder} was changed or damaged; run the step that made it again"
+        )
 
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
@@ -113,9 +154,15 @@ def _write(path: Path, content: bytes | Path) -> str:
                 while chunk := source.read(_CHUNK):
                     file.write(chunk)
                     hashed.update(chunk)
-        file.flush()
-        os.fsync(file.fileno())
     return hashed.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest_of(path: Path) -> str:

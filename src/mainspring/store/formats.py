@@ -1,106 +1,180 @@
-"""The formats of what isn't plain: frames in Parquet, arrays as npy, foreign objects as pickles signed by this home.
+"""The formats of what isn't plain, by a value's type: frames, tables, arrays, estimators, types of the user's own.
 
-A format lives in a module of its own that loads only when a value needs it.
+A format lives in a module of its own that loads only when a value needs it. Each turns a value into bytes and bytes
+into a value: equal values give equal bytes, also after they were read back, and nothing in the bytes is ever run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import importlib
-import os
-import pickle
-import secrets
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from mainspring.core.errors import HomeDamaged, MainspringError, StoreError
-from mainspring.store.home import Home
+from mainspring.core.errors import BundleError, DeclarationError, HomeDamaged, MainspringError, StoreError
+from mainspring.store import pickles
+from mainspring.store.pickles import Key
+
+Buffer = bytes | memoryview
 
 PICKLE = "pickle"
 _MODULES = {
     "frame": "mainspring.store.frames",
     "series": "mainspring.store.frames",
+    "arrow-frame": "mainspring.store.frames",
+    "arrow-series": "mainspring.store.frames",
     "array": "mainspring.store.arrays",
     "number": "mainspring.store.arrays",
     "objects": "mainspring.store.arrays",
+    "arrow-table": "mainspring.store.arrow",
+    "arrow-batch": "mainspring.store.arrow",
+    "pandas-frame": "mainspring.store.arrow",
+    "pandas-series": "mainspring.store.arrow",
+    "skops": "mainspring.store.estimators",
 }
 _PLAIN = frozenset([type(None), bool, int, float, str])
-_MAC_BYTES = 32
+_ARROW = {
+    ("pyarrow", "Table"): "arrow-table",
+    ("pyarrow", "RecordBatch"): "arrow-batch",
+    ("pandas", "DataFrame"): "pandas-frame",
+    ("pandas", "Series"): "pandas-series",
+}
+_SUFFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
-class Key:
-    """The secret with which this home signs its pickles; made when it is first needed, readable by its owner only."""
-
-    def __init__(self, home: Home) -> None:
-        self._path = home.path / "pickle.key"
-        self._known: bytes | None = None
-
-    def sign(self, content: bytes) -> bytes:
-        """*content* behind its signature."""
-        return hmac.digest(self._secret(), content, hashlib.sha256) + content
-
-    def verified(self, signed: bytes) -> bytes:
-        """The content of *signed*; raises HomeDamaged when this home hasn't signed it."""
-        mac, content = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, hmac.digest(self._secret(), content, hashlib.sha256)):
-            raise HomeDamaged(
-                "a pickled object isn't signed by this home and isn't loaded; run the step that made it again"
-            )
-        return content
-
-    def _secret(self) -> bytes:
-        if self._known is None:
-            if not self._path.exists():
-                _make(self._path)
-            self._known = self._path.read_bytes()
-        return self._known
+class Unfit(Exception):
+    """A format can't give this value back as it is; says why."""
 
 
-def write(value: Any, key: Key) -> tuple[str, bytes]:
-    """The format for *value*, and its content in that format."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How values of one type of the user's become bytes, and values again."""
+
+    type: type
+    suffix: str
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+
+
+_registered: dict[type, Format] = {}
+_by_name: dict[str, Format] = {}
+
+
+def register_format(kind: type, suffix: str, write: Callable[[Any], bytes], read: Callable[[bytes], Any]) -> None:
+    """Keep values of type *kind*, subclasses included, as what *write* gives; *read* makes a value of it again.
+
+    Call it beside the class, so that whoever imports the class knows its format. Equal values must give equal bytes;
+    `mainspring.testing.check_format` tries it. suffix: the format's name, lower case.
+
+    >>> class Colour:
+    ...     def __init__(self, code: str) -> None:
+    ...         self.code = code
+    >>> register_format(Colour, "colour", write=lambda colour: colour.code.encode(), read=lambda b: Colour(b.decode()))
+    """
+    if not isinstance(kind, type):
+        raise DeclarationError(f"register_format({kind!r}): the first argument must be a class")
+    if not isinstance(suffix, str) or not _SUFFIX.fullmatch(suffix):
+        raise DeclarationError(f"register_format(..., {suffix!r}): the name must match {_SUFFIX.pattern}")
+    name = f"user:{suffix}"
+    known = _by_name.get(name)
+    if known is not None and _path(known.type) != _path(kind):  # a module that was loaded anew comes again
+        raise DeclarationError(
+            f"register_format({kind.__name__}, {suffix!r}): {_path(known.type)} has that name; choose another"
+        )
+    _by_name[name] = _registered[kind] = Format(kind, suffix, write, read)
+
+
+def registered(kind: type) -> Format | None:
+    """The format of *kind*, or of the nearest of its parents that has one."""
+    if not _registered:
+        return None
+    return next((_registered[parent] for parent in kind.__mro__ if parent in _registered), None)
+
+
+def write(value: Any, key: Key) -> tuple[str, bytes, str]:
+    """The format for *value*, its content in that format, and why it is a pickle ("" if it isn't)."""
+    own = registered(type(value))
+    if own is not None:
+        return f"user:{own.suffix}", _written(own, value), ""
     format = _format(value)
+    reason = "it has no format"
     if format != PICKLE:
-        return format, _module(format).write(format, value)
-    return PICKLE, key.sign(_pickled(value))
+        try:
+            return format, _module(format).write(format, value), ""
+        except Unfit as unfit:
+            reason = str(unfit)
+    return PICKLE, pickles.write(value, key), reason
 
 
-def read(format: str, content: bytes, key: Key) -> Any:
+def read(format: str, content: Buffer, key: Key) -> Any:
     """The value of *content*. Raises HomeDamaged when it can't be read."""
     try:
         if format == PICKLE:
-            return pickle.loads(key.verified(content))
+            return pickles.read(bytes(content), key)
         if format in _MODULES:
             return _module(format).read(format, content)
+        if format in _by_name:
+            return _by_name[format].read(bytes(content))
+    except BundleError as error:
+        raise HomeDamaged(f"a kept estimator can't be read: {error}") from error
     except MainspringError:
         raise
     except Exception as error:
         raise HomeDamaged(
             f"a kept {format} can't be read any more ({type(error).__name__}: {error}); run the step that made it again"
         ) from error
+    if format.startswith("user:"):
+        raise HomeDamaged(
+            f"format {format[5:]!r} isn't registered in this process; import the module that calls "
+            f"mainspring.register_format for it, or run the step that made it again"
+        )
     raise HomeDamaged(f"format {format!r} is unknown to this version; upgrade, or run the step that made it again")
 
 
+def _written(own: Format, value: Any) -> bytes:
+    try:
+        content = own.write(value)
+    except Exception as error:
+        raise StoreError(
+            f"format {own.suffix!r} can't write a {type(value).__name__} ({type(error).__name__}: {error}); "
+            f"mend the write= that was given to register_format"
+        ) from error
+    if not isinstance(content, bytes):
+        raise StoreError(
+            f"format {own.suffix!r}: write= gave {type(content).__name__} for a {type(value).__name__}; return bytes"
+        )
+    return content
+
+
 def _format(value: Any) -> str:
-    library = type(value).__module__.partition(".")[0]
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
     if library == "polars":
-        return _polars_format(value, type(value).__name__)
+        return _polars_format(value, kind.__name__)
     if library == "numpy":
-        return _numpy_format(value, type(value).__name__)
-    return PICKLE
+        return _numpy_format(value, kind)
+    if (library, kind.__name__) in _ARROW:
+        return _ARROW[library, kind.__name__]
+    estimator = any(each.__name__ == "BaseEstimator" and each.__module__ == "sklearn.base" for each in kind.__mro__)
+    return "skops" if estimator else PICKLE
 
 
 def _polars_format(value: Any, name: str) -> str:
     if name == "LazyFrame":
         raise StoreError("a polars LazyFrame is a plan without its rows and can't be kept; return .collect()")
-    if name == "DataFrame" and value.width and "Object" not in str(value.dtypes):
-        return "frame"
-    return "series" if name == "Series" and "Object" not in str(value.dtype) else PICKLE
+    if name == "DataFrame" and (value.width or not value.height) and "Object" not in str(value.dtypes):
+        return "arrow-frame" if _module("frame").mapped(value) else "frame"
+    if name == "Series" and "Object" not in str(value.dtype):
+        return "arrow-series" if _module("series").mapped(value.to_frame()) else "series"
+    return PICKLE
 
 
-def _numpy_format(value: Any, name: str) -> str:
-    if name != "ndarray":
-        return "number" if hasattr(value, "dtype") and hasattr(value, "item") and not hasattr(value, "mask") else PICKLE
+def _numpy_format(value: Any, kind: type) -> str:
+    if any(each.__name__ == "generic" and each.__module__ == "numpy" for each in kind.__mro__):
+        return PICKLE if value.dtype.hasobject else "number"
+    if kind.__name__ not in ("ndarray", "memmap"):
+        return PICKLE
     if value.dtype.hasobject:
         return "objects" if _PLAIN.issuperset(map(type, value.ravel().tolist())) else PICKLE
     return "array"
@@ -110,31 +184,5 @@ def _module(format: str) -> Any:
     return importlib.import_module(_MODULES[format])
 
 
-def _pickled(value: Any) -> bytes:
-    if isinstance(value, Iterator):
-        raise StoreError(
-            f"a {type(value).__name__} gives its content only once and can't be kept; return a list or a frame"
-        )
-    try:
-        return pickle.dumps(value, protocol=5)
-    except Exception as error:
-        raise StoreError(
-            f"a value of type {type(value).__module__}.{type(value).__qualname__} can't be kept ({error}); "
-            f"return plain values, frames, arrays or an object that pickles"
-        ) from error
-
-
-def _make(path: os.PathLike[str]) -> None:
-    """Make the key; of several processes that try at once, one wins and all use its key."""
-    temporary = f"{os.fspath(path)}.{secrets.token_hex(4)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-        file.flush()
-        os.fsync(descriptor)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

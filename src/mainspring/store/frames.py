@@ -1,4 +1,8 @@
-"""Polars frames and series in Parquet: the same bytes for equal frames, whatever their chunks and hidden slots."""
+"""Polars frames and series: small ones in Parquet, big ones as Arrow that is mapped into memory instead of read.
+
+The same bytes for equal frames, whatever their chunks and hidden slots. A million rows of 15 columns: Parquet 70 MB,
+read in 48 ms into 130 MB of memory; Arrow 129 MB, read in 27 ms into 20 MB. Writing takes about as long.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,50 @@ from typing import Any
 
 import polars as pl
 
-_SERIES = "series"
+from mainspring.store.formats import Buffer
+
+MAPPED_CELLS = 500_000
+_FLAT = frozenset(
+    [
+        pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32,
+        pl.Float64, pl.String, pl.Binary, pl.Date, pl.Time, pl.Datetime, pl.Duration,
+    ]
+)  # fmt: skip
+
+
+def mapped(frame: pl.DataFrame) -> bool:
+    """Whether *frame* is kept as Arrow: it is big, and its types have one form in memory."""
+    return frame.height * frame.width >= MAPPED_CELLS and all(kind.base_type() in _FLAT for kind in frame.dtypes)
 
 
 def write(format: str, value: pl.DataFrame | pl.Series) -> bytes:
-    """*value* as Parquet, lightly compressed."""
+    """*value* as lightly compressed Parquet, or as Arrow."""
     frame = value.to_frame() if isinstance(value, pl.Series) else value
     buffer = io.BytesIO()
-    frame.rechunk().write_parquet(buffer, compression="lz4")
+    if format.startswith("arrow"):
+        _canonical(frame).write_ipc(
+            buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest(), record_batch_size=frame.height
+        )
+    else:
+        frame.rechunk().write_parquet(buffer, compression="lz4")
     return buffer.getvalue()
 
 
-def read(format: str, content: bytes) -> Any:
+def read(format: str, content: Buffer) -> Any:
     """The frame, or series, of *content*."""
-    frame = pl.read_parquet(io.BytesIO(content))
-    return frame.to_series() if format == _SERIES else frame
+    frame = _mapped(content) if format.startswith("arrow") else pl.read_parquet(io.BytesIO(content))
+    return frame.to_series() if format.endswith("series") else frame
+
+
+def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
+    """One chunk, and nothing in the slots of nulls."""
+    with_nulls = [column.name for column in frame.iter_columns() if column.null_count()]
+    return frame.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.col(name)) for name in with_nulls).rechunk()
+
+
+def _mapped(content: Buffer) -> pl.DataFrame:
+    import pyarrow as pa  # 0.15 s that only big frames need; polars' own reader copies all
+
+    frame = pl.from_arrow(pa.ipc.open_file(pa.py_buffer(content)).read_all(), rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

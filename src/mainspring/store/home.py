@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.errors import HomeDamaged, StoreError
+from mainspring.core.errors import HomeDamaged, HomeUnwritable, StoreError
 
 FOLDER = ".mainspring"
 APPLICATION_ID = 0x6D737072  # "mspr"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
+_CREATED = re.compile(r"\bif not exists\b")
 
 
 def find(start: Path) -> Path:
@@ -44,25 +46,34 @@ class Database:
         if connection.in_transaction:
             yield connection
             return
-        connection.execute("begin immediate")
         try:
+            connection.execute("begin immediate")
             yield connection
-        except BaseException:
-            connection.rollback()
+            connection.commit()
+        except BaseException as error:
+            _roll_back(connection)
+            if isinstance(error, sqlite3.DatabaseError):
+                raise failure(self.path, error) from error
             raise
-        connection.commit()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return self._connection().execute(sql, parameters).fetchall()
+        try:
+            return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise failure(self.path, error) from error
 
     def create(self, statements: Iterable[str]) -> None:
         """Run `create ... if not exists` *statements*, once per process."""
-        missing = [statement for statement in statements if statement not in self._created]
-        if missing:
+        new = [statement for statement in statements if statement not in self._created]
+        if not new:
+            return
+        there = {row["name"] for row in self.query("select name from sqlite_schema")}
+        missing = [statement for statement in new if _CREATED.split(statement, maxsplit=1)[1].split()[0] not in there]
+        if missing:  # who only reads needs no lock
             with self.transaction() as connection:
                 for statement in missing:
                     connection.execute(statement)
-            self._created.update(missing)
+        self._created.update(new)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -70,11 +81,51 @@ class Database:
         if connection is not None:
             connection.close()
 
+    def connect(self, *, durable: bool = True) -> sqlite3.Connection:
+        """A connection of one's own, for any one thread at a time. durable: a commit survives a loss of power."""
+        connection = _connect(self.path)
+        if not durable:
+            connection.execute("pragma synchronous=normal")
+        return connection
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = _connect(self.path)
         return connection
+
+
+def failure(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    """What to raise for an *error* of SQLite: how the database stands, and what to do."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return HomeUnwritable(
+            f"other processes kept {path} busy for {BUSY_SECONDS:.0f} s; run again, with fewer of them at once"
+        )
+    if code in _UNWRITABLE:
+        return HomeUnwritable(f"{path} can't be written ({error}); make room or mend it, then run again")
+    if code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE) or isinstance(error, sqlite3.ProgrammingError):
+        return error
+    return HomeDamaged(
+        f"{path} is damaged ({error}); restore it from a backup, or move {path.parent} away and run again"
+    )
+
+
+_UNWRITABLE = frozenset(
+    [
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
+    ]
+)  # fmt: skip
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """SQLite has done so itself after some errors; a disk that fails here too has nothing to undo."""
+    try:
+        if connection.in_transaction:
+            connection.rollback()
+    except sqlite3.DatabaseError:
+        pass
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -86,7 +137,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("pragma foreign_keys=on")
         connection.execute("pragma secure_delete=on")
     except sqlite3.DatabaseError as error:
-        raise HomeDamaged(f"{path} can't be opened as a database ({error}); see `mainspring doctor`") from error
+        raise failure(path, error) from error
     return connection
 
 
@@ -124,9 +175,19 @@ class Home:
         home._identify()
         return home
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A home travels to another process as its path."""
+        return Home, (self.path,)
+
     @property
     def id(self) -> str:
-        return self._marker.read_text().strip()
+        """The instance id in the marker file; "" when there is none."""
+        try:
+            return self._marker.read_text().strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            raise HomeDamaged(f"{self._marker} can't be read ({error}); see `mainspring doctor`") from error
 
     @property
     def _marker(self) -> Path:
@@ -136,29 +197,63 @@ class Home:
         return self.path / kind
 
     def _identify(self) -> None:
-        """The instance id stands in database and marker file, so that an emptied or swapped file is noticed."""
-        with self.database.transaction() as connection:
-            connection.execute(
-                "create table if not exists instance (id text not null, schema_version integer not null)"
-            )
-            row = connection.execute("select id, schema_version from instance").fetchone()
-            if row is None and not self._marker.exists():
-                connection.execute(f"pragma application_id={APPLICATION_ID}")
-                identity = str(uuid.uuid4())
-                connection.execute("insert into instance values (?, ?)", (identity, SCHEMA_VERSION))
-                row = {"id": identity, "schema_version": SCHEMA_VERSION}  # the marker comes after the commit
+        """The instance id stands in database and marker file, so that an emptied or swapped file is noticed; nothing is
+        written then."""
+        used = self._marker.exists() or any(self.folder("objects").iterdir())
+        if used and not _has_content(self.database.path):
+            raise self._emptied()
+        row = self._instance()
+        if row is None and used:
+            raise self._emptied()
         if row is None:
-            raise HomeDamaged(
-                f"{self.database.path} is empty but {self.path} is not new; restore it, or move {self.path} away"
-            )
+            row = self._begun()
         if not self._marker.exists():
-            write_atomic(self._marker, str(row["id"]).encode())
+            write_atomic(self._marker, str(row["id"]).encode())  # after the commit, so that it never speaks too early
         if row["id"] != self.id:
             raise HomeDamaged(
-                f"{self.database.path} belongs to another home ({row['id']}, not {self.id}); put the right file back"
+                f"{self.database.path} belongs to another home ({row['id']}, not {self.id or 'a damaged id'}); "
+                f"put the right file back, or delete {self._marker} if it is the right one"
             )
+        if row["application"] != APPLICATION_ID:
+            raise HomeDamaged(f"{self.database.path} is marked as another program's; restore it from a backup")
         if row["schema_version"] > SCHEMA_VERSION:
-            raise HomeDamaged(f"{self.path} was written by a newer mainspring; upgrade this installation")
+            raise HomeDamaged(
+                f"{self.path} was written by a newer mainspring (its tables are version {row['schema_version']}, "
+                f"{SCHEMA_VERSION} is known here); upgrade this installation"
+            )
+
+    def _instance(self) -> sqlite3.Row | None:
+        """What the database says of itself; None while it says nothing."""
+        if not self.database.query("select 1 from sqlite_schema where name = 'instance'"):
+            return None
+        rows = self.database.query(
+            "select id, schema_version, application_id as application from instance, pragma_application_id"
+        )
+        return rows[0] if rows else None
+
+    def _begun(self) -> sqlite3.Row:
+        """Make the database this home's; of several processes that try at once, one does."""
+        with self.database.transaction() as connection:
+            if self._instance() is None:
+                connection.execute("create table instance (id text not null, schema_version integer not null)")
+                connection.execute(f"pragma application_id={APPLICATION_ID}")
+                connection.execute("insert into instance values (?, ?)", (str(uuid.uuid4()), SCHEMA_VERSION))
+        row = self._instance()
+        assert row is not None
+        return row
+
+    def _emptied(self) -> HomeDamaged:
+        return HomeDamaged(
+            f"{self.database.path} is empty but {self.path} is not new; "
+            f"restore it from a backup, or move {self.path} away"
+        )
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def write_atomic(path: Path, content: bytes) -> None:

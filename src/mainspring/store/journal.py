@@ -1,7 +1,8 @@
 """The journal: runs, their steps, which output belongs to which fingerprint, and who is at work.
 
-One row before a step, one transaction after it with its output and cache entry. What the journal doesn't name doesn't
-exist. A run is written by the process that holds its lease, with its fencing number, and by nobody else.
+One row before a step, one transaction after it with its output and cache entry: `store/ledger.py` writes them. What
+the journal doesn't name doesn't exist. A run is written by the process that holds its lease, with its fencing number,
+and by nobody else.
 """
 
 from __future__ import annotations
@@ -144,8 +145,9 @@ class Journal:
         return Claim(row["id"], row["number"], pipeline, row["fence"] + 1, resumed=True)
 
     def end(self, claim: Claim, status: RunStatus, error: str | None = None) -> None:
-        """The run is over."""
-        with self.writing(claim) as connection:
+        """The run is over; all that its `Ledger` holds must be settled before."""
+        with self._transaction() as connection:
+            owned(connection, claim)
             connection.execute(
                 "update runs set status = ?, ended = ?, error = ? where id = ?", (status, self._now(), error, claim.run)
             )
@@ -169,55 +171,6 @@ class Journal:
     def cancelled(self, claim: Claim) -> bool:
         """Whether somebody has asked this run to stop."""
         return bool(self._query("select cancel from runs where number = ?", (claim.number,))[0][0])
-
-    @contextmanager
-    def writing(self, claim: Claim) -> Iterator[Connection]:
-        """One transaction for all that is written of a run in its block; only its present owner gets it."""
-        with self._transaction() as connection:
-            row = connection.execute("select fence, status from runs where number = ?", (claim.number,)).fetchone()
-            if row is None or row["fence"] != claim.fence or row["status"] != "running":
-                raise StoreError(
-                    f"run {claim.run} belongs to another process now; this one stops, see `mainspring runs`"
-                )
-            yield connection
-
-    # ----------------------------------------------------------------------------------- writing steps, in `writing`
-
-    def step_started(self, claim: Claim, name: str, fingerprint: str, parts: Mapping[str, Any], reason: str) -> None:
-        self._write(
-            claim, name, "running", fingerprint=fingerprint, parts=_text(parts), started=self._now(), reason=reason
-        )
-
-    def step_finished(
-        self, claim: Claim, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None
-    ) -> None:
-        """The step is over. keep_as: the step under whose name the cache finds the output; None: it doesn't."""
-        with self._transaction() as connection:
-            connection.execute(
-                "update steps set status = 'done', output = ?, digest = ?, seconds = ?, attempt = ?, ended = ? "
-                "where run = ? and name = ?",
-                (_text(output.to_json()), output.digest, seconds, attempt, self._now(), claim.run, name),
-            )
-            if keep_as is not None:
-                connection.execute(
-                    "insert or replace into cache select pipeline, ?, fingerprint, output, run, seconds, ended "
-                    "from steps where run = ? and name = ?",
-                    (keep_as, claim.run, name),
-                )
-
-    def step_cached(self, claim: Claim, name: str, fingerprint: str, parts: Mapping[str, Any], hit: Hit) -> None:
-        self._write(
-            claim, name, "cached", fingerprint=fingerprint, parts=_text(parts), output=_text(hit.output.to_json()),
-            digest=hit.output.digest, seconds=0.0, ended=self._now(), cached_from=hit.run,
-        )  # fmt: skip
-
-    def step_skipped(self, claim: Claim, name: str, reason: str) -> None:
-        self._write(claim, name, "skipped", ended=self._now(), reason=reason)
-
-    def step_failed(self, claim: Claim, name: str, reason: str, trace: str, *, attempt: int, seconds: float) -> None:
-        self._write(
-            claim, name, "failed", reason=reason, trace=trace, attempt=attempt, seconds=seconds, ended=self._now()
-        )
 
     def forget(self, pipeline: str, step: str, fingerprint: str) -> None:
         """Drop a cache entry whose output is lost."""
@@ -256,6 +209,10 @@ class Journal:
             (pipeline,),
         )
         return {row["name"]: _step(row) for row in rows}
+
+    def pipelines(self) -> list[str]:
+        """The pipelines that have runs."""
+        return [row["pipeline"] for row in self._query("select distinct pipeline from runs order by pipeline")]
 
     def expected_seconds(self, pipeline: str) -> dict[str, float]:
         """How long each step took when it last ran."""
@@ -307,14 +264,6 @@ class Journal:
                 )
                 _interrupt_steps(connection, row["id"])
 
-    def _write(self, claim: Claim, name: str, status: StepStatus, **columns: Any) -> None:
-        kept = {"run": claim.run, "name": name, "pipeline": claim.pipeline, "status": status, **columns}
-        marks = ", ".join("?" * len(kept))
-        with self._transaction() as connection:
-            connection.execute(
-                f"insert or replace into steps ({', '.join(kept)}) values ({marks})", list(kept.values())
-            )
-
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
@@ -333,6 +282,16 @@ class Journal:
 
     def _now(self) -> str:
         return self._clock().astimezone(UTC).isoformat()
+
+
+def owned(connection: Connection, claim: Claim) -> Row:
+    """The row of *claim*'s run, within a write transaction; raises StoreError when somebody else has it by now."""
+    row: Row | None = connection.execute(
+        "select fence, status, cancel from runs where number = ?", (claim.number,)
+    ).fetchone()
+    if row is None or row["fence"] != claim.fence or row["status"] != "running":
+        raise StoreError(f"run {claim.run} belongs to another process now; this one stops, see `mainspring runs`")
+    return row
 
 
 def _interrupt_steps(connection: Connection, run: str) -> None:

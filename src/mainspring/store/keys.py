@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from mainspring.core.errors import BundleChanged, BundleUntrusted, StoreError
 from mainspring.store.home import sync_folder
+from mainspring.store.places import configuration
 
 SECRET = "signing.key"
 
@@ -99,12 +100,6 @@ class Keys:
             raise StoreError(
                 f"{path} is not a signing key ({error}); restore it, or move it away for a new one"
             ) from error
-
-
-def configuration() -> Path:
-    """The user's folder for mainspring's configuration: $XDG_CONFIG_HOME/mainspring or ~/.config/mainspring."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "mainspring"
 
 
 def _make(path: Path) -> None:

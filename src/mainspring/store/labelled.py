@@ -1,10 +1,10 @@
-"""Records as polars frames: labelled rows to learn from, matured predictions to judge."""
+"""Records as polars frames: raw rows with their labels, to learn from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
@@ -14,17 +14,6 @@ from mainspring.store.segments import Frame, Position
 
 ID, AT = "mainspring_id", "mainspring_at"
 """The columns that `labelled` adds: the prediction's id, and when its label became known."""
-
-_MATURED: dict[str, Any] = {
-    "id": pl.String,
-    "at": pl.Datetime("us", "UTC"),
-    "version": pl.Int64,
-    "arm": pl.String,
-    "unit": pl.String,
-    "latency_ms": pl.Float64,
-    "error": pl.String,
-    "probabilities": pl.List(pl.Float64),
-}
 
 
 class Answers(Protocol):
@@ -48,24 +37,7 @@ def labelled(records: Answers, target: str, inputs: Schema | None = None) -> pl.
     return frame.with_columns(
         pl.Series(target, [labels[record.id].label for record in found], strict=False),
         pl.Series(ID, [record.id for record in found], dtype=pl.String),
-        pl.Series(AT, [labels[record.id].at for record in found], dtype=_MATURED["at"]),
-    )
-
-
-def matured(records: Answers, until: datetime) -> pl.DataFrame:
-    """The predictions made at or before *until*: id, at, version, arm, unit, latency_ms, error, probabilities,
-    predicted (the class or number), label (None: it never came) and labelled_at."""
-    labels = first_labels(records)
-    found: list[PredictionRecord] = []
-    for _, batch in records.prediction_batches():
-        found += [record for record in batch if record.at <= until]
-    answers = [labels.get(record.id) for record in found]
-    return pl.DataFrame(
-        {name: [getattr(record, name) for record in found] for name in _MATURED}, schema=_MATURED
-    ).with_columns(
-        pl.Series("predicted", [record.label for record in found], strict=False),
-        pl.Series("label", [answer and answer.label for answer in answers], strict=False),
-        pl.Series("labelled_at", [answer and answer.at for answer in answers], dtype=_MATURED["at"]),
+        pl.Series(AT, [labels[record.id].at for record in found], dtype=pl.Datetime("us", "UTC")),
     )
 
 

@@ -87,7 +87,10 @@ class Labels:
             self._labels[identity] = label
             return True
         if known != label:
-            raise Conflict(f"prediction {identity!r} has the label {known!r}, not {label!r}; a label can't be changed")
+            raise Conflict(
+                f"prediction {identity!r} has the label {known!r}, not {label!r}, and a label can't be changed; leave "
+                "this one out; if the first is wrong, mend the row in the source: it counts at the next training"
+            )
         return False
 
     def forget(self, identity: str) -> None:

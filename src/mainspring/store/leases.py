@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mainspring.core.errors import HomeUnwritable
+
 _guard = threading.Lock()
 _open: dict[str, int] = {}
 """A process has these locks, not a file object: closing any descriptor of the file would end them all."""
@@ -61,7 +63,13 @@ class Leases:
         known = _open.get(str(self._path))
         if known is not None and _same(known, self._path):
             return known
-        descriptor = _open[str(self._path)] = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeUnwritable(
+                f"{self._path} can't be opened ({error.strerror}); move it away or mend its permissions, then run again"
+            ) from error
+        _open[str(self._path)] = descriptor
         return descriptor
 
 

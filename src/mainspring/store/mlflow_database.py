@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
+from mainspring.store import places
 from mainspring.store.home import sync_folder
 
 
@@ -18,7 +19,7 @@ def prepare(database: Path, cache: Path | None = None) -> None:
     """
     if database.exists():
         return
-    template = (cache or _cache()) / f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
+    template = (cache or places.cache()) / f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
     try:
         if not template.exists():
             _make(template)
@@ -26,11 +27,6 @@ def prepare(database: Path, cache: Path | None = None) -> None:
         _copy(template, database)
     except (OSError, ImportError, AttributeError, sqlite3.Error):
         database.with_name(f"{database.name}-wal").unlink(missing_ok=True)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mainspring"
 
 
 def _make(template: Path) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from mainspring.core.declarations import seconds
-from mainspring.core.schema import Schema
 from mainspring.store.home import Home
 from mainspring.store.segments import Frame, Position, Segments, advanced
 
@@ -127,18 +125,6 @@ class Records:
     def damage(self) -> list[str]:
         """What readers of this value found damaged, a sentence for each place."""
         return sorted(self._predictions.damage | self._feedback.damage)
-
-    def labelled(self, target: str, inputs: Schema | None = None) -> Any:
-        """`labelled.labelled` of these records: a polars frame of raw rows with their labels."""
-        from mainspring.store import labelled  # polars loads only for who reads frames: not for the CLI's writing verbs
-
-        return labelled.labelled(self, target, inputs)
-
-    def matured(self, now: datetime, label_delay: str | float | timedelta = 0.0) -> Any:
-        """`labelled.matured` of these records: a polars frame of the predictions whose labels should be here."""
-        from mainspring.store import labelled
-
-        return labelled.matured(self, now - timedelta(seconds=seconds(label_delay)))
 
 
 def identifiers(loop: str, seed: int | None = None, place: tuple[str, int] = ("", 0)) -> Callable[[int], list[str]]:

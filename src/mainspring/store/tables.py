@@ -85,9 +85,17 @@ class Table:
         except TableNotFoundError as error:
             raise NotInStore(f"no table in {self.path} yet; `mainspring run` makes it") from error
         except (DeltaError, OSError, ValueError) as error:
-            if version is not None and self._exists() and version > DeltaTable(str(self.path)).version():
-                raise NotInStore(f"{self.path} has no version {version}; its newest is {self.version()}") from error
+            newest = self._newest()
+            if version is not None and newest is not None and version > newest:
+                raise NotInStore(f"{self.path} has no version {version}; its newest is {newest}") from error
             raise self._damaged(error) from error
+
+    def _newest(self) -> int | None:
+        """The newest version; None where that can't be read."""
+        try:
+            return int(DeltaTable(str(self.path)).version())
+        except (DeltaError, OSError, ValueError):
+            return None
 
     def _check_files(self, table: DeltaTable) -> None:
         """A file that is gone or cut off is named here: polars' reader would panic."""

@@ -1,0 +1,94 @@
+"""A call made in another process: what is sent, and what is done there. Any executor can carry it."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainspring.core.errors import StepFailed
+from mainspring.execution import logs
+from mainspring.execution.work import Bench, Call, Failed, Result, resolve
+from mainspring.store.catalog import Catalog
+from mainspring.store.home import Home
+
+said: Callable[[str, str, int, int], None] = lambda task, what, done, of: None  # noqa: E731
+"""Where a step's progress goes in this process; a worker sets it."""
+begun: Callable[[], None] = lambda: None  # noqa: E731
+"""Called when all is loaded and the step itself begins; a worker sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process needs before its first call. paths: where modules are found. load: ("module:function", argument),
+    called once, such as what loads FILE as the module that its functions name."""
+
+    home: Path
+    paths: tuple[str, ...]
+    load: tuple[str, str] | None = None
+
+    @classmethod
+    def here(cls, home: Home, load: tuple[str, str] | None = None) -> Surroundings:
+        return cls(home.path.resolve(), tuple(str(Path(path).resolve()) for path in sys.path), load)
+
+
+_benches: dict[bytes, Bench] = {}
+_loaded: set[tuple[str, str]] = set()
+
+
+def packed(call: Call) -> bytes:
+    """*call* as bytes. Functions of modules go by name, those of a notebook or a script's main module by value."""
+    import cloudpickle  # only where a call travels
+
+    try:
+        return bytes(cloudpickle.dumps(call))
+    except Exception as error:
+        raise StepFailed(
+            f"step {call.task!r} can't be sent to another process ({type(error).__name__}: {error}); give it plain "
+            f"values, or run without executor="
+        ) from error
+
+
+def make(surroundings: bytes, call: bytes) -> bytes:
+    """Make a packed *call* in this process and pack its result."""
+    if surroundings not in _benches:
+        prepare(surroundings)
+    bench = _benches[surroundings]
+    made: Call = pickle.loads(call)
+    needed = {given.artifact.digest for given in made.inputs.values()}
+    for digest in bench.values.keys() - needed:
+        del bench.values[digest]
+    begun()
+    with logs.redirected(made.log) if made.log else nullcontext():
+        result = bench.do(made)
+    return _packed(result)
+
+
+def prepare(surroundings: bytes) -> None:
+    """Make this process as *surroundings* say, before there is a call."""
+    wanted: Surroundings = pickle.loads(surroundings)
+    sys.path[:] = dict.fromkeys([*wanted.paths, *sys.path])
+    importlib.invalidate_caches()
+    if wanted.load is not None and wanted.load not in _loaded:
+        resolve(wanted.load[0])(wanted.load[1])
+        _loaded.add(wanted.load)
+    _benches[surroundings] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
+
+
+def _packed(result: Result) -> bytes:
+    """An exception that doesn't survive the journey stays behind: its words don't."""
+    try:
+        content = pickle.dumps(result)
+        if isinstance(result, Failed):
+            pickle.loads(content)
+    except Exception:
+        if not isinstance(result, Failed):
+            raise
+        content = pickle.dumps(
+            Failed(None, result.words, result.given, result.where, result.trace, result.seconds, result.again)
+        )
+    return content

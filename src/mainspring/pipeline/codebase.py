@@ -1,0 +1,112 @@
+"""The user's code as a whole: its modules parsed once, and what the imported ones alter in each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainspring.pipeline.effects import Effects, Place, Source
+from mainspring.pipeline.modules import ModuleText, Project
+from mainspring.pipeline.running import check
+from mainspring.pipeline.units import parse
+
+
+@dataclass(slots=True)
+class Imported:
+    """Modules that are imported together, and what their statements alter. A module is added with all it imports."""
+
+    codebase: Codebase
+    modules: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    altered: dict[Place, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def add(self, name: str) -> Iterator[Place]:
+        """Add module *name*; gives the places that it, and what it imports, alter. Each module's importers are kept."""
+        ahead: list[tuple[str, tuple[str, int] | None]] = [(name, None)]
+        while ahead:
+            at, by = ahead.pop()
+            source = self.codebase.source(at)
+            if source is None:
+                continue
+            known = at in self.modules
+            importers = self.modules.setdefault(at, [])
+            if by is not None:
+                importers.append(by)
+            if known:
+                continue
+            for place, indices in self.codebase.effects.of(source).items():
+                self.altered.setdefault(place, []).extend((at, index) for index in indices)
+                yield place
+            ahead += [(found, importer) for found, importer in self._imports(source)]
+
+    def _imports(self, source: Source) -> Iterator[tuple[str, tuple[str, int] | None]]:
+        if "." in source.name:
+            yield source.name.rpartition(".")[0], None
+        for index, unit in enumerate(source.parsed.units):
+            for target in unit.loads:
+                name = target.absolute(source.text.parent)
+                yield name, (source.name, index)
+                if target.name is not None:
+                    yield f"{name}.{target.name}", (source.name, index)
+
+
+@dataclass(slots=True)
+class Codebase(Project):
+    """The project, with what several walks through it share.
+
+    needs, held, pieces: what `walk` and `reach` have found of each unit, by module and index."""
+
+    needs: dict[tuple[str, int], Any] = field(default_factory=dict)
+    held: dict[tuple[str, int], Any] = field(default_factory=dict)
+    pieces: dict[tuple[str, int], Any] = field(default_factory=dict)
+    values: dict[tuple[str, int], Any] = field(default_factory=dict)
+    kept: dict[tuple[str, int], frozenset[Place]] = field(default_factory=dict)
+    _sources: dict[str, Source] = field(default_factory=dict)
+    _effects: Effects | None = None
+    _imported: Imported | None = None
+    _closures: dict[str, frozenset[str]] = field(default_factory=dict)
+    _seen: tuple[str, ...] = ()
+
+    @property
+    def effects(self) -> Effects:
+        if self._effects is None:
+            self._effects = Effects(self.source)
+        return self._effects
+
+    def source(self, name: str) -> Source | None:
+        """Module *name* of the project, parsed."""
+        text = self(name) if name else None
+        if text is None:
+            return None
+        known = self._sources.get(name)
+        if known is None or known.text is not text:
+            check(text)
+            known = self._sources[name] = Source(text, parse(text.text))
+        return known
+
+    def imported(self, entered: Mapping[str, ModuleText]) -> Imported:
+        """What this process has imported of the project, and the modules *entered*."""
+        if self._imported is None:
+            self._imported = Imported(self)
+        roots = tuple(map(str, self.roots))
+        if roots != self._seen:
+            self._seen = roots
+            for text in self.running():
+                self._take(text.name)
+        for name in entered:
+            self._take(name)
+        return self._imported
+
+    def closure(self, name: str) -> frozenset[str]:
+        """Module *name* and those that it imports as it is imported itself."""
+        if name not in self._closures:
+            found = Imported(self)
+            for _ in found.add(name):
+                pass
+            self._closures[name] = frozenset(found.modules)
+        return self._closures[name]
+
+    def _take(self, name: str) -> None:
+        if self._imported is not None and name not in self._imported.modules:
+            for _ in self._imported.add(name):
+                pass

@@ -1,0 +1,98 @@
+"""`mainspring.file("data/cities.csv")`: a data file that the steps which name it depend on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from mainspring.core.errors import SourceNotFound
+from mainspring.pipeline.fingerprint import MISSING
+
+_MARKS = (".mainspring", "mainspring.toml", "pyproject.toml", ".git")
+_SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "mlruns"})
+_MOST = 10_000
+_KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
+
+
+def file(path: str | os.PathLike[str]) -> Path:
+    """The data file, or folder, *path*, looked for beside the file that says so, then upwards to the project's folder.
+
+    A step that reaches this call depends on the file's content, and runs again when that changes. Write the path as
+    a literal: for a computed one everything in the folder that it begins with counts, and `plan` says so. Raises
+    SourceNotFound when it isn't there.
+    """
+    caller = sys._getframe(1).f_globals.get("__file__")
+    here = Path(caller).resolve() if isinstance(caller, str) and os.path.isfile(caller) else None
+    found = _find(os.fspath(path), here)
+    if found is None:
+        places = ", ".join(map(str, _folders(here)))
+        raise SourceNotFound(f"no file {os.fspath(path)!r} in {places}; give its path from the file that names it")
+    return found
+
+
+def digest(path: str, here: Path | None) -> str:
+    """The digest of the content of data file or folder *path*, named in file *here* (None: in a notebook)."""
+    found = _find(path, here)
+    if found is None:
+        return MISSING
+    return _of_folder(found) if found.is_dir() else _of_file(found)
+
+
+def digest_below(folder: str, here: Path | None) -> str:
+    """The digest of all data files below *folder*, for a path that is computed: also when there is none."""
+    found = _find(folder, here)
+    return MISSING if found is None or not found.is_dir() else _of_folder(found)
+
+
+def _find(path: str, here: Path | None) -> Path | None:
+    expanded = Path(path).expanduser()
+    if expanded.is_absolute():
+        return expanded if expanded.exists() else None
+    return next((place for folder in _folders(here) if (place := folder / expanded).exists()), None)
+
+
+def _folders(here: Path | None) -> list[Path]:
+    """Where a relative path is looked for: the folder of the file that names it, upwards to the project's."""
+    if here is None:
+        return [Path.cwd()]
+    folders = list(here.parents)
+    marked = next((index for index, folder in enumerate(folders) if _is_project(folder)), 0)
+    return folders[: marked + 1]
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in _MARKS)
+
+
+def _of_folder(folder: Path) -> str:
+    hashed = blake3()
+    for number, path in enumerate(_below(folder)):
+        if number >= _MOST:
+            raise SourceNotFound(
+                f"{folder} has more than {_MOST} files, too many to depend on as a whole; name one by a literal path"
+            )
+        hashed.update(f"{path.relative_to(folder)}\0{_of_file(path)}\0".encode())
+    return hashed.hexdigest()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for at, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
+        yield from (Path(at, name) for name in sorted(files) if not name.endswith((".py", ".pyc")))
+
+
+def _of_file(path: Path) -> str:
+    """The digest of a file's content; it is read again only when the file system says that it was written."""
+    try:
+        found = path.stat()
+        state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+        known = _KNOWN.get(str(path))
+        if known is None or known[0] != state:
+            known = _KNOWN[str(path)] = state, blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    except OSError:
+        return MISSING
+    return known[1]

@@ -1,0 +1,94 @@
+"""Functions without source, known by what they are made of: bytecode, defaults, closure and the globals they read."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pickle
+import uuid
+from collections.abc import Iterator
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from blake3 import blake3
+
+
+def is_sourceless(function: Any) -> bool:
+    """Whether *function* was typed at a prompt or made by exec."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename.startswith("<") and not code.co_filename.startswith("<frozen")
+
+
+def parts(thing: Any) -> Iterator[Any]:
+    """The values that *thing* is made of, and for one without source those that it reads from its globals."""
+    if isinstance(thing, functools.partial):
+        yield from (thing.func, *thing.args, *thing.keywords.values())
+        return
+    if isinstance(thing, MethodType):
+        yield from (thing.__func__, thing.__self__)
+        return
+    function = inspect.unwrap(thing)
+    if function is not thing:
+        yield function
+    for each in {id(one): one for one in (thing, function) if isinstance(one, FunctionType)}.values():
+        yield from _cells(each)
+        yield from each.__defaults__ or ()
+        yield from (each.__kwdefaults__ or {}).values()
+        if is_sourceless(each):
+            yield from (each.__globals__[name] for name in sorted(_names(each.__code__)) if name in each.__globals__)
+
+
+def digest(thing: Any) -> str:
+    """The digest of what *thing* is made of; a function that has a source counts by its name only."""
+    return blake3(repr(_of(thing, [])).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """The digest of any value; one that can't be pickled differs from every other."""
+    try:
+        return blake3(pickle.dumps(value, protocol=5)).hexdigest()
+    except Exception:  # any object may refuse to be pickled, in any way
+        return uuid.uuid4().hex
+
+
+def _of(thing: Any, active: list[Any]) -> Any:
+    if any(thing is each for each in active):
+        return "again"
+    inside = [*active, thing]
+    if isinstance(thing, ModuleType):
+        return ("module", thing.__name__)
+    if isinstance(thing, functools.partial):
+        keywords = [(key, _of(value, inside)) for key, value in sorted(thing.keywords.items())]
+        return ("partial", _of(thing.func, inside), [_of(each, inside) for each in thing.args], keywords)
+    if isinstance(thing, FunctionType):
+        code = _bytecode(thing.__code__) if is_sourceless(thing) else thing.__module__
+        return ("function", thing.__qualname__, code, [_of(part, inside) for part in parts(thing)])
+    if isinstance(thing, type):
+        if thing.__module__ != "__main__":
+            return ("class", thing.__module__, thing.__qualname__)
+        members = sorted((key, value) for key, value in vars(thing).items() if isinstance(value, FunctionType))
+        return ("class", thing.__module__, thing.__qualname__, [(key, _of(each, inside)) for key, each in members])
+    if inspect.isbuiltin(thing):
+        return ("builtin", thing.__module__, thing.__qualname__)
+    if type(thing) in (list, tuple, set, frozenset):
+        return (type(thing).__name__, [_of(each, inside) for each in thing])
+    if type(thing) is dict:
+        return ("dict", [(_of(key, inside), _of(value, inside)) for key, value in thing.items()])
+    return ("value", digest_of(thing), _of(type(thing), inside))
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a name that the enclosing function hasn't bound
+            continue
+
+
+def _names(code: CodeType) -> set[str]:
+    return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each))}
+
+
+def _bytecode(code: CodeType) -> str:
+    nested = [_bytecode(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return blake3(repr((code.co_code, code.co_names, code.co_varnames, nested)).encode()).hexdigest()

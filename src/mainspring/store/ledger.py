@@ -1,0 +1,227 @@
+"""The ledger: writes one run into the journal in groups, while the run goes on.
+
+Rows gather in memory. A thread makes their objects durable, then commits the rows with their outputs, lineage and cache
+entries in one transaction; what came meanwhile is the next group. So a step costs no wait for the disk, and what the
+journal names is always there. A run that ends, or acts outside, waits by `settle` until all before is durable.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from sqlite3 import Connection
+from sqlite3 import Error as DatabaseError
+from typing import Any, Literal
+
+from mainspring.core.errors import MainspringError, StoreError
+from mainspring.store.catalog import Artifact
+from mainspring.store.files import Files
+from mainspring.store.home import Home
+from mainspring.store.journal import Claim, Hit, owned
+
+Durability = Literal["durable", "fast"]
+
+_COLUMNS = (
+    "run", "name", "pipeline", "status", "attempt", "fingerprint", "parts", "output", "digest", "seconds", "started",
+    "ended", "reason", "trace", "cached_from",
+)  # fmt: skip
+_FIELDS = ", ".join(f"value ->> '$.{name}'" for name in _COLUMNS)
+_KEPT = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[3:])
+_STEPS = (
+    f"insert into steps ({', '.join(_COLUMNS)}) select {_FIELDS} from json_each(?) where true "
+    f"on conflict (run, name) do update set {_KEPT}"
+)
+"""All rows of a group in one statement: the interpreter's lock changes hands once, not once a row."""
+_CACHE = (
+    "insert or replace into cache (pipeline, step, fingerprint, output, run, seconds, created) "
+    "select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 from json_each(?)"
+)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction writes. told: what is to be said once it is durable."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cache: list[list[Any]] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    told: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Ledger:
+    """The rows of *claim*'s run. Every method but the thread's own is for the one thread that walks the run.
+
+    durable: survives a loss of power; fast: survives the death of the process. A write that fails is raised by the next
+    call; nothing is written after it.
+    """
+
+    def __init__(self, home: Home, claim: Claim, durability: Durability = "durable") -> None:
+        self._home, self._files, self._claim, self._durability = home, Files(home), claim, durability
+        self._running: dict[str, dict[str, Any]] = {}
+        self._next = _Group()
+        self._done: deque[_Group] = deque()
+        self._work: _Group | None = None
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._error: MainspringError | None = None
+        self._closed = False
+        self.cancelled = False
+        """Whether somebody had asked the run to stop when the last group was written."""
+
+    # ------------------------------------------------------------------------------------------------- what happened
+
+    def started(self, name: str, fingerprint: str, parts: Mapping[str, Any], reason: str) -> None:
+        row = {"status": "running", "fingerprint": fingerprint, "parts": _text(parts), "started": _now()}
+        self._put(name, {**row, "attempt": 1, "reason": _clean(reason)})
+
+    def finished(
+        self, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None, objects: list[str]
+    ) -> None:
+        """The step is over. keep_as: the step under whose name the cache finds the output; None: it doesn't. objects:
+        what the output needs in the object store."""
+        kept, now = _text(output.to_json()), _now()
+        row = self._running.get(name, {})
+        self._put(
+            name,
+            {**row, "status": "done", "output": kept, "digest": output.digest, "seconds": seconds, "attempt": attempt,
+             "ended": now},
+        )  # fmt: skip
+        self._next.objects += objects
+        if keep_as is not None:
+            self._next.cache.append(
+                [self._claim.pipeline, keep_as, row.get("fingerprint"), kept, self._claim.run, seconds, now]
+            )
+
+    def cached(self, name: str, fingerprint: str, parts: Mapping[str, Any], hit: Hit) -> None:
+        kept = {"status": "cached", "attempt": 1, "fingerprint": fingerprint, "parts": _text(parts), "seconds": 0.0}
+        output = {"output": _text(hit.output.to_json()), "digest": hit.output.digest}
+        self._put(name, {**kept, **output, "ended": _now(), "cached_from": hit.run})
+
+    def skipped(self, name: str, reason: str) -> None:
+        self._put(name, {"status": "skipped", "attempt": 1, "ended": _now(), "reason": _clean(reason)})
+
+    def failed(self, name: str, reason: str, trace: str, *, attempt: int, seconds: float) -> None:
+        row = {"status": "failed", "reason": _clean(reason), "trace": _clean(trace), "attempt": attempt}
+        self._put(name, {**self._running.get(name, {}), **row, "seconds": seconds, "ended": _now()})
+
+    def tell(self, say: Callable[[], None]) -> None:
+        """Call *say*, in order, once all that happened before is durable."""
+        self._next.told.append(say)
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def push(self) -> None:
+        """Have the thread write what has gathered, unless it is still at the last group. Doesn't wait."""
+        with self._wake:
+            self._check()
+            if self._work is None and (self._next.rows or self._next.told):
+                self._work, self._next = self._next, _Group()
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._write, name="mainspring-ledger", daemon=True)
+                    self._thread.start()
+                self._wake.notify_all()
+        self._say()
+
+    def settle(self) -> None:
+        """Wait until all that has happened is durable."""
+        while True:
+            self.push()
+            with self._wake:
+                if self._work is None and not (self._next.rows or self._next.told):
+                    break
+                while self._work is not None:
+                    self._wake.wait()
+        self._say()
+
+    def close(self) -> None:
+        """Give the thread back; what isn't settled is lost."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    # ------------------------------------------------------------------------------------------------------- private
+
+    def _put(self, name: str, row: dict[str, Any]) -> None:
+        row.update(run=self._claim.run, name=name, pipeline=self._claim.pipeline)
+        self._next.rows[name] = row
+        if row["status"] == "running":
+            self._running[name] = row
+        else:
+            self._running.pop(name, None)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _say(self) -> None:
+        while self._done:
+            for say in self._done.popleft().told:
+                say()
+
+    def _write(self) -> None:
+        """The thread: one group after the other."""
+        connection: Connection | None = None
+        while True:
+            with self._wake:
+                while self._work is None and not self._closed:
+                    self._wake.wait()
+                group = self._work
+            if group is None:
+                break
+            try:
+                if connection is None:
+                    connection = self._home.database.connect(durable=self._durability == "durable")
+                self._commit(connection, group)
+            except (MainspringError, DatabaseError, OSError) as error:
+                self._fail(error)
+                break
+            with self._wake:
+                self._work = None
+                self._done.append(group)
+                self._wake.notify_all()
+        if connection is not None:
+            connection.close()
+
+    def _commit(self, connection: Connection, group: _Group) -> None:
+        if self._durability == "durable" and group.objects:
+            self._files.sync(set(group.objects))
+        if not group.rows:
+            return
+        steps, cache = json.dumps(list(group.rows.values())), json.dumps(group.cache)
+        connection.execute("begin immediate")
+        try:
+            self.cancelled = bool(owned(connection, self._claim)["cancel"])
+            connection.execute(_STEPS, (steps,))
+            if group.cache:
+                connection.execute(_CACHE, (cache,))
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, MainspringError):
+            path = self._home.database.path
+            error = StoreError(f"{path} can't be written ({error}); make room or mend it, then run again")
+        with self._wake:
+            self._error, self._work = error, None
+            self._wake.notify_all()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def _clean(text: str) -> str:
+    """*text* as the database can hold it: a user's error may have NULs and broken characters."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,108 @@
+"""Labels find their predictions, and what can't be is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answering import World, predicted, serving
+from stand_in import START, Logistic
+
+
+def test_a_label_finds_its_prediction_by_id(world: World) -> None:
+    identity = predicted(world)
+    answer = world.post("/feedback/flights", {"id": identity, "label": "yes", "at": "2013-04-02T10:00:00+02:00"})
+
+    assert answer.json() == {"ids": [identity], "new": 1, "known": 0}
+    (record,) = world.feedback()
+    assert (record.id, record.label, record.at.isoformat()) == (identity, "yes", "2013-04-02T08:00:00+00:00")
+
+
+def test_a_label_without_a_time_is_known_since_the_loops_now(world: World) -> None:
+    world.post("/feedback/flights", {"id": predicted(world), "label": "no"})
+
+    assert world.feedback()[0].at == START
+
+
+def test_a_label_finds_its_prediction_by_key_and_time(world: World) -> None:
+    early, late = predicted(world), predicted(world, scheduled="2013-04-02T05:15:00")
+    by_row = world.post("/feedback/flights", {"key": "f1", "time": "2013-04-01T05:15:00", "label": "no"})
+    by_key = world.post("/feedback/flights", {"key": "f1", "label": "yes"})
+
+    assert by_row.json()["ids"] == [early] and by_key.json()["ids"] == [late]
+
+
+def test_the_same_label_twice_is_taken_once_and_another_is_refused(world: World) -> None:
+    identity = predicted(world)
+    answers = [world.post("/feedback/flights", {"id": identity, "label": label}) for label in ("yes", "yes", "no")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 409]
+    assert answers[1].json() == {"ids": [identity], "new": 0, "known": 1}
+    assert "has the label 'yes', not 'no'" in answers[2].text
+    assert len(world.feedback()) == 1
+
+
+def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
+    ids = [predicted(world) for _ in range(3)]
+    refused = world.post("/feedback/flights", [{"id": each, "label": "no"} for each in [*ids, "unknown"]])
+    assert refused.status_code == 404 and world.feedback() == []
+
+    taken = world.post("/feedback/flights", [{"id": each, "label": "yes"} for each in ids])
+    assert taken.json()["new"] == 3 and len(world.feedback()) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"label": "perhaps"}, 422, "label 'perhaps' is none of the classes 'no', 'yes'"),
+        ({"label": None}, 422, "label 'None' is none of the classes"),
+        ({"label": ["yes"]}, 422, "is none of the classes"),
+        ({"label": True}, 422, "is none of the classes"),
+        ({"id": "flights-unknown"}, 404, "no prediction has the id 'flights-unknown'"),
+        ({"id": 7}, 422, "id '7' is not text"),
+        ({"at": "yesterday"}, 422, "at 'yesterday' is not a time"),
+        ({"at": "2013-04-01T00:00:00"}, 422, "has no time zone; add \\+00:00"),
+        ({"at": "0001-01-01T00:00:00+10:00"}, 422, "is not a time"),
+        ({"note": "x"}, 400, "the unknown field 'note'"),
+        ({"key": "f1"}, 400, "must be"),
+    ],
+)
+def test_feedback_that_cannot_be_is_refused(world: World, change: dict[str, Any], status: int, message: str) -> None:
+    answer = world.post("/feedback/flights", {"id": predicted(world), "label": "yes", **change})
+
+    assert answer.status_code == status, answer.text
+    assert re.search(message, answer.json()["error"]["message"])
+    assert world.feedback() == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[1]", b"3", b'{"label": "yes"}', b'{"key": null, "label": "yes"}', b"{"])
+def test_malformed_feedback_is_refused(world: World, body: bytes) -> None:
+    assert world.post("/feedback/flights", content=body).status_code in (400, 422)
+
+
+def test_a_regression_takes_numbers(tmp_path: Path) -> None:
+    made = serving(tmp_path, Logistic(task="regression", classes=()))
+    identity = predicted(made)
+
+    assert made.post("/feedback/flights", {"id": identity, "label": "late"}).status_code == 422
+    assert made.post("/feedback/flights", {"id": identity, "label": True}).status_code == 422
+    assert made.post("/feedback/flights", {"id": identity, "label": 10**400}).status_code in (400, 422)
+    assert made.post("/feedback/flights", {"id": identity, "label": 3}).json()["new"] == 1
+
+
+def test_boolean_classes_take_booleans_only(tmp_path: Path) -> None:
+    made = serving(tmp_path, Logistic(classes=(False, True)))
+    identity = predicted(made)
+
+    assert made.post("/feedback/flights", {"id": identity, "label": 1}).status_code == 422
+    assert made.post("/feedback/flights", {"id": identity, "label": True}).status_code == 200
+
+
+def test_feedback_waits_until_the_records_are_read_back(world: World) -> None:
+    identity = predicted(world)
+    world.served.labels_ready = False
+
+    answer = world.post("/feedback/flights", {"id": identity, "label": "yes"})
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
