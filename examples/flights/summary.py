@@ -92,7 +92,8 @@ def _print_paths(folder: Path) -> None:
         print(f"model card     file://{card}")
     print(f"reasons        mainspring --home {home} why {LOOP}")
     print(f"report         mainspring --home {home} monitor {LOOP} --html report.html")
-    print(f"serve it       mainspring --home {home} serve        then http://127.0.0.1:8700/readyz and /openapi.json")
+    print("The service has been stopped with the demo; the line below starts it again, with the champion of the end:")
+    print(f"serve          mainspring --home {home} serve        then http://127.0.0.1:8700/readyz and /openapi.json")
     print(f"MLflow         mlflow ui --backend-store-uri sqlite:///{home / 'mlflow.db'}    (needs the extra mlflow-ui)")
 
 

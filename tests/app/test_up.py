@@ -212,7 +212,7 @@ def test_every_request_that_was_let_in_is_answered_when_the_service_ends(up: Any
     assert "Traceback" not in up.log.read_text().rpartition("draining")[2]
 
 
-def wait_for(path: Path, seconds: float = 60.0) -> None:
+def wait_for(path: Path, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"

@@ -86,6 +86,12 @@ def refused(command: str) -> str:
     return ""
 
 
+def test_a_newcomers_source_metric_and_drift_test_fit_on_half_a_screen() -> None:
+    examples = [block.text for block in blocks(ROOT / "CONTRIBUTING.md") if "check_" in block.text]
+
+    assert len(examples) == 3 and max(len(text.splitlines()) for text in examples) < 25
+
+
 def test_every_block_says_how_it_is_run() -> None:
     for page in PAGES:
         unknown = {block.language for block in blocks(page)} - {"python", "console", "text", "pycon", "json", "toml"}

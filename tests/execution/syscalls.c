@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +21,13 @@
 #include <unistd.h>
 
 enum { COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON };
-enum { GROUP, PROCESS };
+enum { ALL, ONE };
 
 struct state {
     int64_t at, error, mode, scope;
     _Atomic int64_t count;
     int64_t logged, log_size; /* bytes of the log used; 0: no log */
-    _Atomic int64_t lock;
+    _Atomic int64_t lock, leader; /* leader: the process group that called first, which started all others */
     char root[1024], last[256];
     char log[];
 };
@@ -75,13 +76,15 @@ static const char *of_name(int folder, const char *name, char *path) {
 /* ------------------------------------------------------------------------------------------------------ what happens */
 
 static void end(void) {
-    kill(shared->scope == GROUP ? 0 : getpid(), SIGKILL);
+    if (shared->scope == ALL) kill(-(pid_t)shared->leader, SIGKILL);
+    kill(getpid(), SIGKILL);
     for (;;) pause();
 }
 
 /* Before the call: the number of this call; *fails is the error to give instead of calling. */
 static int64_t enter(const char *call, const char *path, int takes_room, int *fails) {
-    int64_t number = ++shared->count;
+    int64_t nobody = 0, number = ++shared->count;
+    atomic_compare_exchange_strong(&shared->leader, &nobody, getpgrp());
     *fails = 0;
     for (int tries = 0; shared->log_size && __sync_lock_test_and_set((int64_t *)&shared->lock, 1) && tries < 100000; tries++)
         sched_yield(); /* whoever ended while holding it holds it no longer */

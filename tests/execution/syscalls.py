@@ -13,9 +13,11 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("syscalls.c")
 COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON = range(6)
-GROUP, PROCESS = range(2)
-_FIELDS = ("at", "error", "mode", "scope", "count", "logged", "log_size", "lock")
-_ROOT, _LAST, _HEAD = 64, 64 + 1024, 64 + 1024 + 256
+ALL, ONE = range(2)
+# all: the command with all its processes; one: only the process that makes the call
+_FIELDS = ("at", "error", "mode", "scope", "count", "logged", "log_size", "lock", "leader")
+_NUMBERS = struct.Struct(f"{len(_FIELDS)}q")
+_ROOT, _LAST, _HEAD = _NUMBERS.size, _NUMBERS.size + 1024, _NUMBERS.size + 1024 + 256
 _RECORD = struct.Struct("6q16s")
 
 
@@ -57,17 +59,17 @@ class Syscalls:
             self._shared = mmap.mmap(file.fileno(), 0)
 
     def tell(
-        self, root: Path, mode: int = COUNT, at: int = 0, error: int = 0, scope: int = GROUP, log: bool = False
+        self, root: Path, mode: int = COUNT, at: int = 0, error: int = 0, scope: int = ALL, log: bool = False
     ) -> None:
         """What happens at the *at*-th call below *root* from now on."""
-        values = (at, error, mode, scope, 0, 0, self._log_bytes if log else 0, 0)
-        self._shared[:_ROOT] = struct.pack("8q", *values)
+        values = (at, error, mode, scope, 0, 0, self._log_bytes if log else 0, 0, 0)
+        self._shared[:_ROOT] = _NUMBERS.pack(*values)
         self._shared[_ROOT:_LAST] = str(root).encode().ljust(1024, b"\0")
         self._shared[_LAST:_HEAD] = bytes(256)
 
     @property
     def count(self) -> int:
-        return int(struct.unpack_from("8q", self._shared)[_FIELDS.index("count")])
+        return self._number("count")
 
     @property
     def hit(self) -> str:
@@ -76,7 +78,7 @@ class Syscalls:
 
     def calls(self) -> Iterator[Call]:
         """The log."""
-        place, end = _HEAD, _HEAD + struct.unpack_from("8q", self._shared)[_FIELDS.index("logged")]
+        place, end = _HEAD, _HEAD + self._number("logged")
         while place < end:
             number, inode, offset, length, first, second, name = _RECORD.unpack_from(self._shared, place)
             place += _RECORD.size
@@ -87,3 +89,6 @@ class Syscalls:
             data = self._shared[place : place + length] if kind == "write" else b""
             place += len(data)
             yield Call(number, kind, path, target, inode, offset, data, length)
+
+    def _number(self, name: str) -> int:
+        return int(_NUMBERS.unpack_from(self._shared)[_FIELDS.index(name)])

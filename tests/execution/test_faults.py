@@ -6,13 +6,14 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from soak import Soak
-from syscalls import AFTER, BEFORE, FAIL, FAIL_ON, TORN, Call, Syscalls, build, compiler
+from syscalls import AFTER, ALL, BEFORE, FAIL, FAIL_ON, ONE, TORN, Call, Syscalls, build, compiler
 from ten import Watch, one_line, write
 from warm import Warm
 
@@ -20,13 +21,14 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler (cc, g
 
 SAMPLE = 20
 FAULTS = {
-    "killed before": (BEFORE, 0),
-    "killed after": (AFTER, 0),
-    "killed within": (TORN, 0),
-    "EIO once": (FAIL, errno.EIO),
-    "EIO from there on": (FAIL_ON, errno.EIO),
-    "ENOSPC once": (FAIL, errno.ENOSPC),
-    "ENOSPC from there on": (FAIL_ON, errno.ENOSPC),
+    "killed before": (BEFORE, 0, ALL),
+    "killed after": (AFTER, 0, ALL),
+    "killed within": (TORN, 0, ALL),
+    "its process killed": (BEFORE, 0, ONE),
+    "EIO once": (FAIL, errno.EIO, ALL),
+    "EIO from there on": (FAIL_ON, errno.EIO, ALL),
+    "ENOSPC once": (FAIL, errno.ENOSPC, ALL),
+    "ENOSPC from there on": (FAIL_ON, errno.ENOSPC, ALL),
 }
 
 
@@ -76,17 +78,19 @@ def sensible(fault: str, call: Call) -> bool:
 
 def recover(bench: Bench, project: Path, point: str) -> None:
     fault, _, number = point.rpartition(" ")
-    mode, error = FAULTS[fault]
+    mode, error, scope = FAULTS[fault]
     write(project, large=200_000)
-    watch = Watch(bench.warm.run, project, again=mode in (FAIL, FAIL_ON))
+    kills = mode in (BEFORE, AFTER, TORN)
+    watch = Watch(bench.warm.run, project, again=not kills or scope == ONE)
 
-    bench.syscalls.tell(project / ".mainspring", mode, int(number), error)
+    bench.syscalls.tell(project / ".mainspring", mode, int(number), error, scope)
     struck = bench.warm.run(project, "run", "ten.py", timeout=30)
     bench.syscalls.tell(project.parent)
 
     assert struck.code is not None, "it hung"
-    if mode in (FAIL, FAIL_ON):
+    if struck.code != -signal.SIGKILL:
         assert struck.code == 0 or one_line(struck), f"code {struck.code}, said: {struck.err[-600:]}"
+        assert struck.code == 0 or not kills or scope == ONE
     seen = watch.look()
     if seen is None or seen.status != "done":
         resumed = bench.warm.run(project, "run", "ten.py", timeout=30)

@@ -19,6 +19,7 @@ from ten import STEPS, Seen, Watch, finished, write
 from warm import MARK, Warm, marked, wait_until_none
 
 KILLS = 12
+EXECUTORS = ("local", "here", "process:3")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,9 @@ def test_killed_at_random_instants_a_run_goes_on_and_repeats_nothing(
     for point in soak.points(f"kill {number}" for number in range(kills)):
         chance = random.Random(point)
         project = tmp_path / f"a project ü {point}"
+        options = {"pause": 0.01, "executor": chance.choice(EXECUTORS)}
         try:
-            while not killed_and_resumed(warm, write(project, pause=0.01), undisturbed, chance):
+            while not killed_and_resumed(warm, write(project, **options), undisturbed, chance):
                 shutil.rmtree(project)  # it was done before the kill came
         except AssertionError as error:
             soak.failed(point, error)
@@ -65,7 +67,8 @@ def killed_and_resumed(warm: Warm, project: Path, undisturbed: Seen, chance: ran
         running.kill(group=chance.random() < 0.67)
         answer = running.end()
         assert answer.code in (-signal.SIGKILL, 0), answer
-        assert not warm.left(), "processes were left at work"
+        if chance.random() < 0.5:  # else the next start comes at once
+            assert not warm.left(), "processes were left at work"
         seen = watch.look()
         if answer.code == 0:
             return struck

@@ -49,8 +49,9 @@ class Started:
 
     def end(self, timeout: float = 60) -> Answer:
         answer = self._warm._ask({"wait": self.pid, "timeout": timeout})
-        out, err = ((self.folder / f"{self.pid}.{end}") for end in ("out", "err"))
-        return Answer(answer["code"], out.read_text(), err.read_text(), answer["seconds"])
+        files = [self.folder / f"{self.pid}.{end}" for end in ("out", "err")]
+        out, err = (file.read_text() if file.exists() else "" for file in files)  # it may have been killed before
+        return Answer(answer["code"], out, err, answer["seconds"])
 
 
 class Warm:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,8 @@ def test_a_regression_gives_values(home: Home) -> None:
         (Type.INTEGER, pl.Series([1, None], dtype=pl.Int8), [1, None]),
         (Type.INTEGER, pl.Series([1.0, float("nan")]), [1, None]),
         (Type.FLOAT, pl.Series([1, 2]), [1.0, 2.0]),
+        (Type.FLOAT, pl.Series([timedelta(minutes=2)]), [120.0]),
+        (Type.TEXT, pl.Series([time(3, 30)]), ["03:30:00"]),
         (Type.BOOLEAN, pl.Series([1, 0]), [True, False]),
         (Type.TEXT, pl.Series(["a", None], dtype=pl.Categorical), ["a", None]),
         (Type.TEXT, pl.Series([None, None]), [None, None]),

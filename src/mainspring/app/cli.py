@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -56,7 +57,13 @@ def cli(context: click.Context, home: str | None, debug: bool) -> None:
 def _call(verb: str, /, **arguments: Any) -> None:
     context = click.get_current_context()
     command = getattr(importlib.import_module("mainspring.app.commands"), verb)
-    code = command(home=context.find_root().obj["home"], **arguments)
+    try:
+        code = command(home=context.find_root().obj["home"], **arguments)
+    except Exception as error:
+        if arguments.get("as_json") and not isinstance(error, BrokenPipeError):
+            failed = {"schema": "mainspring/error@1", "status": "failed", "error": one_line(error)}
+            click.echo(json.dumps(failed, ensure_ascii=False))
+        raise
     context.exit(code or 0)
 
 
@@ -111,6 +118,7 @@ def plan(**arguments: Any) -> None:
 @_json
 def run(**arguments: Any) -> None:
     """One turn, from ingest to release. Exit code 3: the gate held the candidate back."""
+    arguments["full_traceback"] |= click.get_current_context().find_root().obj["debug"]
     _call("run", **arguments)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,19 +13,22 @@ from typing import Any
 
 import msgspec
 
-from mainspring.app import config, differences, plans, supervisor
+from mainspring.app import config, differences, document, plans, supervisor
 from mainspring.app import show as showing
 from mainspring.app.files import load
+from mainspring.app.progress import Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
-from mainspring.core.errors import NotInStore, UsageError
+from mainspring.core.errors import MainspringError, NotInStore, UsageError
+from mainspring.core.values import Release
 from mainspring.core.wording import one_line
 from mainspring.execution import logs as printed
 from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
-from mainspring.pipeline.graph import Selection
+from mainspring.pipeline.graph import Graph, Selection
+from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
-from mainspring.store.journal import Journal
+from mainspring.store.journal import Journal, StepRecord
 
 HELD = 3
 
@@ -46,7 +51,8 @@ def plan(
     **selection: Any,
 ) -> int:
     where = Surroundings.of(home, selection=Selection(**selection))
-    planned = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
+    with document.alone(as_json):
+        planned = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
     if as_json:
         _print_each("plan", [("done", {"name": name, "steps": _steps(steps)}) for name, steps in planned])
     for name, steps in () if as_json else planned:
@@ -71,18 +77,18 @@ def run(
         home, selection=Selection(**selection), executor=executor, durability="fast" if fast else None,
         load=("mainspring.app.files:load", file),
     )  # fmt: skip
-    with where.steps_in("local") as where:
+    with document.alone(as_json), where.steps_in("local") as where:
         for found in load(file):
             if explain:
                 told = plans.explain(found.name, found.foresee(where, _parameters(found, settings)))
                 print(*told, sep="\n", file=sys.stderr if as_json else sys.stdout, flush=True)
-            with showing.Progress(found.name, quiet=as_json) as progress:
+            with Progress(found.name, _graph(found).names, quiet=as_json) as progress:
                 done = found.start(replace(where, report=progress.event), _parameters(found, settings))
             runs.append(done)
             if not as_json:
-                showing.run(done)
+                showing.run(done, _card(where.home, done.model))
             if done.error is not None and full_traceback:
-                raise done.error
+                traceback.print_exception(done.error)
             for step in done.steps:
                 if step.state == "failed":
                     print(f"mainspring: {one_line(step.reason)}", file=sys.stderr)
@@ -126,7 +132,8 @@ def serve(*, home: str | None, host: str | None, port: int | None) -> int:
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
-    answer = turn.call("mainspring.loop.champion:answer", _store(home), name, rows)
+    with document.alone(as_json):
+        answer = turn.call("mainspring.loop.champion:answer", _store(home), name, rows)
     if as_json:
         return _print_json("predict", "done", **answer)
     for label in answer["predictions"]:
@@ -144,7 +151,12 @@ def status(*, home: str | None, as_json: bool) -> int:
 
 
 def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> int:
-    found = Journal(_store(home)).runs(pipeline=name, limit=limit)
+    store = _store(home)
+    journal = Journal(store)
+    found = journal.runs(pipeline=name, limit=limit)
+    if name is not None and not found and limit > 0:
+        known = list(dict.fromkeys(run.pipeline for run in journal.runs(limit=1000)))
+        raise NotInStore(f"no run of {name!r} in {store.path}: it has runs of {', '.join(known) or 'nothing'}")
     if as_json:
         return _print_json("runs", "done", runs=found)
     showing.runs(found)
@@ -152,13 +164,17 @@ def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> in
 
 
 def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int:
-    journal = Journal(_store(home))
+    store = _store(home)
+    journal = Journal(store)
     if other is not None:
-        return _differences(differences.between(_store(home), other, run), as_json)
+        return _differences(differences.between(store, other, run), as_json)
     found, steps = journal.run(run), journal.steps(run)
     if as_json:
         return _print_json("show", found.status, run=found, steps=steps)
     showing.one_run(found, steps)
+    verdict, release = (_made(store, steps, name) for name in ("gate", "release"))
+    showing.notes(getattr(getattr(verdict, "bundle", None), "notes", ()))
+    showing.card(_card(store, f"{release.loop}@{release.version}" if isinstance(release, Release) else None))
     return 0
 
 
@@ -218,12 +234,9 @@ def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
 
 def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
     store = _store(home)
-    if name.partition(":")[0].endswith(".py"):
-        watching = turn.call("mainspring.loop.watch:Watch.of", store, _only_loop(name).declaration)
-    else:
-        _known(Deployments(store), name)
-        watching = turn.call("mainspring.loop.watch:Watch.last", store, name)
-    report, _ = watching.report(Deployments(store).now())
+    with document.alone(as_json):
+        watching = _watching(store, name)
+        report, _ = watching.report(Deployments(store).now())
     if html is not None and not Path(html).parent.is_dir():
         raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
     if html is not None:
@@ -263,7 +276,7 @@ def _differences(found: differences.Differences, as_json: bool) -> int:
 
 def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, Any]:
     """Run parameters typed as the steps annotate them."""
-    graph = (found.pipeline if isinstance(found, Loop) else found).graph
+    graph = _graph(found)
     parameters = {}
     for setting in settings:
         name, separator, text = setting.partition("=")
@@ -281,6 +294,25 @@ def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> i
         return _print_json("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)
     showing.garbage(found, freed=not (dry_run or found.busy))
     return 0
+
+
+def _graph(found: Loop | Pipeline) -> Graph:
+    return (found.pipeline if isinstance(found, Loop) else found).graph
+
+
+def _made(home: Home, steps: Sequence[StepRecord], name: str) -> Any:
+    """What the step *name* made; None where it made nothing that is still there."""
+    output = next((step.output for step in steps if step.name == name), None)
+    try:
+        return None if output is None else Catalog(home).load(output)
+    except MainspringError:
+        return None
+
+
+def _card(home: Home, model: str | None) -> str | None:
+    """Where the model card of a version lies, seen from the current folder."""
+    path = home.path / "cards" / f"{model}.html"
+    return os.path.relpath(path) if model and path.is_file() else None
 
 
 def _code(done: Run) -> int:
@@ -324,6 +356,14 @@ def _known(deployments: Deployments, loop: str) -> None:
             f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
         )
         raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
+
+
+def _watching(store: Home, name: str) -> Any:
+    """The watch over a loop, by the rules of its FILE or by the last that were declared."""
+    if name.partition(":")[0].endswith(".py"):
+        return turn.call("mainspring.loop.watch:Watch.of", store, _only_loop(name).declaration)
+    _known(Deployments(store), name)
+    return turn.call("mainspring.loop.watch:Watch.last", store, name)
 
 
 def _only_loop(reference: str) -> Loop:

@@ -22,8 +22,8 @@ class Settings:
 
     home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
     control_port: the API. max_rows: of one request. executor: where steps run (None: worker processes for the commands,
-    the caller's own process for `run()` in Python). durability: what a finished step survives, "durable" a loss of power,
-    "fast" the death of the process.
+    the caller's own process for `run()` in Python). durability: what a finished step survives: "durable" a loss of
+    power, "fast" the death of the process.
     """
 
     home: Path

@@ -1,19 +1,16 @@
-"""What a person sees in the terminal: tables, and the progress of a run."""
+"""What a person sees in the terminal: tables."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from mainspring.app import plans
+from mainspring.app.progress import follows
 
 _STATES = {
     "cached": "dim", "run": "green", "done": "green", "maybe": "yellow", "running": "cyan", "skipped": "dim",
@@ -22,66 +19,8 @@ _STATES = {
 }  # fmt: skip
 
 
-class Progress:
-    """The steps of a run as they go: one live line in a terminal, a plain line per step when piped."""
-
-    def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self.name = name
-        self.quiet = quiet
-        self._console = Console(file=sys.stderr)
-        self._status: Any = None
-        self._told = 0.0
-
-    def __enter__(self) -> Progress:
-        if not self.quiet and self._console.is_terminal:
-            self._status = self._console.status(self.name)
-            self._status.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def event(self, event: Any) -> None:
-        """A step begins or ends."""
-        if self.quiet:
-            return
-        if event.kind == "started":
-            self._say(f"{event.step} ...")
-        elif event.kind == "progress":
-            self.work(event.message, event.done, event.of)
-        elif event.kind == "output":
-            for line in event.message.splitlines():
-                self._console.print(f"  [dim]{escape(event.step)} |[/] {escape(line)}", highlight=False, soft_wrap=True)
-        elif event.kind == "stopping":
-            self._console.print(f"  [yellow]stopping[/]: {event.message}", highlight=False, soft_wrap=True)
-        elif event.kind == "resumed":
-            self._console.print(f"  goes on with the interrupted run {event.run}", highlight=False)
-        elif event.kind in ("cached", "run", "failed", "skipped", "retry") and not _follows(event.message):
-            seconds = "" if event.kind == "cached" else f" {event.seconds:.1f} s"
-            reason = f"  {escape(event.message)}" if event.kind in ("skipped", "retry") else ""
-            state = "done" if event.kind == "run" else event.kind
-            self._console.print(
-                f"  {event.step:<10} [{_STATES.get(state, 'yellow')}]{state}[/]{seconds}{reason}",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-    def work(self, what: str, done: int, total: int) -> None:
-        """A long step tells how far it is."""
-        if self.quiet:
-            return
-        if self._status is not None:
-            self._say(f"{what} {done}{f' of {total}' if total else ''}")
-        elif time.monotonic() - self._told > 5.0:
-            self._told = time.monotonic()
-            self._console.print(f"  {what} {done}{f' of {total}' if total else ''}", highlight=False)
-
-    def _say(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(f"{self.name}: {text}")
+NOTES = 15
+"""So many notes are shown; the card has them all."""
 
 
 def plan(name: str, steps: Sequence[Any]) -> None:
@@ -95,16 +34,32 @@ def plan(name: str, steps: Sequence[Any]) -> None:
         _print(Text(f"- counts more than needed: {note}"))
 
 
-def run(done: Any) -> None:
+def run(done: Any, page: str | None = None) -> None:
     table = _table(f"{done.id}  {done.status}", "metric", "value")
     for name, value in done.metrics.items():
         _row(table, name, f"{value:.4f}")
     _print(table if done.metrics else f"{done.id}  {done.status}")
     for line in done.reasons:
-        if not (_follows(line) or (done.error is not None and str(done.error) in line)):  # the error is told by itself
+        if not (follows(line) or (done.error is not None and str(done.error) in line)):  # the error is told by itself
             _print(Text(f"- {line}"))
+    notes(() if done.verdict is None else done.verdict.bundle.notes)
     if done.model:
         _print(Text.assemble("model ", (done.model, "bold")))
+    card(page)
+
+
+def card(page: str | None) -> None:
+    """Where the model card lies, if there is one."""
+    if page:
+        _print(Text(f"card: {page}"))
+
+
+def notes(found: Sequence[str]) -> None:
+    """What happened to the data on its way into the model."""
+    for note in found[:NOTES]:
+        _print(Text(f"  note: {note}"))
+    if len(found) > NOTES:
+        _print(Text(f"  note: {len(found) - NOTES} more are in the card"))
 
 
 def status(loops: Sequence[Mapping[str, Any]]) -> None:
@@ -212,11 +167,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def _follows(reason: str) -> bool:
-    """Whether a step was only skipped because one before it gave nothing: that one has said why."""
-    return reason.endswith((" failed", " was skipped"))
 
 
 def _share(number: int, route: Any) -> str:

@@ -124,13 +124,30 @@ def _text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
     strange = numbers(text).is_null()
     wrong = int(strange.sum())
     if not 0 < wrong <= tolerated * len(text) or text.str.contains(r"^\s*0\d").any():
-        return Type.TEXT, ""
+        return Type.TEXT, _kept_as_text(text, strange)
     codes = text.filter(strange).str.contains(r"\d").sum()
     if codes > wrong / 2:
-        return Type.TEXT, ""
+        return Type.TEXT, _kept_as_text(text, strange)
     kind = Type.INTEGER if integers(text).null_count() == wrong else Type.FLOAT
     examples = first_values(text, strange)
     return kind, f"column {values.name!r} is read as {kind}; {count(wrong, 'value')} such as {examples} can't be"
+
+
+def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:
+    """What to say of a column that stays text although a person may see numbers or dates in it."""
+    shown, name = first_values(text, strange, 2), text.name
+    if 0 < strange.sum() <= len(text) / 2:
+        return f"column {name!r} is taken as text: {count(int(strange.sum()), 'value')} such as {shown} are no numbers"
+    for pattern, what in _WRITTEN_OTHERWISE.items():
+        if text.str.contains(pattern).sum() > len(text) / 2:
+            return f"column {name!r} is taken as text: {what}, such as {shown}; convert them in the source"
+    return ""
+
+
+_WRITTEN_OTHERWISE = {
+    r"^\s*[-+]?\d+,\d+\s*$|^\s*[-+]?\d{1,3}([ ,.']\d{3})+([.,]\d+)?\s*$": "its numbers aren't written as 1234.5",
+    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b": "its dates aren't written as 2013-01-31",
+}
 
 
 def _column(values: pl.Series, kind: Type, required: bool) -> Column:

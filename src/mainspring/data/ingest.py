@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, TooManyBadRows
+from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, TargetUnusable, TooManyBadRows
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
 from mainspring.core.values import Dataset
@@ -104,6 +104,7 @@ def _checked(
         return Checked(pl.DataFrame(), pl.DataFrame(), frozen)
     _refuse_reserved(raw, reading.source)
     frame, said = plain(raw)
+    _refuse_left_out(raw, frame, roles, reading.source)
     refuse_columns(frame.columns, roles, reading.source)
     refuse_ignored(raw.columns, roles, reading.source)
     schema, inferred = (frozen, ()) if frozen is not None else contract.infer(frame, roles, max_bad)
@@ -113,6 +114,18 @@ def _checked(
     _refuse_bad(checked.bad, frame.height, reading.source, max_bad)
     refuse_duplicates(checked.good, roles, reading.source)
     return replace(checked, notes=(*said, *inferred, *checked.notes, *_set_aside(checked.bad, frame.height)))
+
+
+def _refuse_left_out(raw: pl.DataFrame, frame: pl.DataFrame, roles: Roles, name: str) -> None:
+    """A role's column whose values are no single numbers, texts or times isn't taken in."""
+    for role in ("target", "key", "time", "group", "weight"):
+        column = getattr(roles, role)
+        if column in raw.columns and column not in frame.columns:
+            error = TargetUnusable if role == "target" else SchemaMismatch
+            raise error(
+                f"{role}={column!r} of {name} holds {raw[column].dtype}, of which a row has no single value; "
+                "name another column, or make one of it in the source"
+            )
 
 
 def _refuse_reserved(raw: pl.DataFrame, name: str) -> None:

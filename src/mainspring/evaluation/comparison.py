@@ -92,7 +92,8 @@ def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     """Whether the candidate is worse than the champion by less than the margin, or (margin 0) better."""
     if evaluation.champion is None:
         fault = evaluation.facts.get("champion_fault", "it gave no predictions")
-        return Comparison(None, f"The champion can't be compared on this holdout: {fault}.")
+        mend = f"release the candidate all the same by `mainspring promote {evaluation.bundle.loop}`"
+        return Comparison(None, f"The champion can't be compared on this holdout: {fault}; {mend}.")
     found = paired_difference(
         _metric(evaluation),
         evaluation.target,

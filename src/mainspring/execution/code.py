@@ -52,7 +52,7 @@ class Codes:
     """The code of the steps of one run; each function is walked once."""
 
     def __init__(self) -> None:
-        self._project = Codebase()
+        self.project = Codebase()
         self._known: dict[str, tuple[Any, Code]] = {}
         self._things: dict[tuple[int, Any], str] = {}
 
@@ -73,7 +73,7 @@ class Codes:
     def _of(self, step: Step) -> Code:
         if isinstance(step.function, str):
             return _named(step.name, step.function)
-        found = reach([step.function], self._project)
+        found = reach([step.function], self.project)
         return Code(
             {**_pieces(step.name, found), **self._held(step)},
             versions(found.libraries),
@@ -99,7 +99,7 @@ class Codes:
         library = module.partition(".")[0]
         if library in (_OURS, "builtins"):
             return name
-        found = reach([thing], self._project)
+        found = reach([thing], self.project)
         known = [f"{each} {version}" for each, version in versions((*found.libraries, library)).items()]
         files = [f"{each} {digest}" for each, digest in found.files.items()]
         return " ".join([name, found.digest, *known, *files])

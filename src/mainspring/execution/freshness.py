@@ -38,7 +38,7 @@ class Freshness:
         graph.check(parameters)
         self._journal, self._catalog, self._pipeline = journal, catalog, pipeline
         self._parameters = parameters
-        self._codes = Codes()
+        self._codes = code if isinstance(code, Codes) else Codes()
         self._code = code or self._codes
         self._latest: dict[str, StepRecord] | None = None
         self._artifacts: dict[str, Artifact] = {}

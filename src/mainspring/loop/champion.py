@@ -13,8 +13,8 @@ import polars as pl
 
 from mainspring.core import declarations
 from mainspring.core.errors import InvalidRequest, InvalidRows, NotInStore, UsageError
-from mainspring.core.schema import Type
-from mainspring.data import sources
+from mainspring.core.schema import Column, Schema, Type
+from mainspring.data import casting, sources
 from mainspring.release import release as releasing
 from mainspring.serving import bodies, push
 from mainspring.serving.loaded import needless, opener
@@ -51,7 +51,8 @@ def rival(home: Home, loop: str, digest: str) -> str | None:
 def predict(home: Home, loop: str, data: Any) -> Any:
     """The champion's labels (or values) for the rows of a polars, pandas or Arrow table, as a numpy array."""
     model, sample = opener(home)(current(home, loop).digest)
-    predictions = model.predict(_completed(sources.to_frame(data, "the data"), model, sample))
+    rows = _as_ingested(sources.to_frame(data, "the data"), model.manifest.inputs)
+    predictions = model.predict(_completed(rows, model, sample))
     return predictions.values if predictions.labels is None else predictions.labels
 
 
@@ -81,9 +82,28 @@ def _frame(rows: str, model: Any, sample: pl.DataFrame) -> pl.DataFrame:
     if rows.lower().endswith((".csv", ".csv.gz", ".csv.zip", ".tsv", ".parquet", ".pq")):
         texts = tuple(column.name for column in manifest.inputs if column.type is Type.TEXT)
         parts = [part for part, _ in sources.reader(declarations.source(rows), texts).read(None)]
-        return _completed(pl.concat(parts, how="diagonal_relaxed"), model, sample)
+        return _completed(_as_ingested(pl.concat(parts, how="diagonal_relaxed"), manifest.inputs), model, sample)
     columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
     return columns.frame(columns.read(_json_rows(rows)).typed)
+
+
+def _as_ingested(rows: pl.DataFrame, inputs: Schema) -> pl.DataFrame:
+    """*rows* with the types that their table's got: lengths of time as seconds, clock times as text, and the like.
+
+    Numbers where the table had text, such as a batch without any of its words, become text as a file would write them.
+    """
+    plain = casting.plain(rows)[0]
+    numbers = [column for column in inputs if column.type is Type.TEXT and column.name in plain.columns
+               and plain[column.name].dtype in (pl.Int64, pl.Float64)]  # fmt: skip
+    return plain.with_columns(_as_text(plain[column.name], column) for column in numbers)
+
+
+def _as_text(numbers: pl.Series, column: Column) -> pl.Series:
+    text = numbers.cast(pl.String)
+    whole = casting.integers(numbers)
+    if whole.null_count() > numbers.null_count() or set(text.drop_nulls()) & set(column.levels or ()):
+        return text
+    return whole.cast(pl.String)  # pandas makes whole numbers floats where one is missing
 
 
 def _json_rows(text: str) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from mainspring.packaging import package as packaging
 from mainspring.pipeline.reach import reach
 from mainspring.release import release as releasing
 from mainspring.serving import runtime
+from mainspring.statistics import metrics
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home, write_atomic
@@ -42,6 +43,8 @@ def prepare(
     window: Any,
     columns: Mapping[str, str],
     counted: tuple[str, ...],
+    metric: str | Named | None,
+    floor: float | None,
     home: Home,
 ) -> Frame:
     """The training frame, if it has what later stages and the release will ask for: told before hours of training."""
@@ -55,7 +58,16 @@ def prepare(
         raise DeclarationError(
             "Canary(guardrails=...) counts 'wrong', but a predicted number is never exactly right; leave it out"
         )
+    _refuse_floor(metrics.default_metric(frame.task) if metric is None else metrics.metric(metric, frame.task), floor)
     return frame
+
+
+def _refuse_floor(metric: metrics.Metric, floor: float | None) -> None:
+    """Raise where no model could reach what the gate asks for."""
+    sign = 1.0 if metric.greater_is_better else -1.0
+    if floor is not None and metric.best is not None and sign * floor > sign * metric.best:
+        beyond = "above 1" if metric.greater_is_better else "below 0"
+        raise DeclarationError(f"Gate(at_least={floor:g}) can't be reached: {metric.name} is never {beyond}; mend it")
 
 
 def train(

@@ -78,7 +78,8 @@ def summarise(outputs: Mapping[str, Any]) -> Summary:
     if not isinstance(release, Release):
         return Summary(verdict.metrics, None, verdict, verdict.reasons, verdict.next == "hold")
     name = f"{release.loop}@{release.version}"
-    return Summary(verdict.metrics, name, verdict, release.reasons, release.state == "held")
+    held = release.state == "held" or verdict.decision == "hold"  # of the champion too, such as by a new floor
+    return Summary(verdict.metrics, name, verdict, release.reasons, held)
 
 
 def conclude(outputs: Mapping[str, Any]) -> Literal["done", "held"]:
@@ -125,7 +126,8 @@ def _stages(declaration: Declaration) -> list[Step]:
         stage("prepare", "mainspring.loop.stages:prepare", ("validate",), ("home",),
               roles=roles, features=declaration.features, task=declaration.task,
               window=None if retrain is None else retrain.window, columns=_columns(declaration),
-              counted=tuple(getattr(declaration.release, "guardrails", ()))),
+              counted=tuple(getattr(declaration.release, "guardrails", ())), metric=metric,
+              floor=declaration.gate.at_least),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,

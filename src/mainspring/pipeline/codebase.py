@@ -54,13 +54,15 @@ class Imported:
 class Codebase(Project):
     """The project, with what several walks through it share.
 
-    needs, held, pieces: what `walk` and `reach` have found of each unit, by module and index."""
+    needs, held, pieces, values, kept: what `walk` and `reach` have found of each unit, by module and index. files: the
+    data files that were asked for, (path, the file that names it) -> digest."""
 
     needs: dict[tuple[str, int], Any] = field(default_factory=dict)
     held: dict[tuple[str, int], Any] = field(default_factory=dict)
     pieces: dict[tuple[str, int], Any] = field(default_factory=dict)
     values: dict[tuple[str, int], Any] = field(default_factory=dict)
     kept: dict[tuple[str, int], frozenset[Place]] = field(default_factory=dict)
+    files: dict[tuple[str, str], str] = field(default_factory=dict)
     _sources: dict[str, Source] = field(default_factory=dict)
     _effects: Effects | None = None
     _imported: Imported | None = None
@@ -96,6 +98,12 @@ class Codebase(Project):
         for name in entered:
             self._take(name)
         return self._imported
+
+    def known(self) -> Iterator[ModuleText]:
+        """The project's modules that were looked at, or that this process has imported."""
+        for text in self.running():
+            self.source(text.name)
+        yield from (text for text in self._found.values() if text is not None)
 
     def closure(self, name: str) -> frozenset[str]:
         """Module *name* and those that it imports as it is imported itself."""

@@ -35,17 +35,12 @@ def file(path: str | os.PathLike[str]) -> Path:
 
 
 def digest(path: str, here: Path | None) -> str:
-    """The digest of the content of data file or folder *path*, named in file *here* (None: in a notebook)."""
+    """The digest of the content of *path*, named in file *here* (None: in a notebook); one that ends in "/" is a folder
+    in which a computed path begins, and may have no file yet."""
     found = _find(path, here)
     if found is None:
         return MISSING
     return _of_folder(found) if found.is_dir() else _of_file(found)
-
-
-def digest_below(folder: str, here: Path | None) -> str:
-    """The digest of all data files below *folder*, for a path that is computed: also when there is none."""
-    found = _find(folder, here)
-    return MISSING if found is None or not found.is_dir() else _of_folder(found)
 
 
 def _find(path: str, here: Path | None) -> Path | None:

@@ -61,11 +61,11 @@ class Effects:
 
     def outside(self, source: Source, unit: Unit) -> bool:
         """Whether *unit*, as it runs, may read something that isn't code: a file, the environment, the clock."""
-        if any(map(_reads, unit.uses)):
+        if any(map(reads, unit.uses)):
             return True
         started = [place for chain in unit.calls for place in self.places(source, chain)]
         return any(
-            any(map(_reads, [*each.uses, *(rest for _, rest in each.through)]))
+            any(map(reads, [*each.uses, *(rest for _, rest in each.through)]))
             for each, _ in self._reached_from(started)
         )
 
@@ -171,5 +171,6 @@ class Effects:
                 yield from self._member(below, members[1:], seen)
 
 
-def _reads(chain: Chain) -> bool:
+def reads(chain: Chain) -> bool:
+    """Whether a name in *chain* is one of those by which files, the environment, the clock or chance are read."""
     return any(map(_OUTSIDE.match, chain))

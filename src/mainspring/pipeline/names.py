@@ -169,7 +169,7 @@ class Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if node.attr in _FINDS:
             self.unit.dynamic.add(node.attr)
-        chain = _chain(node)
+        chain = chain_of(node)
         if chain is None:
             root = _root(node)
             if root is not None and not isinstance(node.ctx, ast.Load):
@@ -204,7 +204,7 @@ class Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        chain = _chain(node.func)
+        chain = chain_of(node.func)
         followed = chain is not None and self._called(node, chain)
         if isinstance(node.func, ast.Attribute) and node.func.attr in _TAKES_OUT:
             self._change(_root(node.func))
@@ -300,11 +300,11 @@ class Reader(ast.NodeVisitor):
                 self._change(root)
             return
         if isinstance(call.func, ast.Attribute):
-            self.unit.configures.add(_chain(call.func) or (*root, "()"))
-        chain = _chain(call.func)
+            self.unit.configures.add(chain_of(call.func) or (*root, "()"))
+        chain = chain_of(call.func)
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         if chain is not None and chain[-1] not in _SHOWS:
-            self.unit.passes |= {(chain[0], name) for part in given if (name := _chain(part)) is not None}
+            self.unit.passes |= {(chain[0], name) for part in given if (name := chain_of(part)) is not None}
 
     def _called(self, call: ast.Call, chain: Chain) -> bool:
         """Look at what is called and with what; whether nothing more is to be read of the function's name."""
@@ -346,13 +346,13 @@ class Reader(ast.NodeVisitor):
         if root is None or self.scopes:
             return
         called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        self.unit.calls[_chain(called) or root] = 1 if called is decorator else 2
+        self.unit.calls[chain_of(called) or root] = 1 if called is decorator else 2
         if isinstance(called, ast.Attribute):
-            self.unit.configures.add(_chain(called) or (*root, "()"))
+            self.unit.configures.add(chain_of(called) or (*root, "()"))
 
     def _named(self, call: ast.Call) -> Chain | None:
         """What `setattr(thing, "name", value)` sets."""
-        chain = _chain(call.args[0])
+        chain = chain_of(call.args[0])
         second = call.args[1] if len(call.args) > 1 else None
         if chain is not None and isinstance(second, ast.Constant) and isinstance(second.value, str):
             return (*chain, second.value)
@@ -388,7 +388,8 @@ def _beginning(path: ast.expr) -> str:
     return ""
 
 
-def _chain(node: ast.expr) -> Chain | None:
+def chain_of(node: ast.expr) -> Chain | None:
+    """*node* as a chain, if it is a name and attributes read from it."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)

@@ -220,10 +220,9 @@ def _files(walk: Walk) -> dict[str, str]:
     for module, path, folder in walk.found.asked:
         source = walk.source(module)
         here = Path(source.text.path) if source is not None and source.text.path else None
-        if path is None:
-            found[f"{folder or '.'}/"] = datafiles.digest_below(folder or ".", here)
-        else:
-            found[path] = datafiles.digest(path, here)
+        name = f"{folder or '.'}/" if path is None else path
+        found[name] = datafiles.digest(name, here)
+        walk.project.files[name, str(here or "")] = found[name]
     return dict(sorted(found.items()))
 
 

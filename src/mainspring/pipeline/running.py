@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -86,6 +87,9 @@ _STARTED = _started()
 def _differs(module: ModuleType, text: ModuleText) -> bool:
     """Whether *module* can be seen to come from another text: by its bytecode file, or by its functions. (A constant
     that isn't what its source says counts with its value.)"""
+    loader = getattr(vars(module).get("__spec__"), "loader", None)
+    if loader is not None and type(loader) is not SourceFileLoader:  # it makes other code of the same text
+        return False
     if _older_bytecode(module, text):
         return True
     try:
@@ -93,7 +97,7 @@ def _differs(module: ModuleType, text: ModuleText) -> bool:
     except (SyntaxError, ValueError):
         return True
     return any(
-        old.co_filename == text.path and _meaning(old) != _meaning(new)
+        old.co_filename == text.path and old.co_qualname == new.co_qualname and _meaning(old) != _meaning(new)
         for name, new in _functions(code, "")
         if (old := _code_at(module, name)) is not None
     )

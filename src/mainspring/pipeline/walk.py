@@ -156,11 +156,16 @@ class Walk:
                 continue
             for repeated in source.parsed.repeated:
                 live = [index for index in source.parsed.binders[repeated] if index in indices]
-                if len(live) > 1 and _replaces(source, indices, repeated, live):
+                if len(live) > 1 and _replaces(source, indices, repeated, live) and not self._alter(source, live[:-1]):
                     fresh |= {(name, index) for index in live[:-1]}
         found = bool(fresh - self.excluded)
         self.excluded |= fresh
         return found
+
+    def _alter(self, source: Source, indices: Iterable[int]) -> bool:
+        """Whether one of these units does something beyond binding its name, such as to register what it defines."""
+        altering = self.project.effects.of(source).values()
+        return any(index in found for found in altering for index in indices)
 
 
 def needs_of(project: Codebase, key: Key) -> Needs:

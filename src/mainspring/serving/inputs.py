@@ -21,8 +21,10 @@ DTYPES: dict[Type, pl.DataType] = {
 """As in `store.tables`, which the fast path doesn't import for the table library's sake."""
 
 
-def conform(rows: pl.DataFrame, inputs: Schema) -> pl.DataFrame:
+def conform(rows: pl.DataFrame, inputs: Schema, *, fractions: bool = False) -> pl.DataFrame:
     """The input columns of *rows* in the contract's order and types. Raises InvalidRows, which names the column.
+
+    fractions: a column of whole numbers may hold fractions as well; sound where all numbers become floats anyway.
 
     >>> from mainspring.core.schema import Column, Schema, Type
     >>> inputs = Schema((Column("age", Type.INTEGER),))
@@ -36,7 +38,7 @@ def conform(rows: pl.DataFrame, inputs: Schema) -> pl.DataFrame:
     if missing := [name for name in names if name not in given]:
         named = ", ".join(repr(name) for name in missing)
         raise InvalidRows(f"the rows lack {named}; every row needs {', '.join(names)} (null where a value is missing)")
-    return rows.select([_conformed(rows[column.name], column) for column in inputs])
+    return rows.select([_conformed(rows[column.name], column, fractions) for column in inputs])
 
 
 @lru_cache(maxsize=64)
@@ -44,7 +46,7 @@ def _expected(inputs: Schema) -> tuple[list[str], list[pl.DataType]]:
     return list(inputs.names), [DTYPES[column.type] for column in inputs]
 
 
-def _conformed(values: pl.Series, column: Column) -> pl.Series:
+def _conformed(values: pl.Series, column: Column, fractions: bool) -> pl.Series:
     dtype = DTYPES[column.type]
     if values.dtype == dtype:
         return values
@@ -56,6 +58,8 @@ def _conformed(values: pl.Series, column: Column) -> pl.Series:
     except (pl.exceptions.PolarsError, TypeError) as error:
         raise _wrong(values, column) from error
     if made is None or made.null_count() > values.null_count() + _not_numbers(values):
+        if fractions and column.type is Type.INTEGER and values.dtype.is_float():
+            return values.cast(pl.Float64)
         raise _wrong(values if made is None else values.filter(made.is_null() & values.is_not_null()), column)
     return made
 
@@ -82,6 +86,8 @@ def _integer(values: pl.Series) -> pl.Series | None:
 
 
 def _float(values: pl.Series) -> pl.Series | None:
+    if values.dtype == pl.Duration:
+        return values.dt.total_microseconds() / 1e6  # as ingest takes it
     return values.cast(pl.Float64) if values.dtype.is_numeric() else None
 
 
@@ -92,7 +98,7 @@ def _boolean(values: pl.Series) -> pl.Series | None:
 
 
 def _text(values: pl.Series) -> pl.Series | None:
-    return values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum) else None
+    return values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum, pl.Time) else None
 
 
 def _datetime(values: pl.Series) -> pl.Series | None:

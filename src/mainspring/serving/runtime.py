@@ -50,7 +50,7 @@ class Runtime:
 
     def predict(self, rows: pl.DataFrame) -> Predictions:
         """What the model says of *rows*, raw input columns; raises InvalidRows for a missing or an ill-typed column."""
-        rows = conform(rows, self.manifest.inputs)
+        rows = conform(rows, self.manifest.inputs, fractions=not self._functions)
         if not rows.height:
             return self._empty()
         codes, probabilities, values = self._answer(self._matrix(rows))

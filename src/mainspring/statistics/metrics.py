@@ -104,6 +104,13 @@ class Metric:
         """Whether it is an error in minutes, dollars or whatever the target counts."""
         return self.name in _IN_THE_TARGETS_UNIT
 
+    @property
+    def best(self) -> float | None:
+        """What perfect predictions have; None for a metric that mainspring doesn't bring along."""
+        if self.name not in _OURS:
+            return None
+        return 1.0 if self.greater_is_better else 0.0
+
     def scale(self, reference: float) -> float:
         """What a margin or a tolerance counts in: for an error in the target's unit the reference's size, else 1."""
         return abs(reference) if self.in_the_targets_unit else 1.0

@@ -164,8 +164,8 @@ def _warn(value: Any, reason: str) -> None:
         return
     _warned.add(kind)
     warnings.warn(
-        f"{kind.__module__}.{kind.__qualname__} is kept as a pickle that only this home reads, while its class stays as "
-        f"it is ({reason}); return plain values, frames or arrays, or give the type a format: "
+        f"{kind.__module__}.{kind.__qualname__} is kept as a pickle that only this home reads, while its class stays "
+        f"as it is ({reason}); return plain values, frames or arrays, or give the type a format: "
         f"mainspring.register_format({kind.__name__}, ...)",
         stacklevel=4,
     )

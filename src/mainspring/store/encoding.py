@@ -58,6 +58,8 @@ def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
             f"features function {name!r} returned {type(made).__name__}, not a polars frame; "
             "return the frame (from pandas: polars.from_pandas(frame))"
         )
+    if not made.width:
+        raise FeaturesError(f"features function {name!r} returned a frame without columns; return what the model needs")
     if made.height != rows.height:
         raise FeaturesError(
             f"features function {name!r} made {made.height:,} rows of {rows.height:,}; "

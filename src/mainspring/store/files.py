@@ -74,8 +74,8 @@ class Files:
         return content
 
     def view(self, digest: str) -> bytes | memoryview:
-        """The content of *digest*, checked against it. A big one is mapped into memory: its pages are read when touched,
-        and what is written into them stays in this process."""
+        """The content of *digest*, checked against it. A big one is mapped into memory: a page is read when touched,
+        and what is written into it stays in this process."""
         try:
             if os.path.getsize(self._path(digest)) < _MAPPED_BYTES:
                 return self.read(digest)

@@ -20,6 +20,8 @@ APPLICATION_ID = 0x6D737072  # "mspr"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
 _CREATED = re.compile(r"\bif not exists\b")
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]\\^|?\x00-\x1f\x7f]")
+"""What Delta Lake, or MLflow's address of a database, takes for something else in the name of a folder."""
 
 
 def find(start: Path) -> Path:
@@ -148,8 +150,8 @@ def _set_journal_mode(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("pragma journal_mode=wal")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 
@@ -165,14 +167,24 @@ class Home:
     def open(cls, path: Path) -> Home:
         """The home at *path*; made when it isn't there. Raises HomeDamaged when its database is gone or another's."""
         home = cls(path)
+        if strange := _MISREAD.search(str(path.absolute())):
+            raise StoreError(
+                f"{str(path.absolute())!r} has {strange[0]!r} in its name, which Delta Lake or MLflow would misread; "
+                "rename the folder, or choose another with --home"
+            )
         try:
             for name in ("objects", "tables", "records", "bundles", "mlartifacts", "run", "tmp"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"{path} can't be made or written ({error.strerror}); choose another with --home"
+            raise HomeUnwritable(
+                f"{path} can't be made or written ({error.strerror}); make room, or choose another with --home"
             ) from error
-        home._identify()
+        try:
+            home._identify()
+        except OSError as error:
+            raise HomeUnwritable(
+                f"{path} can't be written ({error.strerror}); make room or mend it, then run again"
+            ) from error
         return home
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -130,7 +130,7 @@ class Registry:
         try:
             with _alone(self.home.folder("run") / "outbox"):
                 self._deliver_pending()
-        except (OSError, sqlite3.Error, StoreError) as error:  # the home is gone or full: nothing was marked as delivered
+        except (OSError, sqlite3.Error, StoreError) as error:  # the home is gone or full: nothing was delivered
             logging.getLogger(__name__).warning("MLflow is told nothing: %s", _line(error))
         finally:
             self.home.database.close()

@@ -49,9 +49,7 @@ class Table:
 
     def read(self, version: int | None = None, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows in their order, of the newest or a given *version*."""
-        table = self._table(version)
-        self._check_files(table)
-        rows = pl.scan_delta(table)
+        rows = self._scan(self._table(version))
         if columns is not None:
             rows = rows.select(ORDER, *columns)
         try:
@@ -65,23 +63,32 @@ class Table:
 
     def metadata(self, version: int | None = None) -> dict[str, Any]:
         """What was committed together with *version* (the newest unless told)."""
-        table = self._table(None)  # of an older one, deltalake would number the commits wrongly
-        asked = table.version() if version is None else version
-        if not 0 <= asked <= table.version():
-            raise NotInStore(f"{self.path} has no version {asked}; its newest is {table.version()}")
+        newest = self._table(None).version()
+        asked = newest if version is None else version
+        if not 0 <= asked <= newest:
+            raise NotInStore(f"{self.path} has no version {asked}; its newest is {newest}")
         try:
-            commit = table.history(table.version() - asked + 1)[-1]
-            known: dict[str, Any] = json.loads(commit.get(_METADATA, "{}"))
-        except (DeltaError, OSError, ValueError, IndexError) as error:
+            for line in self._log(asked).read_bytes().splitlines():  # of text it would split at more than line feeds
+                if commit := json.loads(line).get("commitInfo"):
+                    known: dict[str, Any] = json.loads(commit.get(_METADATA, "{}"))
+                    return known
+        except (OSError, ValueError) as error:
             raise self._damaged(error) from error
-        return known
+        raise self._damaged(f"{self._log(asked).name} doesn't say what was committed")
+
+    def _log(self, version: int) -> Path:
+        return self.path / "_delta_log" / f"{version:020}.json"
+
+    @property
+    def _uri(self) -> str:
+        return self.path.absolute().as_uri()
 
     def _exists(self) -> bool:
-        return (self.path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(self.path))
+        return (self.path / "_delta_log").is_dir() and DeltaTable.is_deltatable(self._uri)
 
     def _table(self, version: int | None) -> DeltaTable:
         try:
-            return DeltaTable(str(self.path), version=version)
+            return DeltaTable(self._uri, version=version)
         except TableNotFoundError as error:
             raise NotInStore(f"no table in {self.path} yet; `mainspring run` makes it") from error
         except (DeltaError, OSError, ValueError) as error:
@@ -93,21 +100,29 @@ class Table:
     def _newest(self) -> int | None:
         """The newest version; None where that can't be read."""
         try:
-            return int(DeltaTable(str(self.path)).version())
+            return int(DeltaTable(self._uri).version())
         except (DeltaError, OSError, ValueError):
             return None
 
-    def _check_files(self, table: DeltaTable) -> None:
-        """A file that is gone or cut off is named here: polars' reader would panic."""
-        for file in pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes").iter_rows():
-            path, size = self.path / unquote(file[0]), file[1]
-            if not path.is_file() or path.stat().st_size != size:
-                raise self._damaged(f"{path.name} is gone or was changed")
+    def _scan(self, table: DeltaTable) -> pl.LazyFrame:
+        """The rows of *table*, file by file: `scan_delta` finds none where a folder has a space or an umlaut in its name.
+
+        A file that is gone or cut off is named here: polars' reader would panic.
+        """
+        files = []
+        for name, size in pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes").iter_rows():
+            file = self.path / unquote(name)
+            if not file.is_file() or file.stat().st_size != size:
+                raise self._damaged(f"{file.name} is gone or was changed")
+            files.append(file)
+        if not files:
+            return pl.DataFrame(schema=pl.Schema(table.schema().to_arrow())).lazy()
+        return pl.scan_parquet(files, glob=False, hive_partitioning=False)
 
     def _next_row(self) -> int:
         if not self._exists():
             return 0
-        last = pl.scan_delta(self._table(None)).select(pl.col(ORDER).max()).collect().item()
+        last = self._scan(self._table(None)).select(pl.col(ORDER).max()).collect().item()
         return 0 if last is None else int(last) + 1
 
     def _write(self, frame: pl.DataFrame, mode: str, metadata: Mapping[str, Any]) -> int:
@@ -115,7 +130,7 @@ class Table:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             write_deltalake(
-                str(self.path),
+                self._uri,
                 frame,
                 mode=mode,
                 schema_mode="overwrite" if mode == "overwrite" else None,
@@ -129,8 +144,8 @@ class Table:
 
     def _make_durable(self, version: int) -> None:
         """Delta Lake renames its commit into place but leaves it to us that files and names survive a power loss."""
-        log = self.path / "_delta_log" / f"{version:020}.json"
-        for line in log.read_bytes().splitlines():  # of text it would split at more than line feeds
+        log = self._log(version)
+        for line in log.read_bytes().splitlines():
             added = json.loads(line).get("add")
             if added:
                 _sync(self.path / added["path"])

@@ -1,4 +1,4 @@
-"""For tests: a pipeline run in memory, faults on purpose, and contract suites, with which a plug-in's test is one line."""
+"""For tests: a pipeline run in memory, faults on purpose, and contract suites: a plug-in's test is one line."""
 
 from mainspring.testing.drift_test import check_drift_test
 from mainspring.testing.executor import check_executor

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,6 +107,7 @@ class _Faulty:
         self.__signature__ = inspect.signature(self.__wrapped__)
         descriptor, self.counter = tempfile.mkstemp(prefix="mainspring-fault-")
         os.close(descriptor)
+        weakref.finalize(self, Path(self.counter).unlink, missing_ok=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._count() <= self.fault.times:

@@ -27,9 +27,9 @@ class Declared(Protocol):
 def run(pipeline: Declared, /, until: str | None = None, **values: Any) -> dict[str, Any]:
     """The outputs of *pipeline*'s steps, by name, called in this process: no home, no cache, nothing written.
 
-    values: by name a step's output, which then isn't called, a run parameter, or a service (`home=...`) that a step asks
-    for. until: stop after this step. A step that has no value and whose condition doesn't hold has no output, nor have
-    those behind it. An error comes as the step raised it; a step with `retries` is tried again without waiting.
+    values: by name a step's output (it then isn't called), a run parameter, or a service that a step asks for, such as
+    `home`. until: stop after this step. A step whose condition doesn't hold has no output, nor have those behind it.
+    An error comes as the step raised it; a step with `retries` is tried again without waiting.
 
     >>> import mainspring as ms
     >>> def rows() -> list[int]:
@@ -62,12 +62,19 @@ def would_run(pipeline: Declared, /, *, home: Home | Path | str, **parameters: A
 
 
 def assert_runs(pipeline: Declared, steps: Collection[str], /, *, home: Home | Path | str, **parameters: Any) -> None:
-    """Raise AssertionError, with the reasons, unless exactly *steps* would run in *home*; see `would_run`."""
-    graph, found = _graph(pipeline), would_run(pipeline, home=home, **parameters)
+    """Raise AssertionError, with the reasons, unless *steps* and no others would run in *home*.
+
+    A step behind stale ones, which runs unless they give what they gave before, may be named or left out.
+    """
+    graph, found = _graph(pipeline), {step.name: step for step in _plan(pipeline, home, parameters)}
     for name in steps:
         _step(graph, name)
-    more = [f"{name} would run ({reason})" for name, reason in found.items() if name not in steps]
-    less = [f"{name} would not run" for name in graph.names if name in steps and name not in found]
+    more = [
+        f"{name} would run ({'; '.join(map(str, step.reasons))})"
+        for name, step in found.items()
+        if step.state == "run" and name not in steps
+    ]
+    less = [f"{name} would not run" for name in graph.names if name in steps and found[name].state not in STALE]
     if more or less:
         raise AssertionError("; ".join([*more, *less]))
 
@@ -101,12 +108,10 @@ def _step(graph: Graph, name: str) -> str:
     return name
 
 
-def _needed(graph: Graph, wanted: Collection[str], values: Mapping[str, Any]) -> set[str]:
+def _needed(graph: Graph, wanted: frozenset[str], values: Mapping[str, Any]) -> set[str]:
     """The steps to call: what is wanted, and behind it only what isn't given."""
     needed: set[str] = set()
-    asked = {wait for name in wanted if name not in values for wait in graph.nodes[name].waits}
-    leaves = [name for name in wanted if name not in asked]
-    ahead = leaves or list(wanted)
+    ahead = [name for name in wanted if not wanted.intersection(graph.dependants[name])]
     while ahead:
         name = ahead.pop()
         if name not in needed and name not in values:

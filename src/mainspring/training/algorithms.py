@@ -117,7 +117,7 @@ def _chosen(item: Any, task: Task) -> list[tuple[Any, Mapping[str, Any]]]:
         return [(item.constructor(), item.space)]
     if isinstance(item, type):
         raise DeclarationError(f"model={item.__name__} is a class; write an instance, {item.__name__}()")
-    if not (callable(getattr(item, "fit", None)) and hasattr(item, "predict")):
+    if not (callable(getattr(item, "fit", None)) and (hasattr(item, "predict") or hasattr(type(item), "predict"))):
         raise DeclarationError(f'model={item!r} has no fit and predict; give a scikit-learn estimator or "auto"')
     return [(item, _known_space(item))]
 
@@ -179,8 +179,8 @@ def _check_task(estimator: Any, task: Task) -> None:
     ours, theirs = ("Classifier", "Regressor") if wanted == "classifier" else ("Regressor", "Classifier")
     hint = name.replace(theirs, ours) if theirs in name else f"RandomForest{ours}"
     raise TrainingError(
-        f"{name} is a {kind.replace('_', ' ')}, but the target makes this a {task} task; "
-        f"write model={hint}(), or set task= in the Loop"
+        f"{name} is {'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}, but the target makes this a {task} "
+        f"task; write model={hint}(), or set task= in the Loop"
     )
 
 
@@ -194,11 +194,20 @@ def _estimator_type(estimator: Any) -> str | None:
 
 def check_metric(contender: Contender, metric: Metric) -> None:
     """Raises TrainingError when *metric* needs probabilities and the estimator gives none."""
-    if metric.needs == "probabilities" and not hasattr(contender.estimator, "predict_proba"):
+    if metric.needs == "probabilities" and not _gives_probabilities(contender.estimator):
+        mend = f"wrap it, CalibratedClassifierCV({contender.name}())"
+        if getattr(contender.estimator, "voting", None) == "hard":
+            mend = f"write {contender.name}(..., voting='soft')"
         raise TrainingError(
-            f"{contender.name} gives no probabilities, which metric {metric.name!r} needs; wrap it, "
-            f"CalibratedClassifierCV({contender.name}()), or choose Gate('accuracy')"
+            f"{contender.name} gives no probabilities, which metric {metric.name!r} needs; {mend}, "
+            "or choose Gate('accuracy')"
         )
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    """Some know only once they are fitted: a stack without a final estimator ends with a logistic regression."""
+    last = getattr(estimator, "final_estimator", estimator)
+    return hasattr(type(estimator), "predict_proba") if last is None else hasattr(estimator, "predict_proba")
 
 
 _ORDERED = ("HistGradientBoosting", "LGBM", "XGB", "CatBoost")

@@ -1,0 +1,186 @@
+"""Whether modules read anything outside as they are imported, so that their values may differ while their code doesn't.
+
+What runs at import is looked at, never run. Only what is known to be harmless passes: the project's own functions and
+classes, and the libraries listed here. So a list that lacks a library costs time, never truth.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mainspring.pipeline.codebase import Codebase
+from mainspring.pipeline.effects import Source, reads
+from mainspring.pipeline.names import Chain, Unit, chain_of
+from mainspring.pipeline.unreachable import unreachable
+
+_HARMLESS = frozenset(
+    [
+        "__future__",
+        "abc",
+        "catboost",
+        "collections",
+        "contextlib",
+        "copy",
+        "dataclasses",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "itertools",
+        "lightgbm",
+        "logging",
+        "mainspring",
+        "math",
+        "numbers",
+        "operator",
+        "pathlib",
+        "re",
+        "sklearn",
+        "statistics",
+        "string",
+        "textwrap",
+        "types",
+        "typing",
+        "typing_extensions",
+        "warnings",
+        "xgboost",
+    ]
+)
+_READ_ONLY = frozenset(["datetime", "numpy", "pandas", "polars", "pyarrow", "scipy", "torch"])
+"""Their names may be read, as in a type, but only some of their functions be called."""
+_CALLED = frozenset({"polars.col", "polars.lit", "polars.when", "datetime.timedelta", "datetime.date", "datetime.time"})
+_HARMFUL = ("sklearn.datasets", "pathlib.Path.home", "pathlib.Path.cwd", "mainspring.frame")
+_BUILTINS = frozenset(
+    ["__import__", "breakpoint", "compile", "eval", "exec", "globals", "hash", "id", "input", "locals", "open", "vars"]
+)
+
+
+def outside(project: Codebase, modules: Iterable[str]) -> str | None:
+    """Where one of *modules* may read something outside as it is imported; None where none does."""
+    ahead = [(name, index, False) for name in modules for index in _units(project, name)]
+    seen = set(ahead)
+    while ahead:
+        name, index, called = ahead.pop()
+        source = project.source(name)
+        if source is None:
+            continue
+        runs = _Runs(source, source.parsed.units[index], called)
+        for what, line in runs.harmful(project):
+            return f"{source.text.path}, line {line}: {what}"
+        for step in runs.calls(project):
+            if step not in seen:
+                seen.add(step)
+                ahead.append(step)
+    return None
+
+
+def _units(project: Codebase, name: str) -> Iterable[int]:
+    source = project.source(name)
+    return () if source is None else range(len(source.parsed.units))
+
+
+@dataclass(slots=True)
+class _Runs(ast.NodeVisitor):
+    """What runs of a unit at import; *called*: a function's body too, or a class's methods."""
+
+    source: Source
+    node: Unit
+    called: bool
+    used: list[tuple[Chain, bool, int]] = field(default_factory=list)
+    attributes: list[tuple[str, int]] = field(default_factory=list)
+    dead: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.dead = set(map(id, unreachable(self.node.node)))
+        if not isinstance(self.node.node, ast.Import | ast.ImportFrom):
+            self.visit(self.node.node)
+
+    def harmful(self, project: Codebase) -> Iterator[tuple[str, int]]:
+        for attribute, line in self.attributes:
+            if reads((attribute,)):
+                yield f".{attribute}", line
+        for chain, called, line in self.used:
+            if chain[0] in _BUILTINS and chain[0] not in self.source.parsed.binders:
+                yield chain[0], line
+            for dotted in self._libraries(project, chain):
+                if not _is_harmless(dotted, called):
+                    yield dotted, line
+
+    def calls(self, project: Codebase) -> Iterator[tuple[str, int, bool]]:
+        """The project's units whose bodies run because of this one."""
+        for chain, _, _ in self.used:
+            for name, member in project.effects.places(self.source, chain):
+                found = project.source(name) if name else None
+                for index in found.parsed.binders.get(member, ()) if found is not None else ():
+                    yield name, index, True
+
+    def visit(self, node: ast.AST) -> None:
+        if id(node) not in self.dead:
+            super(_Runs, self).visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        inside = node.body if self.called else []
+        self._each([*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, *inside])
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._each([*node.args.defaults, *node.args.kw_defaults, node.body])
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._each([node.target, node.value])
+
+    def visit_Call(self, node: ast.Call) -> None:
+        chain = chain_of(node.func)
+        if chain is None:
+            self.visit(node.func)
+        else:
+            self._use(chain, True, node.lineno)
+        self._each([*node.args, *node.keywords])
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        chain = chain_of(node)
+        if chain is not None:
+            self._use(chain, False, node.lineno)
+        else:
+            self.attributes.append((node.attr, node.lineno))
+            self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._use((node.id,), False, node.lineno)
+
+    def _use(self, chain: Chain, called: bool, line: int) -> None:
+        self.used.append((chain, called, line))
+        self.attributes += [(part, line) for part in chain[1:]]
+
+    def _each(self, nodes: Iterable[ast.AST | None]) -> None:
+        for node in nodes:
+            if node is not None:
+                self.visit(node)
+
+    def _libraries(self, project: Codebase, chain: Chain) -> Iterator[str]:
+        """The dotted names of libraries that *chain* may mean."""
+        units = [self.source.parsed.units[index] for index in self.source.parsed.binders.get(chain[0], ())]
+        for target in [target for unit in [*units, self.node] for target in unit.imports.get(chain[0], ())]:
+            name = target.absolute(self.source.text.parent)
+            if project.source(name) is None:
+                yield ".".join([name, *([target.name] if target.name else []), *chain[1:]])
+        if not units and not hasattr(builtins, chain[0]):
+            for index in self.source.parsed.stars:
+                for star in self.source.parsed.units[index].stars:
+                    if project.source(name := star.absolute(self.source.text.parent)) is None:
+                        yield ".".join([name, *chain])
+        for target, rest in self.node.through if self.called else ():
+            if project.source(name := target.absolute(self.source.text.parent)) is None:
+                yield ".".join([name, *([target.name] if target.name else []), *rest])
+
+
+def _is_harmless(dotted: str, called: bool) -> bool:
+    root = dotted.partition(".")[0]
+    if any(dotted == name or dotted.startswith(f"{name}.") for name in _HARMFUL):
+        return False
+    return root in _HARMLESS or dotted in _CALLED or (root in _READ_ONLY and not called)
