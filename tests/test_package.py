@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mainspring"
 BIG = {"polars", "pandas", "numpy", "pyarrow", "scipy", "sklearn", "mlflow", "optuna", "sqlalchemy", "rich"}
 PUBLIC = {
-    "Loop", "Pipeline", "step", "at_least",
-    "csv", "frame", "parquet", "sql",
+    "Loop", "Pipeline", "step", "at_least", "register_format",
+    "csv", "file", "frame", "parquet", "sql",
     "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Retrain",
     "MainspringError", "__version__",
 }  # fmt: skip

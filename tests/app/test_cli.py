@@ -73,6 +73,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     def run(*arguments: str, folder: Path = tmp_path) -> Answer:
         monkeypatch.chdir(folder)
+        for name in ("loop", "sums", "lone"):  # another test's FILE
+            monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.setattr(sys, "argv", ["mainspring", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -113,7 +115,7 @@ def test_version_and_help_end_with_0(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["fly"], ["run"], ["run", "loop.py", "--fast"], ["init", "rows.csv"], ["runs", "--limit", "x"]]
+    "arguments", [["fly"], ["run"], ["run", "loop.py", "--quick"], ["init", "rows.csv"], ["runs", "--limit", "x"]]
 )
 def test_a_wrong_call_ends_with_2(call: Call, arguments: list[str]) -> None:
     answer = call(*arguments)

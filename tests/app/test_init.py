@@ -12,7 +12,7 @@ import pytest
 from mainspring.app import files, init
 from mainspring.app.project import Loop
 from mainspring.core.declarations import CsvSource, ParquetSource
-from mainspring.core.errors import DeclarationError, SourceEmpty, SourceNotFound, TargetUnusable, UsageError
+from mainspring.core.errors import SourceEmpty, SourceNotFound, TargetUnusable, UsageError
 
 ROWS = 60
 CUSTOMERS = pl.DataFrame(
@@ -141,7 +141,7 @@ def test_compressed_and_separated_files_are_read() -> None:
         ("customer.csv", "y", SourceNotFound, "no such file: 'customer.csv'; '.' has"),
         ("header.csv", "y", SourceEmpty, "no rows, only a header: x and y"),
         ("empty.csv", "y", SourceEmpty, "is empty"),
-        ("rows.docx", "y", DeclarationError, "no source"),
+        ("rows.docx", "y", UsageError, "is neither CSV"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_used_is_told_on_one_line(data: str, target: str, error: type, said: str) -> None:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from mainspring.core import declarations as ms
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import (
+    DeclarationError,
     DuplicateKeys,
     HomeDamaged,
     MainspringError,
     SchemaMismatch,
     SourceEmpty,
     SourceError,
-    TargetUnusable,
     TooManyBadRows,
 )
 from mainspring.data import contract
@@ -306,14 +306,14 @@ class TestFaults:
         ("source", "roles", "error", "said"),
         [
             (ROWS.head(0), ROLES, SourceEmpty, "the frame has no rows, only a header: id, delay, late; give it some"),
-            (ROWS, Roles("lat"), TargetUnusable, "target='lat' is no column of the frame; did you mean 'late'"),
+            (ROWS, Roles("lat"), DeclarationError, "target='lat' is no column of the frame; did you mean 'late'"),
             (
                 ROWS,
                 Roles("late", key="number"),
-                SchemaMismatch,
+                DeclarationError,
                 "key='number' is no column .*the columns are id, delay",
             ),
-            (ROWS, Roles("late", ignore=("delai",)), SchemaMismatch, "ignore='delai' is no .*did you mean 'delay'"),
+            (ROWS, Roles("late", ignore=("delai",)), DeclarationError, "ignore='delai' is no .*did you mean 'delay'"),
             (
                 pl.concat([ROWS, ROWS.head(2)]),
                 ROLES,

@@ -57,9 +57,7 @@ class Made:
             used = chance.sample(earlier, min(len(earlier), chance.randint(0, 2)))
             style = [(thing, _style(chance, thing, module)) for thing in used]
             things.append(Thing(index, chance.choice(KINDS), module, chance.randint(1, 99), style))
-        steps = [
-            [(thing, _style(chance, thing, -1)) for thing in chance.sample(things, 2)] for _ in range(_STEPS)
-        ]
+        steps = [[(thing, _style(chance, thing, -1)) for thing in chance.sample(things, 2)] for _ in range(_STEPS)]
         return cls(chance, things, steps)
 
     def edit(self) -> tuple[str, int | None]:

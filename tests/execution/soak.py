@@ -34,7 +34,9 @@ class Soak:
 
     def failed(self, point: str, error: BaseException) -> None:
         """The point that was given last failed; the next start tries it again."""
-        self._failed.append(f"{point}: {str(error)[:400]}")
+        said = " ".join(str(error).split())[:400]
+        self._failed.append(f"{point}: {said}")
+        self._keep(f"failed {point}: {said}")
 
     def over(self) -> None:
         """All points were got through, now or earlier; AssertionError names those that failed."""
@@ -44,8 +46,8 @@ class Soak:
     def _before(self) -> set[str]:
         return set(self._path.read_text().splitlines()) if self._path is not None and self._path.exists() else set()
 
-    def _keep(self, point: str) -> None:
+    def _keep(self, line: str) -> None:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
-                file.write(f"{point}\n")
+                file.write(f"{line}\n")

@@ -107,13 +107,12 @@ class Seen:
         return {name: digest for name, digest in self.digests.items() if "[" not in name}
 
 
-def write(folder: Path, *, pause: float = 0.0, large: int = 3_000_000, executor: str = "") -> Path:
-    """The project in *folder*."""
+def write(folder: Path, *, pause: float = 0.0, large: int = 3_000_000, **settings: str) -> Path:
+    """The project in *folder*, with these settings."""
     folder.mkdir(parents=True)
     text = FILE.replace("PAUSE = 0.0", f"PAUSE = {pause}").replace("LARGE = 3_000_000", f"LARGE = {large}")
     (folder / "ten.py").write_text(text)
-    if executor:
-        (folder / "mainspring.toml").write_text(f'executor = "{executor}"\n')
+    (folder / "mainspring.toml").write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
     return folder
 
 

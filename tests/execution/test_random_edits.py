@@ -1,4 +1,4 @@
-"""Random edits to generated projects: a cached run always gives what a full run gives, and runs no more than it must."""
+"""Random edits to generated projects: a cached run gives what a full run gives, and runs no more than it must."""
 
 from __future__ import annotations
 

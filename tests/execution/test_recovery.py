@@ -47,9 +47,9 @@ def test_killed_at_random_instants_a_run_goes_on_and_repeats_nothing(
     for point in soak.points(f"kill {number}" for number in range(kills)):
         chance = random.Random(point)
         project = tmp_path / f"a project ü {point}"
-        options = {"pause": 0.01, "executor": chance.choice(EXECUTORS)}
+        settings = {"executor": chance.choice(EXECUTORS), "durability": chance.choice(["durable", "fast"])}
         try:
-            while not killed_and_resumed(warm, write(project, **options), undisturbed, chance):
+            while not killed_and_resumed(warm, write(project, pause=0.01, **settings), undisturbed, chance):
                 shutil.rmtree(project)  # it was done before the kill came
         except AssertionError as error:
             soak.failed(point, error)

@@ -92,6 +92,7 @@ def test_a_release_that_is_repeated_after_a_kill_changes_nothing(home: Home) -> 
     [
         ({"gate": ms.Gate(slices=["citty"])}, r"Gate\(slices=.*'citty', which no request carries; did you mean 'city'"),
         ({"unit": "trian"}, r"unit= names 'trian', which no request carries; did you mean 'train'"),
+        ({"gate": ms.Gate("accuracy", at_least=2)}, r"Gate\(at_least=2\) can't be reached: accuracy is never above 1"),
         ({"unit": "late"}, r"unit= names 'late', which no request carries"),
     ],
 )

@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mainspring.core.errors import FeaturesError
+from mainspring.core.errors import CodeChanged, FeaturesError
 from mainspring.packaging.package import package
 from mainspring.pipeline.reach import reach
 from mainspring.serving import runtime
@@ -160,18 +160,30 @@ def test_code_that_answers_otherwise_once_packaged_is_refused(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "stale.py").write_text(
-        "import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(1))\n"
+        "import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(RATE))\nRATE = 1\n"
     )
     stale = ModuleType("stale")
     stale.__dict__["__file__"] = str(tmp_path / "stale.py")
     monkeypatch.setitem(sys.modules, "stale", stale)
     exec(compile((tmp_path / "stale.py").read_text(), str(tmp_path / "stale.py"), "exec"), stale.__dict__)
-    (tmp_path / "stale.py").write_text(
-        "import polars as pl\ndef features(rows): return rows.with_columns(a=pl.lit(2))\n"
-    )
+    stale.__dict__["RATE"] = 2
 
     with pytest.raises(FeaturesError, match=r"packaged code makes other values of a .*reload"):
         packed(home, RandomForestClassifier(3, random_state=0), features=[stale.features])
+
+
+def test_code_that_was_edited_after_it_was_imported_is_refused(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edited.py").write_text("def features(rows): return rows\n")
+    edited = ModuleType("edited")
+    edited.__dict__["__file__"] = str(tmp_path / "edited.py")
+    monkeypatch.setitem(sys.modules, "edited", edited)
+    exec(compile((tmp_path / "edited.py").read_text(), str(tmp_path / "edited.py"), "exec"), edited.__dict__)
+    (tmp_path / "edited.py").write_text("def features(rows): return rows.head(1)\n")
+
+    with pytest.raises(CodeChanged, match=r"edited\.py was edited after this process imported it"):
+        packed(home, RandomForestClassifier(3, random_state=0), features=[edited.features])
 
 
 def test_parameters_are_kept_without_addresses_or_numbers_that_json_lacks(home: Home) -> None:

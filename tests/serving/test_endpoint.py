@@ -55,14 +55,16 @@ def test_extra_columns_are_ignored_and_counted_or_refused(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code", "message"),
     [
-        (b"", 400, "InvalidRequest", "not valid JSON"),
+        (b"", 400, "InvalidRequest", "the body is empty"),
         (b"{", 400, "InvalidRequest", "not valid JSON"),
-        (b'{"delay": NaN}', 400, "InvalidRequest", "not valid JSON"),
+        (b'{"delay": NaN}', 400, "InvalidRequest", "not valid JSON, which has no NaN and no Infinity: write null"),
         (b'{"delay": -Infinity}', 400, "InvalidRequest", "not valid JSON"),
         (b'{"delay": 1e999}', 400, "InvalidRequest", "out of range"),
         (b'{"delay": 1, "delay": 2}', 400, "InvalidRequest", "key 'delay' stands twice"),
         (b'{"delay": 1, "del\\u0061y": 2}', 400, "InvalidRequest", "key 'delay' stands twice"),
-        (b"[1]", 400, "InvalidRequest", "the body must be"),
+        (b"3", 400, "InvalidRequest", "the body must be"),
+        (b"[1]", 422, "InvalidRows", "row 0 is '1', not an object"),
+        (b'{"rows": "x"}', 422, "InvalidRows", "rows must be a list of objects, not 'x'"),
         (b"null", 400, "InvalidRequest", "the body must be"),
         (b'"\xff\xfe"', 400, "InvalidRequest", "not valid JSON"),
         (b"[" * 5000 + b"]" * 5000, 400, "InvalidRequest", "not valid JSON"),
@@ -70,7 +72,7 @@ def test_extra_columns_are_ignored_and_counted_or_refused(world: World) -> None:
         (b'{"rows": []}', 422, "InvalidRows", "there are no rows"),
         (b'{"rows": [3]}', 422, "InvalidRows", "row 0 is '3', not an object"),
         (b'{"rows": [{}]}', 422, "InvalidRows", "row 0 lacks"),
-        (b'{"rows": {}}', 422, "InvalidRows", "row 0 lacks"),
+        (b'{"rows": {}}', 422, "InvalidRows", "rows must be a list of objects"),
         (json.dumps({"rows": [ROW] * 51}).encode(), 413, "TooLarge", "51 rows, at most 50"),
         (b"[" + b"1," * 60_000 + b"1]", 413, "TooLarge", "at most 100,000 are taken"),
     ],
@@ -166,11 +168,15 @@ def test_a_loop_without_a_version_is_not_ready_and_says_why(world: World) -> Non
     assert answer.status_code == 503 and "it has no version yet" in answer.text
 
 
+def test_a_list_of_rows_is_taken_as_rows(world: World) -> None:
+    assert len(world.post("/predict/flights", [ROW, ROW]).json()["predictions"]) == 2
+
+
 def test_the_openapi_document_has_the_loops_real_columns(world: World) -> None:
     document = world.get("/openapi.json").json()
 
     body = document["paths"]["/predict/flights"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    row = body["oneOf"][1]
+    row = body["oneOf"][2]
     assert row["properties"]["distance"] == {"type": ["integer", "null"], "format": "int64"}
     assert set(row["required"]) == {"delay", "distance", "carrier", "freight"}, "nothing changes without the time"
     assert "/feedback/flights" in document["paths"]

@@ -40,7 +40,7 @@ def test_the_same_label_twice_is_taken_once_and_another_is_refused(world: World)
 
     assert [answer.status_code for answer in answers] == [200, 200, 409]
     assert answers[1].json() == {"ids": [identity], "new": 0, "known": 1}
-    assert "has the label 'yes', not 'no'" in answers[2].text
+    assert 'has the label "yes", not "no"' in answers[2].json()["error"]["message"]
     assert len(world.feedback()) == 1
 
 
@@ -56,8 +56,8 @@ def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        ({"label": "perhaps"}, 422, "label 'perhaps' is none of the classes 'no', 'yes'"),
-        ({"label": None}, 422, "label 'None' is none of the classes"),
+        ({"label": "perhaps"}, 422, 'label "perhaps" is none of the classes "no", "yes"'),
+        ({"label": None}, 422, "label null is none of the classes"),
         ({"label": ["yes"]}, 422, "is none of the classes"),
         ({"label": True}, 422, "is none of the classes"),
         ({"id": "flights-unknown"}, 404, "no prediction has the id 'flights-unknown'"),
@@ -90,6 +90,15 @@ def test_a_regression_takes_numbers(tmp_path: Path) -> None:
     assert made.post("/feedback/flights", {"id": identity, "label": True}).status_code == 422
     assert made.post("/feedback/flights", {"id": identity, "label": 10**400}).status_code in (400, 422)
     assert made.post("/feedback/flights", {"id": identity, "label": 3}).json()["new"] == 1
+
+
+def test_two_labels_for_one_prediction_in_a_batch_are_refused_and_neither_is_taken(world: World) -> None:
+    identity = predicted(world)
+
+    answer = world.post("/feedback/flights", [{"id": identity, "label": label} for label in ("yes", "no")])
+
+    assert answer.status_code == 422 and world.feedback() == []
+    assert answer.json()["error"]["message"].endswith('is given two labels, "yes" and "no"')
 
 
 def test_boolean_classes_take_booleans_only(tmp_path: Path) -> None:

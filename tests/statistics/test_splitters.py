@@ -33,7 +33,7 @@ def test_auto_takes_time_then_group_then_key_then_chance(roles: Roles, by: str) 
 def test_a_rule_without_its_column_or_without_sense_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"Split\(by='time'\) needs a column for it; write time='COLUMN'"):
         kind(Split(by="time"), Roles("y"))
-    with pytest.raises(DeclarationError, match=r"split=0.2 is no way to divide rows"):
+    with pytest.raises(DeclarationError, match=r"split=0.2 can't divide rows"):
         kind(0.2, Roles("y"))
 
 

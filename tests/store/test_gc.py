@@ -197,7 +197,7 @@ def test_damaged_outputs_stop_nothing(home: Home, run: Callable[..., Outcome]) -
 
 
 WRITER = """
-import sys
+import random, sys, time
 from pathlib import Path
 sys.path[:0] = {path!r}
 from mainspring.execution.engine import execute
@@ -213,6 +213,8 @@ for turn in range({turns}):
     outcome = execute(Graph([rows, text]), home=home, pipeline="p{number}", parameters={{"size": size}})
     assert outcome.status == "done", outcome.error
     assert outcome.outputs["text"] == "x" * size and len(outcome.outputs["rows"]) == size
+    home.database.close()
+    time.sleep(random.uniform(0.0, 0.3))
 """
 
 

@@ -143,7 +143,7 @@ def test_a_damaged_database_is_named(journal: Journal, home: Home) -> None:
         path.unlink(missing_ok=True)
     (home.path / "mainspring.db").write_bytes(b"SQLite format 3\0" + b"?" * 8000)
 
-    with pytest.raises(HomeDamaged, match="mainspring doctor"):
+    with pytest.raises(HomeDamaged, match="restore it from a backup"):
         journal.runs()
 
 

@@ -126,3 +126,9 @@ def test_an_empty_table_shows_its_headers() -> None:
 @pytest.mark.parametrize(("passed", "word"), [(True, "passed"), (False, "failed"), (None, "open")])
 def test_a_mark_says_its_outcome_in_a_word_and_not_by_colour_alone(passed: bool | None, word: str) -> None:
     assert f">{word}</span>" in pages.mark(passed)
+
+
+def test_a_category_in_any_script_is_drawn_without_a_warning() -> None:
+    drawn = pages.figure(lambda axes: axes.set_title("日本"), alt="a title")
+
+    assert "<svg" in drawn

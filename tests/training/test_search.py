@@ -215,11 +215,9 @@ def test_two_estimators_of_one_class_may_be_meant_apart_or_together() -> None:
 def test_an_unknown_key_names_the_nearest_parameters() -> None:
     choices = regressors(RandomForestRegressor(), make_pipeline(StandardScaler(), Lasso()))
 
-    with pytest.raises(
-        DeclarationError, match=r"'max_dept': .* has no parameter 'max_dept'; the nearest are max_depth"
-    ):
+    with pytest.raises(DeclarationError, match=r"'max_dept': .* has no parameter 'max_dept'; did you mean max_depth"):
         spaces({"max_dept": (1, 3)}, choices)
-    with pytest.raises(DeclarationError, match=r"'with_std': .*; the nearest are standardscaler__with_std"):
+    with pytest.raises(DeclarationError, match=r"'with_std': .*; did you mean standardscaler__with_std"):
         spaces({"with_std": [True]}, choices)
     with pytest.raises(
         DeclarationError, match=r"no estimator 'RandomForest' in model=; write RandomForestRegressor.max_d"

@@ -67,6 +67,14 @@ def _call(verb: str, /, **arguments: Any) -> None:
     context.exit(code or 0)
 
 
+def _answer(verb: str, /, **arguments: Any) -> None:
+    """From FILE's manifest where that holds, without loading FILE and what the command itself needs."""
+    context = click.get_current_context()
+    found = importlib.import_module("mainspring.app.manifest")
+    code = found.answer(verb, home=context.find_root().obj["home"], **arguments)
+    _call(verb, **arguments) if code is None else context.exit(code)
+
+
 def _json(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
@@ -102,7 +110,7 @@ def init(data: str, target: str, output: str, overwrite: bool) -> None:
 @_json
 def plan(**arguments: Any) -> None:
     """Show what would run, and why, and how long that took before. Nothing is run."""
-    _call("plan", **arguments)
+    _answer("plan", **arguments)
 
 
 @cli.command()
@@ -119,7 +127,7 @@ def plan(**arguments: Any) -> None:
 def run(**arguments: Any) -> None:
     """One turn, from ingest to release. Exit code 3: the gate held the candidate back."""
     arguments["full_traceback"] |= click.get_current_context().find_root().obj["debug"]
-    _call("run", **arguments)
+    _answer("run", **arguments)
 
 
 @cli.command()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +20,8 @@ from mainspring.app import show as showing
 from mainspring.app.files import load
 from mainspring.app.progress import Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
+from mainspring.app.remember import remember
+from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
 from mainspring.core.values import Release
 from mainspring.core.wording import one_line
@@ -52,12 +56,18 @@ def plan(
 ) -> int:
     where = Surroundings.of(home, selection=Selection(**selection))
     with document.alone(as_json):
-        planned = [(found.name, found.foresee(where, _parameters(found, settings))) for found in load(file)]
+        declared = [(found, _parameters(found, settings)) for found in load(file)]
+        planned = [(found.name, found.foresee(where, parameters)) for found, parameters in declared]
+        stale = any(plans.stale(steps) for _, steps in planned)
+        whole = where.selection == Selection() and not stale
+        why = remember(where, home, file, settings, declared) if whole else ""
     if as_json:
         _print_each("plan", [("done", {"name": name, "steps": _steps(steps)}) for name, steps in planned])
     for name, steps in () if as_json else planned:
         print(plans.markdown(name, steps)) if markdown else showing.plan(name, steps)
-    return plans.STALE if check and any(plans.stale(steps) for _, steps in planned) else 0
+    if why and not as_json:
+        print(f"- FILE is loaded each time: {why}")
+    return plans.STALE if check and stale else 0
 
 
 def run(
@@ -73,17 +83,20 @@ def run(
     **selection: Any,
 ) -> int:
     runs = []
+    with document.alone(as_json):
+        sound = _sound(home, file)
     where = Surroundings.of(
         home, selection=Selection(**selection), executor=executor, durability="fast" if fast else None,
         load=("mainspring.app.files:load", file),
     )  # fmt: skip
-    with document.alone(as_json), where.steps_in("local") as where:
-        for found in load(file):
+    with document.alone(as_json), _ended_in_order(), where.steps_in("local") as where:
+        declared = [(found, _parameters(found, settings)) for found in sound or load(file)]
+        for found, parameters in declared:
             if explain:
-                told = plans.explain(found.name, found.foresee(where, _parameters(found, settings)))
+                told = plans.explain(found.name, found.foresee(where, parameters))
                 print(*told, sep="\n", file=sys.stderr if as_json else sys.stdout, flush=True)
             with Progress(found.name, _graph(found).names, quiet=as_json) as progress:
-                done = found.start(replace(where, report=progress.event), _parameters(found, settings))
+                done = found.start(replace(where, report=progress.event), parameters)
             runs.append(done)
             if not as_json:
                 showing.run(done, _card(where.home, done.model))
@@ -92,6 +105,8 @@ def run(
             for step in done.steps:
                 if step.state == "failed":
                     print(f"mainspring: {one_line(step.reason)}", file=sys.stderr)
+        if where.selection == Selection() and all(done.status in ("done", "held") for done in runs):
+            remember(where, home, file, settings, declared)
     if as_json:
         _print_each("run", [(done.status, _run_fields(done)) for done in runs])
     return max(map(_code, runs), key=(0, HELD, 2, 1).index)
@@ -358,6 +373,27 @@ def _known(deployments: Deployments, loop: str) -> None:
         raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
 
 
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, as from a scheduler, ends a run as Ctrl-C does: with a word, and nothing that is done is lost."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _sound(home: str | None, file: str) -> list[Loop | Pipeline]:
+    """What FILE declares, where no home is there yet: none is made for a FILE that can't be loaded or finds no data."""
+    if config.read(home=home).home.exists():
+        return []
+    declared = load(file)
+    for found in declared:
+        if isinstance(found, Loop) and isinstance(found.declaration.source, CsvSource | ParquetSource):
+            turn.call("mainspring.data.sources:reader", found.declaration.source).position()
+    return declared
+
+
 def _watching(store: Home, name: str) -> Any:
     """The watch over a loop, by the rules of its FILE or by the last that were declared."""
     if name.partition(":")[0].endswith(".py"):
@@ -405,6 +441,8 @@ def _print_action(reason: str, as_json: bool) -> int:
 def _store(home: str | None) -> Home:
     """The home that is there already: who only reads makes none."""
     path = config.read(home=home).home
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"home {path} is a file; name a folder")
     if not path.is_dir():
         raise NotInStore(f"nothing has been run here yet: {path} doesn't exist; `mainspring run FILE` makes it")
     return Home.open(path)

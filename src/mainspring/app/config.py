@@ -56,7 +56,7 @@ def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = 
     settings = Settings(home)
     for origin, values in _layers(home.parent if home.name == FOLDER else found.parent, environment):
         settings = _apply(settings, values, origin)
-    return _apply(settings, given, "flag")
+    return _apply(settings, given, "the command line")
 
 
 def _layers(project: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:

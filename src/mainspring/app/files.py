@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import sys
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 from mainspring.app.project import Loop, Pipeline
+from mainspring.core.declarations import CsvSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, UsageError
 
 
+_BEFORE: set[str] = set()
+
+
+def imported_before() -> frozenset[str]:
+    """The modules that this process had before it last loaded a FILE: they are not what FILE imports."""
+    return frozenset(_BEFORE)
+
+
 def load(reference: str) -> list[Loop | Pipeline]:
-    """The declarations of "FILE" or "FILE:name", in the file's order. Raises UsageError when there are none."""
+    """The declarations of "FILE" or "FILE:name", in the file's order. Raises UsageError when there are none.
+
+    A relative path of their data is one from FILE's folder, or from the current folder where only that has it.
+    """
     path, name = _divide(reference)
+    _BEFORE.clear()
+    _BEFORE.update(sys.modules)
     module = _execute(path)
     found: dict[str, Loop | Pipeline] = {}
     for value in vars(module).values():
         if isinstance(value, Loop | Pipeline) and found.setdefault(value.name, value) is not value:
             raise UsageError(f"{path} has two of the name {value.name!r}; give each Loop and Pipeline its own")
+        if isinstance(value, Loop):
+            _place(value, path.parent)
     if not found:
         raise UsageError(f"{path} has no Loop or Pipeline at module level; write one, such as loop = ms.Loop(...)")
     if name is None:
@@ -30,6 +48,30 @@ def load(reference: str) -> list[Loop | Pipeline]:
         near = get_close_matches(name, found, n=1) or list(found)
         raise UsageError(f"{path} has no {name!r}; did you mean {near[0]!r}?")
     return [chosen]
+
+
+def _place(loop: Loop, folder: Path) -> None:
+    """Let *loop* find the files of its data from *folder*."""
+    source = loop.declaration.source
+    if folder == Path.cwd() or not isinstance(source, CsvSource | ParquetSource | SqlSource):
+        return
+    prefix, path = _relative(source.url if isinstance(source, SqlSource) else source.path)
+    if path and (_there(folder / path) or not _there(Path(path))):
+        whole = f"{prefix}{folder / path}"
+        placed = replace(source, url=whole) if isinstance(source, SqlSource) else replace(source, path=whole)
+        loop.declaration = replace(loop.declaration, source=placed)
+
+
+def _relative(address: str) -> tuple[str, str]:
+    """What comes before the relative path in an address of data, and the path; "" where there is none."""
+    prefix = "sqlite:///" if address.startswith("sqlite:///") else ""
+    path = address.removeprefix(prefix)
+    absolute = path.startswith(("/", "~", "env:", "file:")) or "://" in path
+    return prefix, "" if absolute else path
+
+
+def _there(path: Path) -> bool:
+    return path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
 def _divide(reference: str) -> tuple[Path, str | None]:

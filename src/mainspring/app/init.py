@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
 
 from mainspring.core import declarations
-from mainspring.core.declarations import Roles
-from mainspring.core.errors import SourceEmpty, TargetUnusable, UsageError
+from mainspring.core.declarations import CsvSource, ParquetSource, Roles
+from mainspring.core.errors import SourceEmpty, SourceError, SourceNotFound, TargetUnusable, UsageError
 from mainspring.core.schema import Type
 from mainspring.core.wording import count, listed
 from mainspring.data import contract, sources, targets
@@ -45,7 +45,8 @@ def write(data: str, *, target: str, output: str, overwrite: bool) -> Path:
         raise UsageError(f"--output {output!r} must be a Python file, such as loop.py")
     if not path.parent.is_dir():
         raise UsageError(f"--output {output!r}: no folder {str(path.parent)!r}; make it first")
-    path.write_text(_text(data, sketch(_read(data), target), output), encoding="utf-8")
+    source = _source(data)
+    path.write_text(_text(source, sketch(_read(source), target), output), encoding="utf-8")
     return path
 
 
@@ -70,16 +71,36 @@ def sketch(table: pl.DataFrame, target: str) -> Sketch:
     return Sketch(target, _holds(targets.target(known, "auto")), key, time)
 
 
-def _read(data: str) -> pl.DataFrame:
+def _source(data: str) -> CsvSource | ParquetSource:
+    """The table *data* as a source, of a CSV file with the separator and the encoding that it has."""
+    if not _SUFFIXES.search(data):
+        raise UsageError(f"{data!r} is neither CSV (.csv, .tsv, .csv.gz, .csv.zip) nor Parquet (.parquet); give one")
+    declared = declarations.source(data)
+    if not isinstance(declared, CsvSource):
+        return ParquetSource(data)
+    tried = [replace(declared, separator=mark, encoding=code) for code in ("utf8", "latin-1") for mark in ",;\t|"]
+    return next((source for source in tried if _has_columns(source)), declared)
+
+
+def _has_columns(source: CsvSource) -> bool:
+    try:
+        return next(iter(sources.reader(source).read(None)))[0].width > 1
+    except (SourceNotFound, SourceEmpty):
+        raise
+    except SourceError:
+        return False
+
+
+def _read(source: CsvSource | ParquetSource) -> pl.DataFrame:
     frames: list[pl.DataFrame] = []
-    for part, _ in sources.reader(declarations.source(data)).read(None):
+    for part, _ in sources.reader(source).read(None):
         frames.append(part)
         if sum(frame.height for frame in frames) >= ENOUGH_ROWS:
             break
     table = pl.concat(frames, how="diagonal_relaxed")
     if not table.height:
         raise SourceEmpty(
-            f"{data} has no rows, only a header: {listed(table.columns, most=30)}; give a table with rows"
+            f"{source.path} has no rows, only a header: {listed(table.columns, most=30)}; give a table with rows"
         )
     return plain(table)[0]
 
@@ -98,14 +119,15 @@ def _holds(target: targets.Target) -> str:
     return f"{len(target.classes)} classes"
 
 
-def _text(data: str, sketch: Sketch, output: str) -> str:
+def _text(source: CsvSource | ParquetSource, sketch: Sketch, output: str) -> str:
+    data = source.path
     name = re.sub(r"[^a-z0-9]+", "-", _SUFFIXES.sub("", Path(data).name).lower())[:100].strip("-") or "loop"
     variable = name.replace("-", "_")
     if not variable.isidentifier() or keyword.iskeyword(variable) or variable == "ms":
         variable = "loop"
     arguments = [
         f"{_quoted(name)},",
-        f"data=ms.{_source(data)}({_quoted(data)}),",
+        f"data={_call(source)},",
         f"target={_quoted(sketch.target)},  # {' '.join(sketch.holds.split())}",
     ]
     if sketch.key:
@@ -133,5 +155,10 @@ def _docstring(text: str) -> str:
     return f'"""{escaped}"""'
 
 
-def _source(data: str) -> str:
-    return "parquet" if data.lower().endswith((".parquet", ".pq")) else "csv"
+def _call(source: CsvSource | ParquetSource) -> str:
+    """*source* as a person writes it."""
+    if isinstance(source, ParquetSource):
+        return f"ms.parquet({_quoted(source.path)})"
+    separator = "" if source.separator == "," else f", separator={_quoted(source.separator)}"
+    encoding = "" if source.encoding == "utf8" else f", encoding={_quoted(source.encoding)}"
+    return f"ms.csv({_quoted(source.path)}{separator}{encoding})"

@@ -7,7 +7,10 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from inspect import iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Literal
 
 from mainspring.app import config
@@ -137,6 +140,10 @@ class Pipeline:
             outcome.error,
         )
 
+    def graph_in(self, where: Surroundings) -> Graph:
+        """The steps as they run there."""
+        return self.graph
+
     def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
         return planning.plan(
             self.graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
@@ -252,7 +259,7 @@ class Loop:
         turn.declare(where.home, self.declaration)
         registry = Registry(where.home, where.mlflow)
         told = replace(where, report=_warming(registry, where.report))
-        outcome = _execute(self._bound(where), self.name, told, parameters, turn.conclude)
+        outcome = _execute(self.graph_in(where), self.name, told, parameters, turn.conclude)
         summary = turn.summarise(outcome.outputs)
         untold = registry.drain(SERVER_SECONDS if where.mlflow else OWN_SECONDS)
         return Run(
@@ -268,12 +275,13 @@ class Loop:
         )
 
     def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
-        graph = self._bound(where)
+        graph = self.graph_in(where)
         return planning.plan(
             graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
         )
 
-    def _bound(self, where: Surroundings) -> Graph:
+    def graph_in(self, where: Surroundings) -> Graph:
+        """The stages as they run there."""
         return Graph(turn.bind(turn.steps(self.declaration), self.declaration, where.home))
 
 
@@ -339,7 +347,10 @@ def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
 def _check_columns(target: str, ignore: Sequence[str], **roles: Any) -> None:
     if isinstance(ignore, str):
         raise DeclarationError(f"ignore={ignore!r} must be a list: ignore=[{ignore!r}]")
+    named: dict[str, str] = {}
     for role, name in roles.items():
+        if isinstance(name, str) and role != "unit" and named.setdefault(name, role) != role:
+            raise DeclarationError(f"{named[name]}={name!r} and {role}={name!r}; a column has one role")
         if name is not None and not isinstance(name, str):
             raise DeclarationError(f"{role}={name!r} must be the name of a column")
         if name is not None and name == target and role != "unit":
@@ -363,9 +374,13 @@ def _check_parts(split: Any, features: tuple[Any, ...], seed: Any) -> None:
     """What no stage could make sense of is told before any runs."""
     if isinstance(split, str):
         raise DeclarationError(f"split={split!r} must be ms.Split(by={split!r}) or a scikit-learn splitter")
+    if isinstance(split, int | float):
+        share = split if 0 < split < 1 else 0.2
+        raise DeclarationError(f"split={split!r} must be ms.Split(test={share!r}) or a scikit-learn splitter")
     for item in features:
         if isinstance(item, type):
             raise DeclarationError(f"features={item.__name__} is a class; write an instance, {item.__name__}()")
+        _check_function(item)
         if not (callable(item) or hasattr(item, "transform")):
             raise DeclarationError(
                 f"features={item!r} must be a function that takes and returns a frame, or a scikit-learn transformer, "
@@ -373,6 +388,18 @@ def _check_parts(split: Any, features: tuple[Any, ...], seed: Any) -> None:
             )
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise DeclarationError(f"seed={seed!r} must be a whole number from 0 to 4294967295")
+
+
+def _check_function(item: Any) -> None:
+    """A features function is packed with its source, so it must be a plain one."""
+    if isinstance(item, MethodType):
+        raise DeclarationError(f"features={item.__qualname__} is a method; write a plain function")
+    own = type(item)
+    if callable(item) and not hasattr(item, "transform") and not isinstance(item, FunctionType | partial):
+        name = own.__name__ if own.__module__ != "builtins" else getattr(item, "__name__", own.__name__)
+        raise DeclarationError(f"features={name} is no plain function; write one with def, or a lambda")
+    if iscoroutinefunction(item) or isgeneratorfunction(item):
+        raise DeclarationError(f"features={item.__name__} must return a frame; write it without async and yield")
 
 
 def _check_kinds(**arguments: Any) -> None:

@@ -111,12 +111,16 @@ AnySource = CsvSource | ParquetSource | SqlSource | FrameSource | FunctionSource
 
 
 def csv(path: str, *, separator: str = ",", encoding: str = "utf8") -> CsvSource:
-    """Rows of CSV files; *path* may be a glob such as "data/*.csv"."""
+    """Rows of CSV files; *path* may be a glob such as "data/*.csv".
+
+    A relative path is one from the folder of the FILE that the command line names, or else from the current folder.
+    Whole numbers with leading zeros, such as zip codes, are text.
+    """
     return CsvSource(str(path), separator, encoding)
 
 
 def parquet(path: str) -> ParquetSource:
-    """Rows of Parquet files; *path* may be a glob."""
+    """Rows of Parquet files; *path* may be a glob, and is looked for as `csv` does."""
     return ParquetSource(str(path))
 
 
@@ -218,7 +222,8 @@ def log(low: float, high: float) -> Log:
 @dataclass(frozen=True, slots=True)
 class Search:
     """What to try: a tuple is a range, `log` a logarithmic one, a list choices; a key is a parameter (of every
-    estimator that has it) or "Estimator.parameter". The budget is in trials, or in time."""
+    estimator that has it) or "Estimator.parameter". Without a space the parameters that are usually tuned are, also
+    where you gave them a value. The budget is in trials, or in time."""
 
     space: Mapping[str, Any] = field(default_factory=dict)
     trials: int = 20

@@ -136,6 +136,9 @@ def _text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
 def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:
     """What to say of a column that stays text although a person may see numbers or dates in it."""
     shown, name = first_values(text, strange, 2), text.name
+    if text.str.contains(r"^\s*0\d+\s*$").any():
+        code = first_values(text, text.str.contains(r"^\s*0\d+\s*$"), 1)
+        return f"column {name!r} is taken as text: {code} begins with 0, as a code does"
     if 0 < strange.sum() <= len(text) / 2:
         return f"column {name!r} is taken as text: {count(int(strange.sum()), 'value')} such as {shown} are no numbers"
     for pattern, what in _WRITTEN_OTHERWISE.items():

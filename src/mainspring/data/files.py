@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import io
+import mmap
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ MISSING = (
 )  # fmt: skip
 """What stands for a missing value in a CSV file: pandas' list, so that a script and its Loop read the same."""
 _INFERRED_ROWS = 10_000
+_CODE = re.compile(rb"""(?:^|[\s,;|"])0\d+(?:[\s,;|"]|$)""")
+_GZIP = b"\x1f\x8b"
 
 
 class Files:
@@ -78,7 +82,8 @@ class Files:
     def _csv(self, path: Path, source: CsvSource) -> pl.DataFrame:
         content = _content(path, source.encoding)
         separator = "\t" if source.separator == "," and ".tsv" in path.name.lower() else source.separator
-        frame = _parsed(content, separator, self._text_columns)
+        _refuse_parquet(path, content, source.path)
+        frame = _named_once(_parsed(content, separator, self._text_columns), path, content, separator)
         if frame.width == 1 and (other := next((mark for mark in ";\t|" if mark in frame.columns[0]), "")):
             raise SourceError(
                 f"{str(path)!r} has one column, {frame.columns[0]!r}; its values seem to be divided by {other!r}: "
@@ -120,9 +125,61 @@ def _parsed(content: Path | bytes, separator: str, text_columns: Sequence[str]) 
         )
 
     try:
-        return read(_INFERRED_ROWS)
+        frame = read(_INFERRED_ROWS)
     except pl.exceptions.ComputeError:
-        return read(None)
+        frame = read(None)
+    return _with_codes(frame, content, separator)
+
+
+def _with_codes(frame: pl.DataFrame, content: Path | bytes, separator: str) -> pl.DataFrame:
+    """*frame* with whole numbers that are written with leading zeros, such as a zip code, as the text that they are."""
+    whole = [column.name for column in frame.iter_columns() if column.dtype.is_integer()]
+    if not whole or not _has_codes(content):
+        return frame
+    text = pl.read_csv(
+        content if isinstance(content, Path) else io.BytesIO(content),
+        separator=separator,
+        null_values=list(MISSING),
+        columns=whole,
+        infer_schema=False,
+    )
+    codes = [column for column in text.iter_columns() if column.str.contains(r"^0\d+$").any()]
+    return frame.with_columns(codes)
+
+
+def _has_codes(content: Path | bytes) -> bool:
+    """Whether a number in the file begins with 0; of a compressed one, only reading it can tell."""
+    if isinstance(content, bytes):
+        return _CODE.search(content) is not None
+    with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return mapped[:2] == _GZIP or _CODE.search(mapped) is not None
+
+
+def _named_once(frame: pl.DataFrame, path: Path, content: Path | bytes, separator: str) -> pl.DataFrame:
+    """*frame* under the names that its header has: polars renames a repeated one, and leaves quotes doubled."""
+    if not any('"' in name or "_duplicated_" in name for name in frame.columns):
+        return frame
+    header = pl.read_csv(
+        content if isinstance(content, Path) else io.BytesIO(content),
+        separator=separator,
+        has_header=False,
+        n_rows=1,
+        infer_schema=False,
+    )
+    names = [name or "" for name in header.row(0)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SourceError(f"{str(path)!r} has column {listed(list(map(repr, twice)))} twice; give each its own name")
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _refuse_parquet(path: Path, content: Path | bytes, declared: str) -> None:
+    if isinstance(content, bytes):
+        head = content[:4]
+    else:
+        with open(content, "rb") as file:
+            head = file.read(4)
+    if head == b"PAR1":
+        raise SourceError(f"{str(path)!r} is a Parquet file; write ms.parquet({declared!r})")
 
 
 def _refuse_gap(path: Path, frame: pl.DataFrame, names: Sequence[str]) -> None:
@@ -136,6 +193,8 @@ def _refuse_gap(path: Path, frame: pl.DataFrame, names: Sequence[str]) -> None:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().partition("\n")[0].rstrip(".")
+    if "out of specification" in text:
+        return "it isn't a Parquet file; write ms.csv(...) if it holds text"
     if "utf-8" in text.lower():
         return f"{text}; give its encoding, such as ms.csv(..., encoding='latin-1')"
     if "found more fields" in text:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import DataError, DuplicateKeys, SchemaMismatch, TargetUnusable
+from mainspring.core.errors import DataError, DeclarationError, DuplicateKeys, SchemaMismatch, TargetUnusable
 from mainspring.core.schema import Type
 from mainspring.core.values import Dataset
 from mainspring.core.wording import count, listed
@@ -32,12 +32,12 @@ def validate(ingest: Dataset, *, roles: Roles, home: Home) -> Dataset:
     return ingest
 
 
-def refuse_columns(names: Sequence[str], roles: Roles, where: str) -> None:
-    """Raise where a role names a column that isn't there; the nearest names are told."""
+def refuse_columns(names: Sequence[str], roles: Roles, where: str, known: Collection[str] = ()) -> None:
+    """Raise where a role names a column that isn't there; the nearest names are told. *known*: what has been there."""
     for role in ("target", "key", "time", "group", "weight"):
         name = getattr(roles, role)
         if name and name not in names:
-            error = TargetUnusable if role == "target" else SchemaMismatch
+            error = SchemaMismatch if name in known else DeclarationError
             raise error(f"{role}={name!r} is no column of {where}; {_nearest(name, names)}")
 
 
@@ -45,7 +45,7 @@ def refuse_ignored(names: Sequence[str], roles: Roles, where: str) -> None:
     """Raise where `ignore` names a column that isn't there: a leak with a typing error in its name would stay."""
     for name in roles.ignore:
         if name not in names:
-            raise SchemaMismatch(f"ignore={name!r} is no column of {where}; {_nearest(name, names)}")
+            raise DeclarationError(f"ignore={name!r} is no column of {where}; {_nearest(name, names)}")
 
 
 def refuse_duplicates(rows: pl.DataFrame, roles: Roles, where: str) -> None:

@@ -281,14 +281,14 @@ def _limits(evaluation: Evaluation) -> list[Part]:
     if evaluation.rows < FEW_ROWS:
         limits.append(f"The holdout has {count(evaluation.rows, 'row')} only: the intervals are wide.")
     if not evaluation.slices:
-        limits.append("No slices were declared, so it isn't known which groups it serves badly: Gate(slices=[...]).")
+        limits.append("No slices were declared, so it isn't known which groups it serves badly: give the gate slices.")
     small = [part for part in evaluation.slices if part.rows < JUDGED_ROWS]
     if small:
         limits.append(f"{count(len(small), 'slice')} with fewer than {JUDGED_ROWS} rows are shown but not judged.")
     if evaluation.candidate.probabilities is None and evaluation.bundle.task != "regression":
         limits.append("It gives no probabilities, so there is no calibration and no threshold to move.")
     if facts.get("ignored"):
-        limits.append(f"It never sees {listed(facts['ignored'])}, which aren't known when predicting.")
+        limits.append(f"It never sees the ignored columns: {listed(facts['ignored'])}.")
     limits.append("All figures are about rows like the holdout's; what changes later, mainspring monitor tells.")
     return [Heading("Limits"), Bullets(tuple(limits))]
 

@@ -141,11 +141,7 @@ def _latency(evaluation: Evaluation, rule: Gate) -> list[Check]:
     limit, p95 = 1000 * seconds(rule.max_latency), evaluation.latency_ms["p95"]
     passed = p95 <= limit
     verb = "within" if passed else "beyond"
-    return [
-        Check(
-            "latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {limit:g} ms."
-        )
-    ]
+    return [Check("latency", passed, f"One prediction takes {number(p95)} ms (p95), {verb} the limit of {limit:g} ms.")]
 
 
 def _size(evaluation: Evaluation, rule: Gate) -> list[Check]:

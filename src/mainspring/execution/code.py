@@ -123,8 +123,8 @@ def _named(name: str, function: str) -> Code:
         text = file.read_text()
         hashed.update(text.encode())
         imported.update(_IMPORTS.findall(text))
-    known = {name: version for name, version in versions(sorted(imported)).items() if version}
-    return Code({function: hashed.hexdigest()}, known)
+    found = (_installed(name) for name in sorted(imported - {_OURS}))
+    return Code({function: hashed.hexdigest()}, dict(each for each in found if each is not None))
 
 
 def _room_files(module: str) -> list[Path]:
@@ -154,15 +154,22 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
 @cache
 def _version(library: str) -> tuple[str, str]:
     """The distribution of *library* and its version; "" when it is part of Python, or nobody's package."""
+    found = _installed(library)
+    if found is not None or library in sys.stdlib_module_names:
+        return found or (library, "")
+    names = _distributions().get(library, [])
+    return (names[0], importlib.metadata.version(names[0])) if names else (library, "")
+
+
+@cache
+def _installed(library: str) -> tuple[str, str] | None:
+    """The distribution that is called as *library* is imported, or as it is known to be."""
     for name in (_INSTALLED_AS.get(library, library), library.replace("_", "-")):
         try:
             return name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    if library in sys.stdlib_module_names:
-        return library, ""
-    names = _distributions().get(library, [])
-    return (names[0], importlib.metadata.version(names[0])) if names else (library, "")
+    return None
 
 
 @cache

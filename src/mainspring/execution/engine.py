@@ -113,8 +113,7 @@ def _draining(walk: Walk) -> Iterator[None]:
 
     def ask(number: int, frame: Any) -> None:
         signal.signal(signal.SIGINT, before)
-        walk.stopping = True
-        walk.tell("stopping", message="what is at work ends, then the run stops; Ctrl-C again stops it at once")
+        walk.stopping = True  # nothing else: a signal comes in the middle of anything
 
     signal.signal(signal.SIGINT, ask)
     try:

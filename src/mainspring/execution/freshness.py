@@ -12,6 +12,7 @@ from mainspring.core.errors import MainspringError, StepFailed
 from mainspring.execution import rows
 from mainspring.execution.code import Code, Codes
 from mainspring.pipeline import fingerprint
+from mainspring.pipeline.entries import GIVEN_NAME
 from mainspring.pipeline.fingerprint import Parts, Reason
 from mainspring.pipeline.graph import Graph, Node
 from mainspring.pipeline.reach import Place
@@ -171,6 +172,9 @@ def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
     module, _, name = reason.where.partition(":")
     if place is None:
         return replace(reason, what=name or ("its code" if module == node.name else module))
+    if place.name.startswith(GIVEN_NAME):  # a lambda or a nested function
+        file = os.path.basename(place.file) or module
+        return replace(reason, what="its code", file=file, old=reason.old or "", new=reason.new or "")
     own = place.kind == "function" and place.name == node.name
     title = {"function": "helper", "value": "the value of"}.get(place.kind, place.kind)
     what = "its code" if own else f"{title} {place.name}"

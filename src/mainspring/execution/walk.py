@@ -90,6 +90,8 @@ class Walk:
             self._collect(crew)
         if self.cancelled:
             crew.dismiss()
+        elif self.stopping:
+            self.tell("stopping", message="what is at work ends, then the run stops; Ctrl-C again stops it at once")
         self.drain(crew)
 
     def drain(self, crew: Crew) -> None:
@@ -157,7 +159,7 @@ class Walk:
         hit, reasons = self._freshness.hit(node, parts, self._finished.get(node.name))
         if hit is not None:
             return self._cached(node, parts, hit)
-        reason = "; ".join(str(each) for each in reasons[:3])
+        reason = "; ".join(list(dict.fromkeys(map(str, reasons)))[:3])
         if node.element is None:
             return self._enqueue(Task(node, node.name, parts, reason))
         return self._fan_out(node, parts, reason)

@@ -17,6 +17,7 @@ from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
 
 _LONGEST = 400
+_CLONED = frozenset(["frame", "series", "arrow-frame", "arrow-series"])
 
 
 class Stopped(BaseException):
@@ -124,13 +125,15 @@ class Bench:
         return {"progress": progress} if call.progress else {}
 
     def value(self, artifact: Artifact, *, last: bool) -> Any:
-        """The value of *artifact*: the object in memory for its last user, and a frame, which nobody can change, for
-        all; else a copy of its own, so that nobody sees what another does to it."""
-        if artifact.content is None and (last or artifact.format == "frame"):
-            if artifact.digest not in self.values:
-                self.values[artifact.digest] = self.catalog.load(artifact)
-            return self.values[artifact.digest]
-        return self.catalog.load(artifact)
+        """The value of *artifact*: the object in memory for its last user, of a polars frame a clone, which shares the
+        columns, for all; else a copy of its own, so that nobody sees what another does to it."""
+        shared = artifact.format in _CLONED
+        if artifact.content is not None or not (last or shared):
+            return self.catalog.load(artifact)
+        if artifact.digest not in self.values:
+            self.values[artifact.digest] = self.catalog.load(artifact)
+        value = self.values[artifact.digest]
+        return value.clone() if shared and not last else value
 
 
 def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mainspring.core import declarations
-from mainspring.core.errors import InvalidRequest, InvalidRows, NotInStore, UsageError
-from mainspring.core.schema import Column, Schema, Type
-from mainspring.data import casting, sources
+from mainspring.core.errors import NotInStore
+from mainspring.data import sources
+from mainspring.loop import given
 from mainspring.release import release as releasing
-from mainspring.serving import bodies, push
-from mainspring.serving.loaded import needless, opener
-from mainspring.serving.rows import Columns
+from mainspring.serving import push
+from mainspring.serving.loaded import opener
 from mainspring.store.deployments import Deployments, Version
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
@@ -29,6 +25,12 @@ def current(home: Home, loop: str) -> Version:
     deployments = Deployments(home)
     route = deployments.route(loop)
     if route is None or route.champion is None:
+        if waiting := deployments.versions(loop):
+            newest = waiting[-1]
+            raise NotInStore(
+                f"{loop} has no champion: its version {newest.number} is {newest.state}; `mainspring why {loop}` says "
+                f"why, `mainspring promote {newest.name}` makes it the champion"
+            )
         known = ", ".join(deployments.loops()) or "none"
         raise NotInStore(
             f"{loop} has no champion in {home.path} (loops there: {known}); `mainspring run FILE` makes one"
@@ -50,20 +52,25 @@ def rival(home: Home, loop: str, digest: str) -> str | None:
 
 def predict(home: Home, loop: str, data: Any) -> Any:
     """The champion's labels (or values) for the rows of a polars, pandas or Arrow table, as a numpy array."""
-    model, sample = opener(home)(current(home, loop).digest)
-    rows = _as_ingested(sources.to_frame(data, "the data"), model.manifest.inputs)
-    predictions = model.predict(_completed(rows, model, sample))
+    model, sample = _opened(home, current(home, loop))
+    rows = given.as_ingested(sources.to_frame(data, "the data"), model.manifest.inputs)
+    predictions = model.predict(given.completed(rows, model, sample))
     return predictions.values if predictions.labels is None else predictions.labels
+
+
+def _opened(home: Home, version: Version) -> tuple[Any, pl.DataFrame]:
+    """The version's model and its sample of raw rows."""
+    return opener(home)(version.digest)
 
 
 def answer(home: Home, loop: str, rows: str) -> dict[str, Any]:
     """What `POST /predict/{loop}` would answer to *rows*, without ids: nothing is recorded.
 
-    rows: as a person gives them: JSON text, "-" for JSON on standard input, or a JSON, CSV or Parquet file.
+    rows: as a person gives them: JSON text, a JSON, CSV or Parquet file, or "-" for JSON or CSV on standard input.
     """
     version = current(home, loop)
-    model, sample = opener(home)(version.digest)
-    predictions = model.predict(_frame(rows, model, sample))
+    model, sample = _opened(home, version)
+    predictions = model.predict(given.frame(rows, model, sample))
     if predictions.labels is None:
         return {"model": version.name, "predictions": np.asarray(predictions.values).tolist()}
     said = {
@@ -74,66 +81,6 @@ def answer(home: Home, loop: str, rows: str) -> dict[str, Any]:
     if predictions.probabilities is not None:
         said["probabilities"] = np.asarray(predictions.probabilities).tolist()
     return said
-
-
-def _frame(rows: str, model: Any, sample: pl.DataFrame) -> pl.DataFrame:
-    """The rows as the model sees them; JSON is checked as the endpoint checks it."""
-    manifest = model.manifest
-    if rows.lower().endswith((".csv", ".csv.gz", ".csv.zip", ".tsv", ".parquet", ".pq")):
-        texts = tuple(column.name for column in manifest.inputs if column.type is Type.TEXT)
-        parts = [part for part, _ in sources.reader(declarations.source(rows), texts).read(None)]
-        return _completed(_as_ingested(pl.concat(parts, how="diagonal_relaxed"), manifest.inputs), model, sample)
-    columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
-    return columns.frame(columns.read(_json_rows(rows)).typed)
-
-
-def _as_ingested(rows: pl.DataFrame, inputs: Schema) -> pl.DataFrame:
-    """*rows* with the types that their table's got: lengths of time as seconds, clock times as text, and the like.
-
-    Numbers where the table had text, such as a batch without any of its words, become text as a file would write them.
-    """
-    plain = casting.plain(rows)[0]
-    numbers = [column for column in inputs if column.type is Type.TEXT and column.name in plain.columns
-               and plain[column.name].dtype in (pl.Int64, pl.Float64)]  # fmt: skip
-    return plain.with_columns(_as_text(plain[column.name], column) for column in numbers)
-
-
-def _as_text(numbers: pl.Series, column: Column) -> pl.Series:
-    text = numbers.cast(pl.String)
-    whole = casting.integers(numbers)
-    if whole.null_count() > numbers.null_count() or set(text.drop_nulls()) & set(column.levels or ()):
-        return text
-    return whole.cast(pl.String)  # pandas makes whole numbers floats where one is missing
-
-
-def _json_rows(text: str) -> list[dict[str, Any]]:
-    if text == "-":
-        content = sys.stdin.read().encode()
-    elif text.lstrip().startswith(("{", "[")):
-        content = text.encode()
-    elif Path(text).is_file():
-        content = Path(text).read_bytes()
-    else:
-        raise UsageError(
-            f"{text!r} is neither JSON rows nor a file; give '{{\"column\": 1}}', rows.json, rows.csv or -"
-        )
-    try:
-        given = bodies.parse(content)
-    except InvalidRequest as error:
-        raise InvalidRows(str(error).replace("the body is", "the rows are", 1)) from error
-    rows = given.get("rows", [given]) if isinstance(given, dict) else given
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise InvalidRows('give one row as an object, or several as {"rows": [{...}, ...]}')
-    return rows
-
-
-def _completed(rows: pl.DataFrame, model: Any, sample: pl.DataFrame) -> pl.DataFrame:
-    """As over HTTP, *rows* may lack the key, time and group columns that change nothing in what the model says."""
-    roles, inputs = model.manifest.roles, model.manifest.inputs
-    absent = ({roles.key, roles.time, roles.group} & set(inputs.names)) - set(rows.columns)
-    if not absent:
-        return rows
-    return rows.with_columns(pl.lit(None).alias(name) for name in absent & needless(model, model.manifest, sample))
 
 
 def promote(
@@ -151,11 +98,14 @@ def promote(
 def rollback(home: Home, loop: str, *, reason: str, mlflow: str | None, now: datetime | None = None) -> str:
     """End the canary, or bring the previous champion back; what was done, in a sentence."""
     deployments, registry = Deployments(home), Registry(home, mlflow)
+    route = deployments.route(loop)
+    canary = None if route is None else route.canary
     serving = releasing.rollback(
         deployments, loop, now=now or deployments.now(), reason=reason, announce=announcer(registry)
     )
     _tell(home, registry)
-    return f"{serving.name} has all traffic again"
+    ended = "" if canary is None else f"the canary @{canary} is ended: "
+    return f"{ended}{serving.name} has all traffic{'' if ended else ' again'}"
 
 
 def announcer(registry: Registry) -> Callable[[str, Version], None]:

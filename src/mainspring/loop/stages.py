@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core.declarations import Gate, Roles, Search
-from mainspring.core.errors import DeclarationError
+from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.protocols import Clock, Model, Named, Progress
 from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
 from mainspring.data import prepare as preparing
@@ -118,6 +118,11 @@ def package(
     progress: Progress | None = None,
 ) -> Bundle:
     """Pack the candidate with the user's code that its features and estimator reach."""
+    if train.classes and not hasattr(train.model, "classes_"):
+        raise TrainingError(
+            f"{train.estimator} has no classes_ after fit; set self.classes_ = numpy.unique(y) in fit, where predict "
+            "takes its classes from"
+        )
     lineage = {"dataset_version": train.dataset_version, "holdout": train.holdout_id, "train_rows": train.train_rows}
     code = reach((*features, train.model))
     return packaging.package(

@@ -37,17 +37,19 @@ class Imported:
             for place, indices in self.codebase.effects.of(source).items():
                 self.altered.setdefault(place, []).extend((at, index) for index in indices)
                 yield place
-            ahead += [(found, importer) for found, importer in self._imports(source)]
+            ahead += [(found, importer) for found, importer in imports_of(source)]
 
-    def _imports(self, source: Source) -> Iterator[tuple[str, tuple[str, int] | None]]:
-        if "." in source.name:
-            yield source.name.rpartition(".")[0], None
-        for index, unit in enumerate(source.parsed.units):
-            for target in unit.loads:
-                name = target.absolute(source.text.parent)
-                yield name, (source.name, index)
-                if target.name is not None:
-                    yield f"{name}.{target.name}", (source.name, index)
+
+def imports_of(source: Source) -> Iterator[tuple[str, tuple[str, int] | None]]:
+    """The modules that are imported with *source*, each with the module and unit that import it."""
+    if "." in source.name:
+        yield source.name.rpartition(".")[0], None
+    for index, unit in enumerate(source.parsed.units):
+        for target in unit.loads:
+            name = target.absolute(source.text.parent)
+            yield name, (source.name, index)
+            if target.name is not None:
+                yield f"{name}.{target.name}", (source.name, index)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Codebase(Project):
     """The project, with what several walks through it share.
 
     needs, held, pieces, values, kept: what `walk` and `reach` have found of each unit, by module and index. files: the
-    data files that were asked for, (path, the file that names it) -> digest."""
+    data files that were asked for, (path, the file that names it) -> digest. whole: all there is, by the roots."""
 
     needs: dict[tuple[str, int], Any] = field(default_factory=dict)
     held: dict[tuple[str, int], Any] = field(default_factory=dict)
@@ -63,10 +65,14 @@ class Codebase(Project):
     values: dict[tuple[str, int], Any] = field(default_factory=dict)
     kept: dict[tuple[str, int], frozenset[Place]] = field(default_factory=dict)
     files: dict[tuple[str, str], str] = field(default_factory=dict)
+    whole: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    reached: Any = None
+    counted: int = 0
     _sources: dict[str, Source] = field(default_factory=dict)
     _effects: Effects | None = None
     _imported: Imported | None = None
     _closures: dict[str, frozenset[str]] = field(default_factory=dict)
+    _imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _seen: tuple[str, ...] = ()
 
     @property
@@ -108,11 +114,22 @@ class Codebase(Project):
     def closure(self, name: str) -> frozenset[str]:
         """Module *name* and those that it imports as it is imported itself."""
         if name not in self._closures:
-            found = Imported(self)
-            for _ in found.add(name):
-                pass
-            self._closures[name] = frozenset(found.modules)
+            found, ahead = {name}, [name]
+            while ahead:
+                for each in self._edges(ahead.pop()):
+                    if each not in found:
+                        found.add(each)
+                        ahead.append(each)
+            self._closures[name] = frozenset(found)
         return self._closures[name]
+
+    def _edges(self, name: str) -> tuple[str, ...]:
+        """The project's modules that *name* imports as it is imported itself."""
+        if name not in self._imports:
+            source = self.source(name)
+            named = dict.fromkeys(each for each, _ in imports_of(source)) if source is not None else {}
+            self._imports[name] = tuple(each for each in named if self.source(each) is not None)
+        return self._imports[name]
 
     def _take(self, name: str) -> None:
         if self._imported is not None and name not in self._imported.modules:

@@ -69,6 +69,20 @@ class Effects:
             for each, _ in self._reached_from(started)
         )
 
+    def binders(self, places: Iterable[Place]) -> list[tuple[str, int]]:
+        """The project's units that bind *places*."""
+        return [step for place in places for step in self._binders(place)]
+
+    def reached(self, steps: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        """The units that a call of *steps* may run, however deep."""
+        ahead, seen = list(steps), set(steps)
+        while ahead:
+            for use in self._step(*ahead.pop())[2]:
+                if use not in seen:
+                    seen.add(use)
+                    ahead.append(use)
+                    yield use
+
     def places(self, source: Source, chain: Chain) -> Iterator[Place]:
         """What *chain* stands for in *source*, and what that stands for where it is imported from."""
         yield from self._places(source, chain, set())

@@ -19,6 +19,8 @@ from mainspring.pipeline.units import meaning, parse
 
 _PLAIN = (bool, int, str, bytes, type(None), type(...))
 _DEEPEST = 12
+GIVEN_NAME = "entry_"
+"""How the names begin that lambdas and nested functions are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ def _hoisted(thing: Any, text: ModuleText, project: Project, texts: dict[str, Mo
         note = f"{title} closes over {problem}; define it at the top level of its module, with what it needs"
         return Entry("", opaque=" ".join([problem.digest, live.digest(thing)]), module=text.name, notes=(note,))
     meant = meaning("\n".join([body, result]))
-    name = f"entry_{blake3(meant.encode()).hexdigest(length=4)}"
+    name = f"{GIVEN_NAME}{blake3(meant.encode()).hexdigest(length=4)}"
     source = f"\n\ndef {name}():\n" + "".join(f"    {line}\n" for line in [*body.splitlines(), f"return {result}"])
     source += f"{name} = {name}()\n"
     if source not in text.text:

@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -95,7 +95,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """What a fingerprint was made of. parameters: name -> (digest, short text); libraries: name -> version;
     inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name);
@@ -108,7 +108,7 @@ class Parts:
     state: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         known = {name: digest for name, (digest, _) in self.parameters.items()}
         groups = (self.code, self.libraries, known, self.inputs, *([self.files] if self.files else []))

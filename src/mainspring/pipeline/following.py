@@ -223,12 +223,21 @@ class Following:
 
     def _everything(self, why: str) -> None:
         self.needs.notes[f"the whole project: {why}"] = None
+        known = self.project.whole.get(roots := tuple(map(str, self.project.roots)))
+        if known is None:
+            known = self.project.whole[roots] = Following(self.project, self.find)._all_of_it()
+        for mine, more in ((self.needs.units, known.units), (self.needs.modules, known.modules),
+                           (self.needs.whole, known.whole), (self.needs.opaque, known.opaque)):  # fmt: skip
+            mine.update(more)  # type: ignore[arg-type]
+
+    def _all_of_it(self) -> Needs:
         for text in list(self.project.everything()):
             found = self._module(text.name)
             if found is not None and found.text.path == text.path:
                 self._all(found)
             else:
                 self.needs.opaque[text.text] = None
+        return self.needs
 
     def _whole(self, module: Source, why: str) -> None:
         self.needs.notes[f"the whole module {module.name}: {why}"] = None

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import Source, reads
 from mainspring.pipeline.names import Chain, Unit, chain_of
-from mainspring.pipeline.unreachable import unreachable
 
 _HARMLESS = frozenset(
     [
@@ -52,6 +51,7 @@ _HARMLESS = frozenset(
 _READ_ONLY = frozenset(["datetime", "numpy", "pandas", "polars", "pyarrow", "scipy", "torch"])
 """Their names may be read, as in a type, but only some of their functions be called."""
 _CALLED = frozenset({"polars.col", "polars.lit", "polars.when", "datetime.timedelta", "datetime.date", "datetime.time"})
+_KEEPERS = frozenset({"dataclasses", "mainspring", "sklearn"})
 _HARMFUL = ("sklearn.datasets", "pathlib.Path.home", "pathlib.Path.cwd", "mainspring.frame")
 _BUILTINS = frozenset(
     ["__import__", "breakpoint", "compile", "eval", "exec", "globals", "hash", "id", "input", "locals", "open", "vars"]
@@ -67,10 +67,10 @@ def outside(project: Codebase, modules: Iterable[str]) -> str | None:
         source = project.source(name)
         if source is None:
             continue
-        runs = _Runs(source, source.parsed.units[index], called)
-        for what, line in runs.harmful(project):
+        runs = _Runs(project, source, source.parsed.units[index], called)
+        for what, line in runs.harmful():
             return f"{source.text.path}, line {line}: {what}"
-        for step in runs.calls(project):
+        for step in runs.calls():
             if step not in seen:
                 seen.add(step)
                 ahead.append(step)
@@ -86,36 +86,40 @@ def _units(project: Codebase, name: str) -> Iterable[int]:
 class _Runs(ast.NodeVisitor):
     """What runs of a unit at import; *called*: a function's body too, or a class's methods."""
 
+    project: Codebase
     source: Source
     node: Unit
     called: bool
-    used: list[tuple[Chain, bool, int]] = field(default_factory=list)
+    used: list[tuple[Chain, bool, bool, int]] = field(default_factory=list)
+    passed: bool = False
     attributes: list[tuple[str, int]] = field(default_factory=list)
-    dead: set[int] = field(default_factory=set)
+    dead: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        self.dead = set(map(id, unreachable(self.node.node)))
+        self.dead = self.node.dead
         if not isinstance(self.node.node, ast.Import | ast.ImportFrom):
             self.visit(self.node.node)
 
-    def harmful(self, project: Codebase) -> Iterator[tuple[str, int]]:
+    def harmful(self) -> Iterator[tuple[str, int]]:
         for attribute, line in self.attributes:
             if reads((attribute,)):
                 yield f".{attribute}", line
-        for chain, called, line in self.used:
+        for chain, called, _, line in self.used:
             if chain[0] in _BUILTINS and chain[0] not in self.source.parsed.binders:
                 yield chain[0], line
-            for dotted in self._libraries(project, chain):
+            for dotted in self._libraries(chain):
                 if not _is_harmless(dotted, called):
                     yield dotted, line
 
-    def calls(self, project: Codebase) -> Iterator[tuple[str, int, bool]]:
-        """The project's units whose bodies run because of this one."""
-        for chain, _, _ in self.used:
-            for name, member in project.effects.places(self.source, chain):
-                found = project.source(name) if name else None
-                for index in found.parsed.binders.get(member, ()) if found is not None else ():
-                    yield name, index, True
+    def calls(self) -> Iterator[tuple[str, int, bool]]:
+        """The project's units whose bodies run because of this one: what it calls, or passes to something that may."""
+        for chain, called, passed, _ in self.used:
+            places = list(self.project.effects.places(self.source, chain)) if called or passed else []
+            for name, index in self.project.effects.binders(places):
+                yield name, index, True
+                found = self.project.source(name)
+                if found is not None and found.parsed.units[index].data:  # whatever function that is
+                    yield from ((*step, True) for step in self.project.effects.reached([(name, index)]))
 
     def visit(self, node: ast.AST) -> None:
         if id(node) not in self.dead:
@@ -123,9 +127,24 @@ class _Runs(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         inside = node.body if self.called else []
-        self._each([*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, *inside])
+        self._decorate(node.decorator_list)
+        self._each([*node.args.defaults, *node.args.kw_defaults, *inside])
 
     visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._decorate([*node.decorator_list, *node.bases, *(each.value for each in node.keywords)])
+        self._each(node.body)
+
+    def _decorate(self, nodes: Iterable[ast.AST]) -> None:
+        before, self.passed = self.passed, True
+        self._each(nodes)
+        self.passed = before
+
+    def _only_keeps(self, chain: Chain | None) -> bool:
+        """Whether what is called is known not to call the functions that it is given."""
+        names = [] if chain is None else list(self._libraries(chain))
+        return bool(names) and all(name.partition(".")[0] in _KEEPERS for name in names)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._each([*node.args.defaults, *node.args.kw_defaults, node.body])
@@ -139,7 +158,9 @@ class _Runs(ast.NodeVisitor):
             self.visit(node.func)
         else:
             self._use(chain, True, node.lineno)
+        before, self.passed = self.passed, self.passed or not self._only_keeps(chain)
         self._each([*node.args, *node.keywords])
+        self.passed = before
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         chain = chain_of(node)
@@ -154,7 +175,7 @@ class _Runs(ast.NodeVisitor):
             self._use((node.id,), False, node.lineno)
 
     def _use(self, chain: Chain, called: bool, line: int) -> None:
-        self.used.append((chain, called, line))
+        self.used.append((chain, called, self.passed, line))
         self.attributes += [(part, line) for part in chain[1:]]
 
     def _each(self, nodes: Iterable[ast.AST | None]) -> None:
@@ -162,20 +183,20 @@ class _Runs(ast.NodeVisitor):
             if node is not None:
                 self.visit(node)
 
-    def _libraries(self, project: Codebase, chain: Chain) -> Iterator[str]:
+    def _libraries(self, chain: Chain) -> Iterator[str]:
         """The dotted names of libraries that *chain* may mean."""
         units = [self.source.parsed.units[index] for index in self.source.parsed.binders.get(chain[0], ())]
         for target in [target for unit in [*units, self.node] for target in unit.imports.get(chain[0], ())]:
             name = target.absolute(self.source.text.parent)
-            if project.source(name) is None:
+            if self.project.source(name) is None:
                 yield ".".join([name, *([target.name] if target.name else []), *chain[1:]])
         if not units and not hasattr(builtins, chain[0]):
             for index in self.source.parsed.stars:
                 for star in self.source.parsed.units[index].stars:
-                    if project.source(name := star.absolute(self.source.text.parent)) is None:
+                    if self.project.source(name := star.absolute(self.source.text.parent)) is None:
                         yield ".".join([name, *chain])
         for target, rest in self.node.through if self.called else ():
-            if project.source(name := target.absolute(self.source.text.parent)) is None:
+            if self.project.source(name := target.absolute(self.source.text.parent)) is None:
                 yield ".".join([name, *([target.name] if target.name else []), *rest])
 
 

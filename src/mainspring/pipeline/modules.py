@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -80,6 +80,21 @@ class Project:
                 found = self(name) if importable else _read(name or path.stem, path, {})
                 if found is not None:
                     yield found
+
+    def take_imported(self, before: Collection[str]) -> list[str]:
+        """Look in the folders of all modules of the user's that this process has imported, but those it had *before*;
+        gives their names."""
+        names = []
+        for known, module in list(sys.modules.items()):
+            namespace = vars(module) if isinstance(module, ModuleType) and known not in before else {}
+            file = namespace.get("__file__")
+            if not isinstance(file, str) or not file.endswith(".py") or not _is_project_file(Path(file)):
+                continue
+            text = _read(canonical_name(namespace), Path(file).resolve(), namespace)
+            if text is not None:
+                self._add_root(_root(Path(text.path), text))
+                names.append(text.name)
+        return names
 
     def below(self, package: ModuleText) -> Iterator[str]:
         """The modules in the folder of *package*, however deep."""

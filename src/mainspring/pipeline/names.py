@@ -11,13 +11,13 @@ from mainspring.pipeline.scopes import (
     annotated,
     bound,
     bound_by,
+    bound_in,
     defaults,
     loaded_by,
     meanings,
     parameters,
     same_scope,
 )
-from mainspring.pipeline.unreachable import unreachable
 
 Chain = tuple[str, ...]
 """A name and the attributes read from it: `helpers.ages.fix` is ("helpers", "ages", "fix")."""
@@ -54,7 +54,7 @@ class Unit:
     alter when they are called, with how many functions deep that stands (altered: by imports inside them). configures:
     methods called for their effect. passes: (function called for its effect, name given to it). calls: what it calls
     as it runs, decorators and base classes included, with how many functions deep that is followed. dynamic: names
-    used that can't be followed. asks: calls that may name a data file.
+    used that can't be followed. asks: calls that may name a data file. dead: the ids of nodes that never run.
     """
 
     node: ast.stmt
@@ -75,6 +75,7 @@ class Unit:
     calls: dict[Chain, int] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
     asks: list[Asked] = field(default_factory=list)
+    dead: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
@@ -134,12 +135,13 @@ class Reader(ast.NodeVisitor):
         self.unit = unit
         self.scopes: list[Meanings] = []
         self.classes: list[str] = []
-        self.dead = set(map(id, unreachable(unit.node)))
+        self.dead = unit.dead
 
     def read(self) -> None:
         node = self.unit.node
-        self.unit.binds |= set(bound(node))
-        inner = [each for each in self._living(node) if isinstance(each, ast.Import | ast.ImportFrom)]
+        every = list(same_scope(node))
+        self.unit.binds |= set(bound_in(every))
+        inner = [each for each in self._living(every) if isinstance(each, ast.Import | ast.ImportFrom)]
         self.unit.imports.update(meanings(inner))
         for each in inner:
             self.unit.stars += [target for name, target in bound_by(each) if name == "*"]
@@ -251,9 +253,9 @@ class Reader(ast.NodeVisitor):
     def _enter(self, names: list[str], body: list[ast.stmt] | list[ast.expr]) -> None:
         scope: Meanings = dict.fromkeys(names, ())
         shared: set[str] = set()
-        for statement in body:
-            scope.update(dict.fromkeys(bound(statement), ()))
-        living = [inner for statement in body for inner in self._living(statement)]
+        every = [inner for statement in body for inner in same_scope(statement)]
+        scope.update(dict.fromkeys(bound_in(every), ()))
+        living = self._living(every)
         for inner in living:
             if isinstance(inner, ast.Global):
                 shared |= set(inner.names)
@@ -262,9 +264,11 @@ class Reader(ast.NodeVisitor):
         self._visit_all(body)
         self.scopes.pop()
 
-    def _living(self, node: ast.AST) -> list[ast.AST]:
-        dead = {id(part) for each in same_scope(node) if id(each) in self.dead for part in ast.walk(each)}
-        return [each for each in same_scope(node) if id(each) not in dead]
+    def _living(self, nodes: list[ast.AST]) -> list[ast.AST]:
+        if not self.dead:
+            return nodes
+        dead = {id(part) for each in nodes if id(each) in self.dead for part in ast.walk(each)}
+        return [each for each in nodes if id(each) not in dead]
 
     def _use(self, chain: Chain) -> None:
         for scope in reversed(self.scopes):

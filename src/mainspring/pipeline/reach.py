@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from mainspring.pipeline import datafiles, live
 from mainspring.pipeline.codebase import Codebase
-from mainspring.pipeline.effects import Source
+from mainspring.pipeline.effects import Effects, Source
 from mainspring.pipeline.entries import entries, locate, references
 from mainspring.pipeline.fingerprint import digest
 from mainspring.pipeline.names import Unit
@@ -71,9 +71,10 @@ def reach(things: Sequence[Any], project: Codebase | None = None) -> Reach:
     walk.finish()
     points = tuple(entry.reference for entry in found if entry.asked)
     reached = walk.reached()
-    pieces = [piece for name, indices in reached.items() for piece in _pieces(walk, name, indices)]
+    kept: list[set[tuple[str, str]]] = []
+    pieces = [piece for name, indices in reached.items() for piece in _pieces(walk, name, indices, kept)]
     return Reach(
-        digest=_digest([*walk.found.opaque, *points, *(f"{piece.key} {piece.digest}" for piece in pieces)]),
+        digest=_digest([*sorted(walk.found.opaque), *points, *(f"{piece.key} {piece.digest}" for piece in pieces)]),
         modules=_Cuts(walk, reached),
         libraries=tuple(sorted(walk.found.libraries)),
         entry_points=points,
@@ -122,7 +123,7 @@ class _Cuts(Mapping[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _pieces(walk: Walk, name: str, indices: list[int]) -> Iterator[_Piece]:
+def _pieces(walk: Walk, name: str, indices: list[int], kept: list[set[tuple[str, str]]]) -> Iterator[_Piece]:
     """Each statement reached under a name of its own, with its digest; and values that no statement tells."""
     source = walk.source(name)
     if source is None:
@@ -140,7 +141,7 @@ def _pieces(walk: Walk, name: str, indices: list[int]) -> Iterator[_Piece]:
         seen[piece.key] = number = seen.get(piece.key, 0) + 1
         yield piece if number == 1 else replace(piece, key=f"{piece.key} ({number})")
         if values and source.parsed.units[index].data:
-            yield from _values(walk, source, index)
+            yield from _values(walk, source, index, kept)
 
 
 def _piece(source: Source, index: int) -> _Piece:
@@ -149,14 +150,16 @@ def _piece(source: Source, index: int) -> _Piece:
     return _Piece(key, _digest([canonical(unit)]), Place(unit.kind, unit.name, source.text.path, unit.line))
 
 
-def _values(walk: Walk, source: Source, index: int) -> Iterator[_Piece]:
+def _values(walk: Walk, source: Source, index: int, kept: list[set[tuple[str, str]]]) -> Iterator[_Piece]:
     """What the names of a unit mean by now, where its text alone doesn't tell. A value that functions which are
     reached alter themselves, as they run, isn't what the code made of it."""
     known = walk.project.values
     if (source.name, index) not in known:
         known[source.name, index] = dict(_values_of(walk, source, source.parsed.units[index]))
     for name, piece in known[source.name, index].items():
-        if (source.name, name) not in _kept(walk):
+        if not kept:
+            kept.append(_kept(walk))
+        if (source.name, name) not in kept[0]:
             yield piece
 
 
@@ -179,9 +182,11 @@ def _kept(walk: Walk) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for key in walk.found.units:
         source = walk.project.source(key[0])
+        if source is None or key[1] >= len(source.parsed.units):  # a nested function, which was given a name
+            found.update(Effects(walk.source).kept_by(*key))
+            continue
         if key not in known:
-            there = source is not None and key[1] < len(source.parsed.units)
-            known[key] = frozenset(walk.project.effects.kept_by(*key)) if there else frozenset()
+            known[key] = frozenset(walk.project.effects.kept_by(*key))
         found |= known[key]
     return found
 

@@ -47,7 +47,7 @@ def check(text: ModuleText) -> None:
     digest = blake3(text.text.encode("utf-8", "surrogatepass")).hexdigest()
     known = _LOOKED_AT.get(text.path)
     if known is None or known[0] is not mark:
-        if _written_since_start(text.path) and _differs(module, text):
+        if written_since_start(text.path) and _differs(module, text):
             raise _changed(module, text)
         _LOOKED_AT[text.path] = mark, digest
     elif known[1] != digest:
@@ -63,7 +63,8 @@ def _changed(module: ModuleType, text: ModuleText) -> CodeChanged:
     return CodeChanged(f"{text.path} was edited after this process imported it, so the old code would run; {mend}")
 
 
-def _written_since_start(path: str) -> bool:
+def written_since_start(path: str) -> bool:
+    """Whether the file may have changed since this process began."""
     try:
         return os.stat(path).st_ctime >= _STARTED
     except OSError:
@@ -142,7 +143,15 @@ def _older_bytecode(module: ModuleType, text: ModuleText) -> bool:
 def _meaning(code: CodeType) -> Any:
     """What *code* does, wherever it stands in its file."""
     constants = tuple(_meaning(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts)
-    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags, constants
+    return (
+        code.co_code,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_flags & 0xFFFF,
+        constants,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ values made at import

@@ -40,29 +40,45 @@ def meanings(nodes: Iterable[ast.AST]) -> Meanings:
 
 def same_scope(node: ast.AST) -> Iterator[ast.AST]:
     """*node* and what lies in it, not entering functions, classes and comprehensions."""
-    yield node
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        return
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            yield from (part for part in ast.walk(child) if isinstance(part, ast.NamedExpr))
-            yield from (part.target for part in ast.walk(child) if isinstance(part, ast.NamedExpr))
-        else:
-            yield from same_scope(child)
+    ahead = [node]
+    while ahead:
+        at = ahead.pop()
+        yield at
+        if isinstance(at, _OWN_SCOPE):
+            continue
+        inside: list[ast.AST] = []
+        for child in ast.iter_child_nodes(at):
+            if isinstance(child, _COMPREHENSION):
+                named = [part for part in ast.walk(child) if isinstance(part, ast.NamedExpr)]
+                inside += [part.target for part in named]
+            elif not isinstance(child, _PLAIN):
+                inside.append(child)
+        ahead += reversed(inside)
+
+
+_OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_PLAIN = (ast.Constant, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
 
 
 def bound(node: ast.AST) -> list[str]:
     """The names that *node* binds in its own scope."""
+    return bound_in(same_scope(node))
+
+
+def bound_in(parts: Iterable[ast.AST]) -> list[str]:
+    """The names that these nodes of one scope bind."""
     names: list[str] = []
-    for part in same_scope(node):
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-            names.append(part.id)
+    for part in parts:
+        if isinstance(part, ast.Name):
+            if isinstance(part.ctx, ast.Store):
+                names.append(part.id)
         elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.append(part.name)
         elif isinstance(part, ast.Import | ast.ImportFrom):
             names += [name for name, _ in bound_by(part) if name != "*"]
-        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
-            names.append(part.name)
+        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            names += [part.name] if part.name else []
         elif isinstance(part, ast.MatchMapping) and part.rest:
             names.append(part.rest)
     return names

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mainspring.pipeline.names import Reader, Unit
 from mainspring.pipeline.scopes import bound_by, loaded_by, meanings
-from mainspring.pipeline.unreachable import prune
+from mainspring.pipeline.unreachable import decides, unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Parsed:
     error: str | None = None
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Parsed:
     """The units of a module's *text*; a text that isn't Python is one widened, nameless unit."""
     try:
@@ -52,18 +52,61 @@ def parse(text: str) -> Parsed:
 
 def canonical(unit: Unit) -> str:
     """The unit's meaning as text: equal for two that differ in comments, docstrings or formatting only."""
-    return meaning(unit.source)
+    return _written(unit.node, unit.dead)
 
 
-@functools.lru_cache(maxsize=8192)
 def meaning(source: str) -> str:
     """*source* without what doesn't count: comments, docstrings, formatting, what can never run."""
     tree = ast.parse(source)
-    prune(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            node.body = [each for each in node.body if not (_is_text(each) or isinstance(each, ast.Pass))]
-    return ast.dump(tree)
+    return _written(tree, frozenset(map(id, unreachable(tree))))
+
+
+def _written(node: object, dead: frozenset[int]) -> str:
+    """*node* as text, without places, docstrings and statements that are *dead*."""
+    parts: list[str] = []
+    _write(node, dead, parts.append)
+    return "".join(parts)
+
+
+def _write(node: object, dead: frozenset[int], put: Callable[[str], None]) -> None:
+    if isinstance(node, ast.AST):
+        put(node.__class__.__name__)
+        put("(")
+        documented = isinstance(node, _DOCUMENTED)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, list):
+                put("[")
+                for each in _counting(value, dead) if name in _BLOCKS else value:
+                    if not (documented and name == "body" and _says_nothing(each)):
+                        _write(each, dead, put)
+                        put(",")
+                put("]")
+            elif value is not None:
+                _write(value, dead, put)
+            put(",")
+        put(")")
+    else:
+        put(f"{node.__class__.__name__}:{node!r}")
+
+
+_BLOCKS = frozenset({"body", "orelse", "finalbody"})
+_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _counting(block: list[ast.stmt], dead: frozenset[int]) -> list[ast.stmt]:
+    """The statements of *block* that run; those that don't leave what they decide."""
+    if not dead or not any(id(each) in dead for each in block):
+        return block
+    marks = decides(each for each in block if id(each) in dead)
+    left = [each for each in block if id(each) not in dead]
+    return [*left, *([ast.Expr(ast.Constant(f"unreachable: {marks}"))] if marks else [])]
+
+
+def _says_nothing(node: ast.AST) -> bool:
+    return isinstance(node, ast.Pass) or (
+        isinstance(node, ast.stmt) and _is_text(node) and "unreachable: " not in ast.dump(node)
+    )
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -80,7 +123,7 @@ def _units(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) ->
         for alias in node.names:
             yield _imported(ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node))
     else:
-        unit = Unit(node, _source(node, text, lines, body), node.lineno)
+        unit = Unit(node, _source(node, text, lines, body), node.lineno, dead=frozenset(map(id, unreachable(node))))
         Reader(unit).read()
         yield unit
 

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-_BLOCKS = ("body", "orelse", "finalbody")
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _ENDS = ast.Return | ast.Raise | ast.Continue | ast.Break
 
 
 def unreachable(tree: ast.AST) -> Iterator[ast.stmt]:
     """The statements in *tree* that never run; what lies inside them isn't listed again."""
-    for node in ast.walk(tree):
+    ahead = [tree]
+    while ahead:
+        node = ahead.pop()
         for name in _BLOCKS:
             block = getattr(node, name, None)
             if isinstance(block, list):
-                yield from _dead(node, name, block)
+                dead = list(_dead(node, name, block))
+                yield from dead
+                ahead += block if not dead else [each for each in block if each not in dead]
 
 
-def prune(tree: ast.AST) -> None:
-    """Take them out of *tree*, leaving what they still decide: which names are local, and what is a generator."""
-    dead = set(map(id, unreachable(tree)))
-    for node in ast.walk(tree):
-        for name in _BLOCKS:
-            block = getattr(node, name, None)
-            if isinstance(block, list) and any(id(each) in dead for each in block):
-                left = [each for each in block if id(each) not in dead]
-                marks = sorted({mark for each in block if id(each) in dead for mark in _decides(each)})
-                setattr(node, name, [*left, *([ast.Expr(ast.Constant(f"unreachable: {marks}"))] if marks else [])])
+def decides(statements: Iterable[ast.stmt]) -> list[str]:
+    """What statements decide although they never run: which names are local, and what is a generator."""
+    return sorted({mark for each in statements for mark in _decides(each)})
 
 
 def _dead(node: ast.AST, name: str, block: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mainspring.pipeline.closure import Closure
 from mainspring.pipeline.codebase import Codebase, Imported
 from mainspring.pipeline.effects import Place, Source
 from mainspring.pipeline.entries import Entry
@@ -37,7 +38,11 @@ class Walk:
 
     def finish(self) -> None:
         """Walk until nothing new is reached."""
-        self._extended = {name: Source(text, parse(text.text)) for name, text in self.texts.items()}
+        self._extended = {
+            name: Source(text, parse(text.text)) for name, text in self.texts.items() if self.project(name) is not text
+        }
+        if self._is_plain() and self._jump():
+            return
         self._start()
         while self._exclude_replaced():
             self.found = Needs()
@@ -60,6 +65,30 @@ class Walk:
         """Whether module *name* is imported with those that the walk started from, not first by a function."""
         starts = (entry.reference.partition(":")[0] or entry.module for entry in self._entries)
         return any(name in self.project.closure(start) for start in starts)
+
+    def _is_plain(self) -> bool:
+        named = all(entry.reference and not (entry.opaque or entry.libraries or entry.notes) for entry in self._entries)
+        return named and not self._extended
+
+    def _jump(self) -> bool:
+        """Take what the names asked for reach from what is known of every unit; whether that could be done."""
+        shared, starts = self.project.imported(self.texts), Needs()
+        following = Following(self.project, self.project.source, starts)
+        for entry in self._entries:
+            module, _, name = entry.reference.partition(":")
+            following.name(module, name.split(".")[0])
+        closure = self.project.reached
+        if closure is None or closure.imported is not shared or len(shared.modules) != self.project.counted:
+            closure = self.project.reached = Closure(self.project, shared, self._parts)
+            self.project.counted = len(shared.modules)
+        found = closure.of(starts)
+        if found is None:
+            return False
+        self.found = found
+        return True
+
+    def _parts(self, key: Key) -> tuple[Needs, Needs]:
+        return needs_of(self.project, key), held_by(self.project, key)
 
     def _start(self) -> None:
         self._imported = (self.project.imported(self.texts), Imported(self.project))

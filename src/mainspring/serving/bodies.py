@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from mainspring.core.errors import InvalidRequest, Overloaded, RequestError, Too
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _MOST_DEPTH = 32
+_NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
 async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -43,11 +45,15 @@ def parse(body: bytes) -> Any:
     >>> parse(b'{"rows": [{"age": 41}]}')
     {'rows': [{'age': 41}]}
     """
+    if not body.strip():
+        raise InvalidRequest("the body is empty; send JSON")
     try:
         value = _decode(body)
         if body.count(b'":') != _keys(value):  # a duplicate, or only a colon in a text: the slow reader knows
             json.loads(body, object_pairs_hook=_unique)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        if _NOT_A_NUMBER.search(body):
+            raise InvalidRequest("the body is not valid JSON, which has no NaN and no Infinity: write null") from None
         raise InvalidRequest(f"the body is not valid JSON: {str(error)[:200]}") from None
     return value
 

@@ -230,15 +230,18 @@ class _Timed:
 
 def _rows(given: Any) -> tuple[list[Any], bool]:
     """The rows of a /predict body, and whether it asks for strictness."""
-    if not isinstance(given, dict):
-        raise InvalidRequest('the body must be {"rows": [{...}]} or one row as an object')
-    if not isinstance(given.get("rows"), list):
+    if not isinstance(given, dict | list):
+        raise InvalidRequest('the body must be {"rows": [{...}]}, a list of rows, or one row as an object')
+    if isinstance(given, dict) and not isinstance(given.get("rows"), list):
+        if set(given) <= {"rows", "strict"} and isinstance(given.get("rows"), str | dict | None) and "rows" in given:
+            raise InvalidRows(f"rows must be a list of objects, not {str(given['rows'])[:60]!r}")
         return [given], False
-    rows = given["rows"]
+    strict = isinstance(given, dict) and given.get("strict") is True
+    rows = given["rows"] if isinstance(given, dict) else given
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InvalidRows(f"row {number} is {str(row)[:60]!r}, not an object with a value for each column")
-    return rows, given.get("strict") is True
+    return rows, strict
 
 
 def _told(answer: Answer) -> dict[str, Any]:

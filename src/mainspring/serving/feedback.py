@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
@@ -48,9 +49,13 @@ class Feedback:
 
     def _note(self, items: list[Any]) -> list[tuple[FeedbackRecord, bool]]:
         noted: list[tuple[FeedbackRecord, bool]] = []
+        given: dict[str, Any] = {}
         try:
             for number, item in enumerate(items):
                 record = self._record(number, item)
+                if (label := given.setdefault(record.id, record.label)) != record.label:
+                    both = f"{json.dumps(label)} and {json.dumps(record.label)}"
+                    raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
                 noted.append((record, self.served.labels.take(record.id, record.label)))
         except RequestError:
             self._forget(record for record, is_new in noted if is_new)
@@ -88,8 +93,9 @@ class Feedback:
         classes = {each: each for loaded in routing.versions() for each in loaded.classes}
         found = None if isinstance(label, dict | list) else classes.get(label)
         if found is None or isinstance(found, bool) != isinstance(label, bool):
-            known = ", ".join(repr(each) for each in list(classes)[:20])
-            raise InvalidRows(f"feedback {number}: label {str(label)[:60]!r} is none of the classes {known}")
+            known = ", ".join(json.dumps(each, ensure_ascii=False) for each in list(classes)[:20])
+            said = json.dumps(label, ensure_ascii=False)[:60]
+            raise InvalidRows(f"feedback {number}: label {said} is none of the classes {known}")
         return found
 
     def _at(self, number: int, item: Mapping[str, Any]) -> datetime:

@@ -90,11 +90,13 @@ def _plain(predictions: Any, classes: tuple[Any, ...], rows: int) -> Said:
 
 
 def needless(model: Model, manifest: Any, sample: pl.DataFrame | None) -> frozenset[str]:
-    """The key, time and group columns without which the model says the same: a request may leave them out."""
+    """The columns without which the model says the same: a request may leave them out. Those that it doesn't read, and
+    the key, time and group columns that change nothing in the answers to the sample."""
+    unread: frozenset[str] = getattr(model, "unread", frozenset())
     roles = {manifest.roles.key, manifest.roles.time, manifest.roles.group} & set(manifest.inputs.names)
     if sample is None:
-        return frozenset()
-    return frozenset(name for name in roles if name and _same_without(model, sample, name))
+        return unread
+    return unread | {name for name in roles if name and _same_without(model, sample, name)}
 
 
 def _same_without(model: Model, sample: pl.DataFrame, name: str) -> bool:

@@ -51,12 +51,9 @@ def document(loops: Mapping[str, ServedLoop], max_rows: int) -> dict[str, Any]:
 
 def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
     row = _row(loaded)
-    rows = {
-        "type": "object",
-        "required": ["rows"],
-        "properties": {"rows": {"type": "array", "minItems": 1, "maxItems": max_rows, "items": row}},
-    }
-    predict = _operation(f"Predict with {loaded.name}", _answer(loaded), {"oneOf": [rows, row]}, _REFUSALS)
+    several = {"type": "array", "minItems": 1, "maxItems": max_rows, "items": row}
+    rows = {"type": "object", "required": ["rows"], "properties": {"rows": several}}
+    predict = _operation(f"Predict with {loaded.name}", _answer(loaded), {"oneOf": [rows, several, row]}, _REFUSALS)
     predict["parameters"] = [_UNIT, _STRICT]
     label = _label(loaded)
     feedback = {"oneOf": [_feedback(label), {"type": "array", "minItems": 1, "items": _feedback(label)}]}

@@ -78,7 +78,11 @@ class Columns:
             raise InvalidRows(f"{_columns(sorted(extra))} unknown to this loop; leave them out, or drop strict=true")
         for name in self._scalars:
             self._plain(name, rows)
-        return Rows(self._typed(rows), [{name: row.get(name) for name in self._kept} for row in rows], len(extra))
+        typed, large = self._typed(rows)
+        raw = [{name: row.get(name) for name in self._kept} for row in rows]
+        for name in large:  # whatever reads the record later has 64 bits too
+            raw = [{**row, name: read[name]} for row, read in zip(raw, typed, strict=True)]
+        return Rows(typed, raw, len(extra))
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """`Rows.typed` (of several requests, if need be) as the frame of the model's raw input columns."""
@@ -87,18 +91,20 @@ class Columns:
         except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
             raise InvalidRows(f"the rows don't fit the loop's columns: {error}".splitlines()[0][:300]) from error
 
-    def _typed(self, rows: Sequence[Row]) -> list[Row]:
-        """The same rows where JSON's types are the columns' already; copies where times must be read."""
+    def _typed(self, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+        """The same rows where JSON's types are the columns' already; copies where times must be read. And the columns
+        of floats with whole numbers beyond 64 bits."""
         typed: list[Row] = list(rows)
+        large: list[str] = []
         for name, asis, kind in self._checks:
             values = [row.get(name) for row in rows]
             types = set(map(type, values))
-            if not types <= asis:
+            beyond = int in types and not _fits(values)
+            if beyond or not types <= asis:
                 values = _converted(name, values, kind)
                 typed = [{**row, name: value} for row, value in zip(typed, values, strict=True)]
-            elif int in types:
-                _check_size(name, values)
-        return typed
+            large += [name] if beyond else []
+        return typed, large
 
     def _plain(self, name: str, rows: Sequence[Row]) -> None:
         """A role's column that no model sees is kept as it came, if it is one value."""
@@ -120,13 +126,23 @@ def _converted(name: str, values: list[Any], kind: Type) -> list[Any]:
     return converted
 
 
+def _fits(values: list[Any]) -> bool:
+    return all(type(value) is not int or -(2**63) <= value < 2**63 for value in values)
+
+
 def _check_size(name: str, values: list[Any]) -> None:
     for number, value in enumerate(values):
-        if type(value) is int and not -(2**63) <= value < 2**63:
-            raise InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is beyond 64 bits; send it as 1e19")
+        if not _fits([value]):
+            raise InvalidRows(
+                f"column {name!r}, row {number}: {_shown(value)} is beyond a signed 64-bit integer; send it as text"
+            )
 
 
 def _unfit(name: str, number: int, value: Any, kind: Type) -> InvalidRows:
+    if kind is Type.INTEGER and (type(value) is int or (isinstance(value, float) and value.is_integer())):
+        return InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is beyond a signed 64-bit integer")
+    if kind is Type.FLOAT and type(value) is int:
+        return InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is beyond a 64-bit float")
     return InvalidRows(f"column {name!r}, row {number}: {_shown(value)} is not {_MEANT[kind]}; a missing value is null")
 
 
@@ -156,7 +172,7 @@ def _refused(value: Any) -> Any:
 
 _CONVERSIONS: dict[Type, Callable[[Any], Any]] = {
     Type.INTEGER: _integer,
-    Type.FLOAT: lambda value: value if type(value) in (int, float) else _refused(value),
+    Type.FLOAT: lambda value: float(value) if type(value) in (int, float) else _refused(value),
     Type.BOOLEAN: lambda value: value if value is True or value is False else _refused(value),
     Type.TEXT: _text,
     Type.DATETIME: _moment,

@@ -48,6 +48,11 @@ class Runtime:
         identity = tuple(range(len(self.manifest.classes)))
         self._codes = None if self.manifest.codes == identity else np.array(self.manifest.codes, dtype=np.intp)
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """The input columns that change nothing in any answer."""
+        return frozenset() if self._functions else frozenset(self.manifest.inputs.names) - set(self._encoding.inputs)
+
     def predict(self, rows: pl.DataFrame) -> Predictions:
         """What the model says of *rows*, raw input columns; raises InvalidRows for a missing or an ill-typed column."""
         rows = conform(rows, self.manifest.inputs, fractions=not self._functions)

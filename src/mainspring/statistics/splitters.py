@@ -126,9 +126,7 @@ def own_folds(splitter: Any, rows: int, target: Values | None, group: Values | N
 
 def _own(rule: Any) -> Literal["own"]:
     if not callable(getattr(rule, "split", None)):
-        raise DeclarationError(
-            f"split={rule!r} is no way to divide rows; give ms.Split(...) or a scikit-learn splitter"
-        )
+        raise DeclarationError(f"split={rule!r} can't divide rows; give ms.Split(...) or a scikit-learn splitter")
     return "own"
 
 

@@ -45,7 +45,7 @@ def apply_features(functions: Iterable[Any], rows: pl.DataFrame) -> pl.DataFrame
 def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
     name = getattr(function, "__name__", type(function).__name__)
     try:
-        made = function(rows)
+        made = function(rows.clone())  # who changes a frame in its place changes this one
         if isinstance(made, pl.LazyFrame):
             made = made.collect()
     except Exception as error:
@@ -57,6 +57,10 @@ def _applied(function: Any, rows: pl.DataFrame) -> pl.DataFrame:
         raise FeaturesError(
             f"features function {name!r} returned {type(made).__name__}, not a polars frame; "
             "return the frame (from pandas: polars.from_pandas(frame))"
+        )
+    if odd := [column for column, dtype in made.schema.items() if dtype == pl.Object]:
+        raise FeaturesError(
+            f"features function {name!r} made column {odd[0]!r} of Python objects; make it numbers, text or dates"
         )
     if not made.width:
         raise FeaturesError(f"features function {name!r} returned a frame without columns; return what the model needs")

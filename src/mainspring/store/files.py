@@ -45,11 +45,18 @@ class Files:
         whoever put it there may have been killed before he could."""
         try:
             for digest in digests:
-                _sync(self._path(digest))
+                self._sync(digest)
             if digests:
                 sync_folder(self.folder)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _sync(self, digest: str) -> None:
+        try:
+            _sync(self._path(digest))
+        except OSError:  # what is in memory can't be trusted to reach the disk by another try
+            self._path(digest).unlink(missing_ok=True)
+            raise
 
     def path(self, digest: str) -> Path:
         """The file of *digest*, which must be there; its content isn't looked at."""

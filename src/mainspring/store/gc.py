@@ -17,6 +17,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +87,7 @@ def collect(home: Home, *, keep_days: float = KEEP_DAYS, dry_run: bool = False, 
             raise StoreError(f"{home.path} can't be tidied ({error.strerror}); mend it, then run gc again") from error
         if time.monotonic() > deadline:
             return replace(found.told, busy=found.told.busy or "others, which write all the time")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def _removed(home: Home, found: _Found, version: int) -> bool:
@@ -98,7 +99,8 @@ def _removed(home: Home, found: _Found, version: int) -> bool:
         connection.executemany("delete from cache where rowid = ?", [(row,) for row in found.dropped])
         trash.mkdir()
         for path in found.paths:
-            os.rename(path, trash / f"{path.parent.name}-{path.name}")
+            with suppress(FileNotFoundError):  # a leftover that its owner has removed
+                os.rename(path, trash / f"{path.parent.name}-{path.name}")
     shutil.rmtree(trash, ignore_errors=True)  # the slow part: runs may begin again
     return True
 
@@ -214,8 +216,9 @@ def _leftovers(home: Home) -> Iterator[Path]:
     """What killed processes have left in `tmp/` and, half written, beside the database."""
     before = time.time() - _LEFTOVER_SECONDS
     for path in (*home.folder("tmp").iterdir(), *home.path.glob(".*.*")):
-        if path.name.startswith(_TRASH) or path.lstat().st_mtime < before:
-            yield path
+        with suppress(FileNotFoundError):  # its owner is at work
+            if path.name.startswith(_TRASH) or path.lstat().st_mtime < before:
+                yield path
 
 
 def _amount(paths: list[Path]) -> Amount:
@@ -223,6 +226,8 @@ def _amount(paths: list[Path]) -> Amount:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(_size(inner) for inner in path.iterdir())
-    return path.lstat().st_size
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            return sum(_size(inner) for inner in path.iterdir())
+        return path.lstat().st_size
+    return 0

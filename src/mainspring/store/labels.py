@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -88,8 +89,8 @@ class Labels:
             return True
         if known != label:
             raise Conflict(
-                f"prediction {identity!r} has the label {known!r}, not {label!r}, and a label can't be changed; leave "
-                "this one out; if the first is wrong, mend the row in the source: it counts at the next training"
+                f"prediction {identity!r} has the label {json.dumps(known)}, not {json.dumps(label)}, and a label "
+                "can't be changed; leave this one out; if the first is wrong, mend the row in the source: it counts at the next training"
             )
         return False
 

@@ -67,7 +67,7 @@ class Leases:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise HomeUnwritable(
-                f"{self._path} can't be opened ({error.strerror}); move it away or mend its permissions, then run again"
+                f"{self._path} can't be opened ({error.strerror}); make room or mend it, then run again"
             ) from error
         _open[str(self._path)] = descriptor
         return descriptor

@@ -178,7 +178,7 @@ class Ledger:
                 if connection is None:
                     connection = self._home.database.connect(durable=self._durability == "durable")
                 self._commit(connection, group)
-            except (MainspringError, DatabaseError, OSError) as error:
+            except BaseException as error:  # whatever it is, the run must not wait for this thread for ever
                 self._fail(error)
                 break
             with self._wake:
@@ -194,23 +194,23 @@ class Ledger:
         if not group.rows:
             return
         steps, cache = json.dumps(list(group.rows.values())), json.dumps(group.cache)
-        connection.execute("begin immediate")
-        try:
-            self.cancelled = bool(owned(connection, self._claim)["cancel"])
-            connection.execute(_STEPS, (steps,))
-            if group.cache:
-                connection.execute(_CACHE, (cache,))
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+        with self._home.database.turn():
+            connection.execute("begin immediate")
+            try:
+                self.cancelled = bool(owned(connection, self._claim)["cancel"])
+                connection.execute(_STEPS, (steps,))
+                if group.cache:
+                    connection.execute(_CACHE, (cache,))
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
 
-    def _fail(self, error: Exception) -> None:
-        if not isinstance(error, MainspringError):
-            path = self._home.database.path
-            error = StoreError(f"{path} can't be written ({error}); make room or mend it, then run again")
+    def _fail(self, error: BaseException) -> None:
+        path = self._home.database.path
+        words = f"{path} can't be written ({error}); make room or mend it, then run again"
         with self._wake:
-            self._error, self._work = error, None
+            self._error, self._work = error if isinstance(error, MainspringError) else StoreError(words), None
             self._wake.notify_all()
 
 

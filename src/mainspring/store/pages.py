@@ -10,6 +10,7 @@ import html
 import io
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -156,7 +157,9 @@ def figure(draw: Callable[[Axes], None], *, alt: str, width: float = 7, height: 
     with _DRAWING, matplotlib.rc_context(_SETTINGS):
         sheet = Figure(figsize=(width, height), layout="constrained")
         draw(sheet.add_subplot())
-        sheet.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a category in a script that this font doesn't have
+            sheet.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     below = f"<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
     drawing = _themed(buffer.getvalue(), alt, width)
     return Html(f'<figure><div class="scroll" tabindex="0">{drawing}</div>{below}</figure>')

@@ -105,7 +105,7 @@ class Table:
             return None
 
     def _scan(self, table: DeltaTable) -> pl.LazyFrame:
-        """The rows of *table*, file by file: `scan_delta` finds none where a folder has a space or an umlaut in its name.
+        """The rows of *table*, file by file: `scan_delta` finds none in a folder with a space or an umlaut in its name.
 
         A file that is gone or cut off is named here: polars' reader would panic.
         """

@@ -89,9 +89,9 @@ def _found(best: Entry | None, entries: Sequence[Entry], folds: Folds) -> Found:
     if best is None:
         failed = entries[0]
         how = f" with {dict(failed.parameters)}" if failed.parameters else ""
+        tried, first = ("the only trial", "") if len(entries) == 1 else (f"all {len(entries)} trials", "; the first")
         raise TrainingError(
-            f"all {len(entries)} trials failed; the first, {failed.contender.name}{how}: {failed.error}; "
-            "mend its parameters or the features"
+            f"{tried} failed{first}, {failed.contender.name}{how}: {failed.error}; mend its parameters or the features"
         )
     trials = tuple(entry.trial(len(folds)) for entry in entries)
     return Found(best.contender, best.parameters, best.score, trials)

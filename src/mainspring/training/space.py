@@ -59,6 +59,7 @@ def _parameters(contender: Contender) -> list[str]:
 def _unknown_key(key: str, parameter: str, meant: Sequence[Contender]) -> str:
     known = {name.removeprefix(contender.prefix) for contender in meant for name in _parameters(contender)}
     nested = sorted(name for name in known if name.endswith(f"__{parameter}"))
-    near = nested or difflib.get_close_matches(parameter, sorted(known), n=3, cutoff=0.5) or sorted(known)[:8]
+    near = nested or difflib.get_close_matches(parameter, sorted(known), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known)[:8])}"
     who = " and ".join(contender.name for contender in meant)
-    return f"Search space {key!r}: {who} has no parameter {parameter!r}; the nearest are {', '.join(near)}"
+    return f"Search space {key!r}: {who} has no parameter {parameter!r}; {hint}"

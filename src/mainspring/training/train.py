@@ -74,13 +74,23 @@ def train(
         score=None if found.score is None else _in_its_unit(found.score, measure),
         baseline=_in_its_unit(baseline, measure),
         trials=found.trials or (Trial(0, name, {}, float("nan"), (), seconds),),
-        profile=Profile.of(frame.data.select(frame.inputs.names), frame.inputs, frame.roles.special),
+        profile=Profile.of(frame.data.select(frame.inputs.names), frame.inputs, _unwatched(frame, features, encoding)),
         sample=sample(frame, rows.target, seed),
         train_rows=frame.data.height,
         dataset_version=frame.dataset_version,
         holdout_id=split.holdout_id,
         notes=(*frame.notes, *encoding.notes, *notes, *said),
     )
+
+
+def _unwatched(frame: Frame, features: Sequence[Any], encoding: Encoding) -> frozenset[str]:
+    """The columns whose drift is no news: those with a role, and those that the model doesn't read."""
+    unread = frozenset() if _functions(features) else set(frame.inputs.names) - set(encoding.inputs)
+    return frame.roles.special | unread
+
+
+def _functions(features: Sequence[Any]) -> bool:
+    return any(not hasattr(item, "fit") for item in features)
 
 
 def _has_auto(models: Any) -> bool:

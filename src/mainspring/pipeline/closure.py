@@ -1,0 +1,122 @@
+"""What each unit reaches in the end, found once for all: a set of units is one whole number, a bit for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainspring.pipeline.codebase import Codebase, Imported
+from mainspring.pipeline.following import Key, Needs
+
+_KINDS = ("units", "modules", "libraries", "notes", "opaque", "whole", "asked")
+_ALONE = ("alone", "")
+"""Stands for what depends on who asks: modules that only a function imports, and those that alter others."""
+
+
+@dataclass(slots=True)
+class Closure:
+    """The units that units reach. needs: what one needs directly, in several parts."""
+
+    project: Codebase
+    imported: Imported
+    needs: Callable[[Key], Iterable[Needs]]
+    _tokens: list[tuple[str, Any]] = field(default_factory=list)
+    _bits: dict[tuple[str, Any], int] = field(default_factory=dict)
+    _known: dict[Key, int] = field(default_factory=dict)
+
+    def of(self, start: Needs) -> Needs | None:
+        """All that *start* leads to; None where that must be walked for itself."""
+        mask, keys = self._own([start])
+        for key in keys:
+            mask |= self._reached(key)
+        if mask & self._bit(_ALONE):
+            return None
+        found = Needs()
+        for kind, value in self._decoded(mask):
+            getattr(found, kind)[value] = None
+        return found
+
+    def _own(self, parts: Iterable[Needs], binds: Iterable[tuple[str, str]] = ()) -> tuple[int, list[Key]]:
+        """What these needs are in themselves, and the units that they lead to at once."""
+        mask, keys = 0, list[Key]()
+        for part in parts:
+            keys += part.units
+            for kind in _KINDS[1:]:
+                for value in getattr(part, kind):
+                    mask |= self._bit((kind, value))
+            if not self.imported.modules.keys() >= part.modules.keys():
+                mask |= self._bit(_ALONE)
+        for places in (binds, *(part.wanted for part in parts)):
+            for place in places:
+                for key in self.imported.altered.get(place, ()):
+                    keys.append(key)
+                    if key[0] != place[0]:
+                        mask |= self._bit(_ALONE)
+        return mask, keys
+
+    def _direct(self, key: Key) -> tuple[int, list[Key]]:
+        source = self.project.source(key[0])
+        assert source is not None  # a key names a module that was found
+        unit = source.parsed.units[key[1]]
+        mask, keys = self._own(list(self.needs(key)), [(key[0], name) for name in unit.binds])
+        alone = bool(source.parsed.repeated & unit.binds)
+        return mask | self._bit(("units", key)) | (self._bit(_ALONE) if alone else 0), keys
+
+    def _reached(self, start: Key) -> int:
+        """Tarjan's walk: units that reach each other share one set."""
+        if start in self._known:
+            return self._known[start]
+        order: dict[Key, int] = {}
+        low: dict[Key, int] = {}
+        masks: dict[Key, int] = {}
+        open_: list[Key] = []
+        ahead: list[tuple[Key, Iterator[Key]]] = [self._opened(start, order, low, masks, open_)]
+        while ahead:
+            key, uses = ahead[-1]
+            following = next(uses, None)
+            if following is None:
+                ahead.pop()
+                if low[key] == order[key]:
+                    self._close(key, masks, open_)
+                if ahead:
+                    above = ahead[-1][0]
+                    low[above] = min(low[above], low[key])
+                    masks[above] |= self._known.get(key, masks[key])
+            elif following in self._known:
+                masks[key] |= self._known[following]
+            elif following in order:
+                low[key] = min(low[key], order[following])
+            else:
+                ahead.append(self._opened(following, order, low, masks, open_))
+        return self._known[start]
+
+    def _opened(
+        self, key: Key, order: dict[Key, int], low: dict[Key, int], masks: dict[Key, int], open_: list[Key]
+    ) -> tuple[Key, Iterator[Key]]:
+        order[key] = low[key] = len(order)
+        masks[key], keys = self._direct(key)
+        open_.append(key)
+        return key, iter(keys)
+
+    def _close(self, key: Key, masks: dict[Key, int], open_: list[Key]) -> None:
+        together = [open_.pop()]
+        while together[-1] != key:
+            together.append(open_.pop())
+        mask = 0
+        for each in together:
+            mask |= masks[each]
+        self._known.update(dict.fromkeys(together, mask))
+
+    def _bit(self, token: tuple[str, Any]) -> int:
+        place = self._bits.get(token)
+        if place is None:
+            place = self._bits[token] = len(self._tokens)
+            self._tokens.append(token)
+        return 1 << place
+
+    def _decoded(self, mask: int) -> Iterator[tuple[str, Any]]:
+        while mask:
+            lowest = mask & -mask
+            yield self._tokens[lowest.bit_length() - 1]
+            mask ^= lowest
