@@ -50,6 +50,7 @@ class Project:
 
     roots: list[Path] = field(default_factory=list)
     _found: dict[str, ModuleText | None] = field(default_factory=dict)
+    _entered: dict[tuple[Any, Any], ModuleText | None] = field(default_factory=dict)
 
     def __call__(self, name: str) -> ModuleText | None:
         """The project's module *name*; None when it is an installed library's, or nobody's."""
@@ -63,8 +64,6 @@ class Project:
         text = ModuleText(NOTEBOOK, cells(namespace)) if is_notebook(namespace) else self._own_file(thing, namespace)
         if text is None:
             return None
-        if text.path:
-            self._add_root(_root(Path(text.path), text))
         known = self._found.get(text.name)
         if known is None or known.path != text.path:
             known = self._found[text.name] = text
@@ -117,11 +116,16 @@ class Project:
                     yield self._found.setdefault(name, text) or text
 
     def _own_file(self, thing: Any, namespace: Mapping[str, Any]) -> ModuleText | None:
+        """The module of *thing*'s file, read once: one run sees one state of it."""
         file = namespace.get("__file__") or _code_file(thing)
-        if not file or not _is_project_file(Path(file)):
-            return None
-        path = Path(file).resolve()
-        return _read(_canonical_name(namespace, path), path, namespace)
+        key = (file, namespace.get("__name__"))
+        if key not in self._entered:
+            path = Path(file).resolve() if file and _is_project_file(Path(file)) else None
+            text = None if path is None else _read(_canonical_name(namespace, path), path, namespace)
+            self._entered[key] = text
+            if text is not None and text.path:
+                self._add_root(_root(Path(text.path), text))
+        return self._entered[key]
 
     def _add_root(self, root: Path) -> None:
         if root not in self.roots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import os
@@ -24,6 +25,9 @@ _LOOKED_AT: dict[str, tuple[Any, str]] = {}
 """Module -> what marks one import of it, and the digest of its source when it was first looked at."""
 
 
+_real = functools.lru_cache(maxsize=4096)(os.path.realpath)
+
+
 def module_of(text: ModuleText) -> ModuleType | None:
     """The module that this process has made of *text*'s file."""
     for name in (text.name, "__main__", "__mp_main__"):
@@ -33,7 +37,7 @@ def module_of(text: ModuleText) -> ModuleType | None:
         if text.name == NOTEBOOK and isinstance(vars(module).get("In"), list):
             return module
         file = vars(module).get("__file__")
-        if text.path and isinstance(file, str) and os.path.realpath(file) == text.path:
+        if text.path and isinstance(file, str) and _real(file) == text.path:
             return module
     return None
 

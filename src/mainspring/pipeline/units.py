@@ -36,7 +36,13 @@ def parse(text: str) -> Parsed:
         return Parsed((), {}, "", error=f"line {where} isn't Python")
     lines = [f"{line}\n" for line in re.split(r"\r\n|\r|\n", text)]  # as Python counts them; splitlines has more
     futures = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-    units = [unit for node in tree.body if node not in futures for unit in _units(node, text, lines, tree.body)]
+    beside = zip([None, *tree.body], tree.body, [*tree.body[1:], None], strict=False)
+    units = [
+        unit
+        for before, node, after in beside
+        if node not in futures
+        for unit in _units(node, text, lines, [each for each in (before, after) if each is not None])
+    ]
     binders: dict[str, list[int]] = {}
     for index, unit in enumerate(units):
         for name in unit.binds:
@@ -113,7 +119,8 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _units(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) -> Iterator[Unit]:
+def _units(node: ast.stmt, text: str, lines: list[str], beside: list[ast.stmt]) -> Iterator[Unit]:
+    """The units of one statement; *beside*: its neighbours, which may share its lines."""
     if _is_text(node) or isinstance(node, ast.Pass) or _is_guard(node):
         return
     if isinstance(node, ast.Import):
@@ -123,7 +130,7 @@ def _units(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) ->
         for alias in node.names:
             yield _imported(ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node))
     else:
-        unit = Unit(node, _source(node, text, lines, body), node.lineno, dead=frozenset(map(id, unreachable(node))))
+        unit = Unit(node, _source(node, text, lines, beside), node.lineno, dead=frozenset(map(id, unreachable(node))))
         Reader(unit).read()
         yield unit
 
@@ -148,12 +155,12 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Unit:
     return unit
 
 
-def _source(node: ast.stmt, text: str, lines: list[str], body: list[ast.stmt]) -> str:
+def _source(node: ast.stmt, text: str, lines: list[str], beside: list[ast.stmt]) -> str:
     """The statement as it was written, decorators and inner comments included."""
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
     last = node.end_lineno or node.lineno
-    shared = any(other is not node and other.lineno <= last and (other.end_lineno or 0) >= first for other in body)
+    shared = any(other.lineno <= last and (other.end_lineno or 0) >= first for other in beside)
     if shared:
         return ast.get_source_segment(text, node) or ast.unparse(node)
     return "".join(lines[first - 1 : last]).rstrip()
