@@ -1,10 +1,13 @@
 # `make demo` does the main job on real data, `make test` passes the tests; both set up what they need.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 KILLS ?= 200
 # The newest change of these decides whether the environment is set up anew.
 STAMP := .venv/ready
+
+# Every process would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check soak bench docs format clean
 

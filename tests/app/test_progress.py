@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -76,7 +77,6 @@ def test_of_many_steps_those_that_matter_stay_in_view() -> None:
 
 
 def _rendered(progress: Progress) -> Any:
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    with console.file:
-        console.print(progress._tree())
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(progress._tree())
     return console.export_text()

@@ -271,7 +271,7 @@ def test_what_can_not_be_served_is_told_by_the_first_stage_that_knows(tmp_path: 
     bare = ms.Loop("shop", table(), "y", Bare(), features=in_place, gate=ms.Gate("accuracy"))
     misspelt = ms.Loop("shop", table(), "y", Bare(), gate=ms.Gate("acuracy"))
 
-    with pytest.raises(TrainingError, match="Bare has no classes_ after fit; set self.classes_"):
+    with pytest.raises(TrainingError, match=r"Bare has no classes_ after fit; set self\.classes_"):
         bare.run(home=home)
     done = misspelt.start(Surroundings.of(home), {})
     assert {step.name: step.state for step in done.steps}["prepare"] == "failed" and "'accuracy'" in str(done.error)

@@ -325,7 +325,7 @@ def test_unknown_ids_and_keys_are_named(labels: Labels) -> None:
 def test_one_prediction_has_one_label(labels: Labels) -> None:
     assert labels.take("a", "yes") is True
     assert labels.take("a", "yes") is False
-    with pytest.raises(Conflict, match='prediction .a. has the label "yes", not "no"'):
+    with pytest.raises(Conflict, match=r'prediction .a. has the label "yes", not "no"'):
         labels.take("a", "no")
     labels.forget("a")
     assert labels.take("a", "no") is True

@@ -16,8 +16,8 @@ from typing import Literal
 
 from mainspring.app.config import Settings
 from mainspring.core.errors import MainspringError
-from mainspring.store.bundles import Bundles
 from mainspring.store import gc
+from mainspring.store.bundles import Bundles
 from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
 from mainspring.store.files import Files

@@ -14,7 +14,6 @@ from mainspring.app.project import Loop, Pipeline
 from mainspring.core.declarations import CsvSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, UsageError
 
-
 _BEFORE: set[str] = set()
 
 

@@ -22,8 +22,8 @@ def opened(executor: str | Executor | None) -> Iterator[Executor | None]:
     """The executor of this name, shut down at the end of the block; one that is given stays its owner's.
 
     here (or None): this process, where a debugger works and a crash is yours. local: warm worker processes, one more
-    when a step is ready and the others are busy, up to the number of cores. process[:N]: the same with N processes. ray:
-    a Ray cluster, one of this machine unless an address is given.
+    when a step is ready and the others are busy, up to the number of cores. process[:N]: the same with N processes.
+    ray: a Ray cluster, one of this machine unless an address is given.
     """
     if executor is None or isinstance(executor, Executor):
         yield executor

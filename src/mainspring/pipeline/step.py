@@ -66,11 +66,11 @@ class Step:
     the runner injects (home, progress, run ...) and that don't. state: what it depends on outside, as JSON, from the
     outputs of its inputs; when it gives None, only running can tell. each: parameter -> a list, or the name of a step
     or run parameter that gives one; the function runs once per element. retries: further attempts after a failure, the
-    first after *backoff* seconds, then twice as long each time. timeout: the most seconds of one attempt. cpus: how many
-    of the executor's places it takes. memory: the most bytes of its process. A step with timeout or memory runs in a
-    process of its own, which can be ended. priority: of steps that are ready the higher starts first. seed: of Python's
-    and numpy's random numbers at the start of each attempt. effects: it changes something outside, so it starts only when
-    all before it is durable. cache: False runs it in every run.
+    first after *backoff* seconds, then twice as long each time. timeout: the most seconds of one attempt. cpus: how
+    many of the executor's places it takes. memory: the most bytes of its process. A step with timeout or memory runs in
+    a process of its own, which can be ended. priority: of steps that are ready the higher starts first. seed: of
+    Python's and numpy's random numbers at the start of each attempt. effects: it changes something outside, so it
+    starts only when all before it is durable. cache: False runs it in every run.
     """
 
     name: str

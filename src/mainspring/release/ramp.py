@@ -119,9 +119,7 @@ def _clearance(guardrail: Guardrail) -> str:
     """The stronger of the two ways out of a step."""
     not_worse, healthy = guardrail.not_worse, guardrail.healthy
     if not_worse.e_value >= healthy.e_value:
-        return (
-            f"e-value {shown(not_worse.e_value)} of less than {not_worse.tolerated:g} times the champion's rate"
-        )
+        return f"e-value {shown(not_worse.e_value)} of less than {not_worse.tolerated:g} times the champion's rate"
     return f"e-value {shown(healthy.e_value)} of a rate below {percent(healthy.bound)}"
 
 

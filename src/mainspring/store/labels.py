@@ -90,7 +90,8 @@ class Labels:
         if known != label:
             raise Conflict(
                 f"prediction {identity!r} has the label {json.dumps(known)}, not {json.dumps(label)}, and a label "
-                "can't be changed; leave this one out; if the first is wrong, mend the row in the source: it counts at the next training"
+                "can't be changed; leave this one out; if the first is wrong, mend the row in the source: it counts at "
+                "the next training"
             )
         return False
 

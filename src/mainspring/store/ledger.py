@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sqlite3 import Connection
-from sqlite3 import Error as DatabaseError
 from typing import Any, Literal
 
 from mainspring.core.errors import MainspringError, StoreError
