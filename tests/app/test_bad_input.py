@@ -187,7 +187,7 @@ def test_a_failed_run_leaves_nothing_that_the_next_one_builds_on(call: Call, tmp
         ("rows.with_columns(n=pl.int_range(pl.len()))", ["isn't row-wise: column 'n'", "only the row's own values"]),
         ("rows.with_columns(sure=pl.col('buys') * 2)", ["features ask for column 'buys'", "take it out"]),
         ("None", ["returned NoneType, not a polars frame; return the frame"]),
-        ("rows.select('visit').drop('visit')", ["no column is left as a feature"]),
+        ("rows.select('visit').drop('visit')", ["returned a frame without columns; return what the model needs"]),
         ("rows.select(pl.col('visit').alias('v'))", ["no column is left to learn from", "'v'"]),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def test_a_release_that_is_repeated_after_a_kill_changes_nothing(home: Home) -> 
     given: dict[str, Any] = {name: done.outputs[name] for name in ("gate", "train", "evaluate")}
 
     released = stages.release(
-        **given, strategy=ms.Immediate(), loop="late", home=home, run=done.id, clock=lambda: START
+        **given, strategy=ms.Immediate(), loop="late", home=home, run=done.id, seed=0, clock=lambda: START
     )
 
     assert (released.version, released.state, released.share) == (1, "champion", 1.0)

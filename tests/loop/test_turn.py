@@ -66,6 +66,7 @@ def test_only_our_own_stages_watch_the_source_and_the_champion(empty: Home) -> N
     assert bound["ingest"] is not None and bound["evaluate"] is None and bound["train"] is None
 
 
+@pytest.mark.filterwarnings("ignore:.*is kept as a pickle")
 @pytest.mark.parametrize("function", [split, as_pair])
 def test_a_loop_runs_with_a_split_and_a_step_of_its_own(empty: Home, function: Any) -> None:
     own = ms.step(function) if function is split else replace(turn.as_step(as_pair), name="split")

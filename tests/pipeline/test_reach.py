@@ -26,6 +26,8 @@ Load = Callable[..., ModuleType]
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Write the files of a project and import one of its modules, as `python FILE` would."""
 
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of two edits in a second Python takes the older's
+
     def written(_module: str = "main", **files: str) -> ModuleType:
         for name, text in files.items():
             path = tmp_path / f"{name}.py"

@@ -59,9 +59,9 @@ def in_place(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def test_a_function_that_changes_the_frame_it_was_given_is_found() -> None:
-    with pytest.raises(AssertionError, match="changed the frame"):
-        check_features(in_place, ROWS.clone())
+def test_a_function_may_change_the_frame_it_was_given() -> None:
+    check_features(in_place, ROWS)
+    assert "long" not in ROWS.columns
 
 
 def test_one_row_shows_nothing() -> None:

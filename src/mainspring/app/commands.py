@@ -376,7 +376,13 @@ def _known(deployments: Deployments, loop: str) -> None:
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
     """SIGTERM, as from a scheduler, ends a run as Ctrl-C does: with a word, and nothing that is done is lost."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+    def end(number: int, frame: Any) -> None:
+        if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in a shell's background jobs
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -96,6 +96,7 @@ def _execute(path: Path) -> ModuleType:
         raise UsageError(f"{path} can't be loaded as Python; give a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.modules.setdefault(f"{path.stem}_file", module)  # its name in the process that had another FILE of this stem
     try:
         spec.loader.exec_module(module)
     except MainspringError:

@@ -110,7 +110,7 @@ class Bench:
             if call.seed is not None:
                 _sow(call.seed)
             value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
-            artifact, objects = self.catalog.write(value)
+            artifact, objects = self.catalog.write(value, warn=not isinstance(call.function, str))
         except (Exception, SystemExit) as error:
             shown = {**inputs, **{name: call.arguments[name] for name in call.element}}
             return _failed(error, shown, time.perf_counter() - began)

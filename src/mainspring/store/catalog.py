@@ -61,9 +61,12 @@ class Catalog:
         self.files.sync(digests)
         return artifact
 
-    def write(self, value: Any) -> tuple[Artifact, list[str]]:
-        """Keep *value* for every reader; also gives the digests of its objects: `Files.sync` makes them durable."""
-        artifact, blobs = self._encode(value, _warn)
+    def write(self, value: Any, *, warn: bool = True) -> tuple[Artifact, list[str]]:
+        """Keep *value* for every reader; also gives the digests of its objects: `Files.sync` makes them durable.
+
+        warn: tell of a type that is kept as a pickle.
+        """
+        artifact, blobs = self._encode(value, _warn if warn else None)
         return artifact, [self.files.write(blob) for blob in blobs]
 
     def digest(self, value: Any) -> str:

@@ -134,6 +134,7 @@ class Ledger:
                     break
                 while self._work is not None:
                     self._wake.wait()
+        self._check()
         self._say()
 
     def close(self) -> None:
