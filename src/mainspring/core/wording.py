@@ -22,7 +22,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0 or (value == round(value) and abs(value) < _LARGE):
-        return f"{value:,.0f}"
+        return f"{value + 0.0:,.0f}"  # -0.0 is 0
     if not _SMALL <= abs(value) < _LARGE:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
