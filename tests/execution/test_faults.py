@@ -19,7 +19,7 @@ from warm import Warm
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler (cc, gcc, clang) for the fault library")
 
-SAMPLE = 20
+SAMPLE = 12
 FAULTS = {
     "killed before": (BEFORE, 0, ALL),
     "killed after": (AFTER, 0, ALL),

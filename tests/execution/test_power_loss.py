@@ -21,7 +21,7 @@ from warm import Warm
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler (cc, gcc, clang) to build the log of calls")
 
-SAMPLE = 20
+SAMPLE = 12
 SHARES = (0.0, 0.5, 0.9)
 TOLD = re.compile(r"^  (\w+) +done", re.MULTILINE)
 
