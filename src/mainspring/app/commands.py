@@ -6,18 +6,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from mainspring.app import config, differences, document, plans, supervisor
 from mainspring.app import show as showing
 from mainspring.app.files import load
+from mainspring.app.manifest import HELD
 from mainspring.app.progress import Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.app.remember import remember
@@ -33,8 +32,6 @@ from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal, StepRecord
-
-HELD = 3
 
 
 def init(*, home: str | None, data: str, target: str, output: str, overwrite: bool) -> int:
@@ -62,7 +59,7 @@ def plan(
         whole = where.selection == Selection() and not stale
         why = remember(where, home, file, settings, declared) if whole else ""
     if as_json:
-        _print_each("plan", [("done", {"name": name, "steps": _steps(steps)}) for name, steps in planned])
+        document.several("plan", [("done", {"name": name, "steps": _steps(steps)}) for name, steps in planned])
     for name, steps in () if as_json else planned:
         print(plans.markdown(name, steps)) if markdown else showing.plan(name, steps)
     if why and not as_json:
@@ -108,7 +105,7 @@ def run(
         if where.selection == Selection() and all(done.status in ("done", "held") for done in runs):
             remember(where, home, file, settings, declared)
     if as_json:
-        _print_each("run", [(done.status, _run_fields(done)) for done in runs])
+        document.several("run", [(done.status, _run_fields(done)) for done in runs])
     return max(map(_code, runs), key=(0, HELD, 2, 1).index)
 
 
@@ -150,7 +147,7 @@ def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
     with document.alone(as_json):
         answer = turn.call("mainspring.loop.champion:answer", _store(home), name, rows)
     if as_json:
-        return _print_json("predict", "done", **answer)
+        return document.one("predict", "done", **answer)
     for label in answer["predictions"]:
         print(label)
     return 0
@@ -160,7 +157,7 @@ def status(*, home: str | None, as_json: bool) -> int:
     store = _store(home)
     loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
     if as_json:
-        return _print_json("status", "done", loops=loops, home=str(store.path))
+        return document.one("status", "done", loops=loops, home=str(store.path))
     showing.status(loops)
     return 0
 
@@ -173,7 +170,7 @@ def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> in
         known = list(dict.fromkeys(run.pipeline for run in journal.runs(limit=1000)))
         raise NotInStore(f"no run of {name!r} in {store.path}: it has runs of {', '.join(known) or 'nothing'}")
     if as_json:
-        return _print_json("runs", "done", runs=found)
+        return document.one("runs", "done", runs=found)
     showing.runs(found)
     return 0
 
@@ -185,7 +182,7 @@ def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int
         return _differences(differences.between(store, other, run), as_json)
     found, steps = journal.run(run), journal.steps(run)
     if as_json:
-        return _print_json("show", found.status, run=found, steps=steps)
+        return document.one("show", found.status, run=found, steps=steps)
     showing.one_run(found, steps)
     verdict, release = (_made(store, steps, name) for name in ("gate", "release"))
     showing.notes(getattr(getattr(verdict, "bundle", None), "notes", ()))
@@ -198,7 +195,7 @@ def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
     Journal(store).run(run)
     texts = printed.read(store, run, step)
     if as_json:
-        return _print_json("logs", "done", run=run, logs=texts)
+        return document.one("logs", "done", run=run, logs=texts)
     for name, text in texts.items():
         print(f"--- {name}\n{text.rstrip()}")
     return 0
@@ -217,7 +214,7 @@ def why(*, home: str | None, name: str, as_json: bool) -> int:
         _known(deployments, loop)
     found = [record for record in written if version is None or record.version == version]
     if as_json:
-        return _print_json("why", "done", decisions=found)
+        return document.one("why", "done", decisions=found)
     showing.decisions(loop, found)
     return 0
 
@@ -227,7 +224,7 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
     _known(deployments, name)
     route, versions = deployments.route(name), deployments.versions(name)
     if as_json:
-        return _print_json("models", "done", versions=versions, route=route)
+        return document.one("models", "done", versions=versions, route=route)
     showing.models(versions, route)
     return 0
 
@@ -258,7 +255,7 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
         Path(html).write_text(watching.page(report), encoding="utf-8")
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
-        return _print_json("monitor", "done", report=report.to_json())
+        return document.one("monitor", "done", report=report.to_json())
     print(turn.call("mainspring.monitoring.terminal:render", report))
     return 0
 
@@ -267,7 +264,7 @@ def doctor(*, home: str | None, as_json: bool) -> int:
     findings = turn.call("mainspring.app.doctor:examine", config.read(home=home))
     wrong = any(finding.state == "wrong" for finding in findings)
     if as_json:
-        _print_json("doctor", "failed" if wrong else "done", findings=findings)
+        document.one("doctor", "failed" if wrong else "done", findings=findings)
     else:
         showing.findings(findings)
     return 1 if wrong else 0
@@ -283,7 +280,7 @@ def _steps(steps: Sequence[PlannedStep]) -> list[dict[str, Any]]:
 def _differences(found: differences.Differences, as_json: bool) -> int:
     if as_json:
         steps = [step.to_json() for step in found.steps]
-        return _print_json("diff", "done", run=found.run, other=found.other, parameters=found.parameters, steps=steps,
+        return document.one("diff", "done", run=found.run, other=found.other, parameters=found.parameters, steps=steps,
                            metrics=found.metrics)  # fmt: skip
     showing.differences(found)
     return 0
@@ -306,7 +303,7 @@ def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> i
 
     found = garbage.collect(_store(home), keep_days=keep_days, dry_run=dry_run)
     if as_json:
-        return _print_json("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)
+        return document.one("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)
     showing.garbage(found, freed=not (dry_run or found.busy))
     return 0
 
@@ -439,7 +436,7 @@ def _time(text: str) -> datetime:
 
 def _print_action(reason: str, as_json: bool) -> int:
     if as_json:
-        return _print_json("action", "done", reason=reason)
+        return document.one("action", "done", reason=reason)
     print(reason)
     return 0
 
@@ -452,28 +449,3 @@ def _store(home: str | None) -> Home:
     if not path.is_dir():
         raise NotInStore(f"nothing has been run here yet: {path} doesn't exist; `mainspring run FILE` makes it")
     return Home.open(path)
-
-
-def _print_each(schema: str, answers: Sequence[tuple[str, dict[str, Any]]]) -> int:
-    """One object: of a FILE with one declaration its fields, of one with several a list of them."""
-    if len(answers) == 1:
-        return _print_json(schema, answers[0][0], **answers[0][1])
-    worst = next((status for status, _ in answers if status != "done"), "done")
-    return _print_json(schema, worst, pipelines=[{"status": status, **fields} for status, fields in answers])
-
-
-def _print_json(schema: str, status: str, **fields: Any) -> int:
-    told = {"schema": f"mainspring/{schema}@1", "status": status, **fields}
-    print(msgspec.json.encode(told, enc_hook=_known_to_json).decode())  # nan becomes null
-    return 0
-
-
-def _known_to_json(value: Any) -> Any:
-    """What msgspec doesn't know: other mappings, iterables and numpy's numbers; all else by its text."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if callable(getattr(value, "tolist", None)):
-        return value.tolist()
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return list(value)
-    return str(value)

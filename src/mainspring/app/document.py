@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import msgspec
 
 
 @contextmanager
@@ -26,3 +29,29 @@ def alone(asked: bool = True) -> Iterator[None]:
         ctypes.CDLL(None).fflush(None)  # what C code has printed but kept
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def several(schema: str, answers: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    """Print one object: of a FILE with one declaration its fields, of one with several a list of them."""
+    if len(answers) == 1:
+        return one(schema, answers[0][0], **answers[0][1])
+    worst = next((status for status, _ in answers if status != "done"), "done")
+    return one(schema, worst, pipelines=[{"status": status, **fields} for status, fields in answers])
+
+
+def one(schema: str, status: str, **fields: Any) -> int:
+    """Print one object."""
+    told = {"schema": f"mainspring/{schema}@1", "status": status, **fields}
+    print(msgspec.json.encode(told, enc_hook=_known_to_json).decode())  # nan becomes null
+    return 0
+
+
+def _known_to_json(value: Any) -> Any:
+    """What msgspec doesn't know: other mappings, iterables and numpy's numbers; all else by its text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return list(value)
+    return str(value)

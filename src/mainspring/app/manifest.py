@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.app import config, world
+from mainspring.app import config, document, world
 from mainspring.core.errors import MainspringError
 from mainspring.core.wording import count
 from mainspring.execution.outcome import Outputs
@@ -123,7 +123,7 @@ def _plan(found: Sequence[Pipeline], options: Mapping[str, Any]) -> int:
             [{"name": step[0], "state": "cached", "reasons": [], "seconds": None} for step in each.steps]
             for each in found
         ]
-        _print_each(
+        document.several(
             "plan", [("done", {"name": each.name, "steps": told}) for each, told in zip(found, steps, strict=True)]
         )
     for each in () if options.get("as_json") else found:
@@ -154,7 +154,7 @@ def _run(home: Home, found: Sequence[Pipeline], durability: Any, options: Mappin
             told = [f"{run}  {status}", *figures, *(f"- {reason}" for reason in reasons)]
             print(*told, *([f"model {model}"] if model else []), sep="\n")
     if options.get("as_json"):
-        _print_each("run", answers)
+        document.several("run", answers)
     return code
 
 
@@ -179,17 +179,3 @@ def _record(home: Home, pipeline: Pipeline, durability: Any) -> tuple[str, Any]:
 def _numbers(outputs: Outputs) -> dict[str, float]:
     small = {name: outputs[name] for name in outputs if outputs.artifact(name).content is not None}
     return {name: float(value) for name, value in small.items() if type(value) in (int, float)}
-
-
-def _print_each(schema: str, answers: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    told: dict[str, Any] = {"schema": f"mainspring/{schema}@1"}
-    if len(answers) == 1:
-        told |= {"status": answers[0][0], **answers[0][1]}
-    else:
-        worst = next((status for status, _ in answers if status != "done"), "done")
-        told |= {"status": worst, "pipelines": [{"status": status, **fields} for status, fields in answers]}
-    print(
-        msgspec.json.encode(
-            told, enc_hook=lambda value: dict(value) if isinstance(value, Mapping) else str(value)
-        ).decode()
-    )
