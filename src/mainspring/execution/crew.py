@@ -15,7 +15,7 @@ from typing import Any
 
 from mainspring.core.errors import MainspringError
 from mainspring.execution import elsewhere, logs
-from mainspring.execution.elsewhere import Surroundings
+from mainspring.execution.elsewhere import Setup
 from mainspring.execution.task import Task
 from mainspring.execution.work import Bench, Call, Failed, Result, Stopped
 from mainspring.execution.workers import Workers
@@ -50,11 +50,11 @@ class Crew:
         self,
         bench: Bench,
         executor: Executor | None,
-        surroundings: Surroundings,
+        setup: Setup,
         heard: Callable[[str, str, int, int], None],
         printed: Callable[[str, str], None],
     ) -> None:
-        self._bench, self._executor, self._surroundings = bench, executor, surroundings
+        self._bench, self._executor, self._setup = bench, executor, setup
         self._heard, self._printed = heard, printed
         self._threads: ThreadPoolExecutor | None = None
         self._workers: Workers | None = None
@@ -160,7 +160,7 @@ class Crew:
 
     def _header(self) -> bytes:
         if self._packed is None:
-            self._packed = pickle.dumps(self._surroundings)
+            self._packed = pickle.dumps(self._setup)
         return self._packed
 
     def _patience(self) -> float:

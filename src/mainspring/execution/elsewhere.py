@@ -23,7 +23,7 @@ begun: Callable[[], None] = lambda: None  # noqa: E731
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Setup:
     """What a process needs before its first call. paths: where modules are found. load: ("module:function", argument),
     called once, such as what loads FILE as the module that its functions name."""
 
@@ -32,7 +32,7 @@ class Surroundings:
     load: tuple[str, str] | None = None
 
     @classmethod
-    def here(cls, home: Home, load: tuple[str, str] | None = None) -> Surroundings:
+    def here(cls, home: Home, load: tuple[str, str] | None = None) -> Setup:
         return cls(home.path.resolve(), tuple(str(Path(path).resolve()) for path in sys.path), load)
 
 
@@ -53,11 +53,11 @@ def packed(call: Call) -> bytes:
         ) from error
 
 
-def make(surroundings: bytes, call: bytes) -> bytes:
+def make(setup: bytes, call: bytes) -> bytes:
     """Make a packed *call* in this process and pack its result."""
-    if surroundings not in _benches:
-        prepare(surroundings)
-    bench = _benches[surroundings]
+    if setup not in _benches:
+        prepare(setup)
+    bench = _benches[setup]
     made: Call = pickle.loads(call)
     needed = {given.artifact.digest for given in made.inputs.values()}
     for digest in bench.values.keys() - needed:
@@ -68,15 +68,15 @@ def make(surroundings: bytes, call: bytes) -> bytes:
     return _packed(result)
 
 
-def prepare(surroundings: bytes) -> None:
-    """Make this process as *surroundings* say, before there is a call."""
-    wanted: Surroundings = pickle.loads(surroundings)
+def prepare(setup: bytes) -> None:
+    """Make this process as *setup* says, before there is a call."""
+    wanted: Setup = pickle.loads(setup)
     sys.path[:] = dict.fromkeys([*wanted.paths, *sys.path])
     importlib.invalidate_caches()
     if wanted.load is not None and wanted.load not in _loaded:
         resolve(wanted.load[0])(wanted.load[1])
         _loaded.add(wanted.load)
-    _benches[surroundings] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
+    _benches[setup] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
 
 
 def _packed(result: Result) -> bytes:

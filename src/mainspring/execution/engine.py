@@ -12,7 +12,7 @@ from typing import Any
 from mainspring.core.errors import MainspringError
 from mainspring.execution import logs
 from mainspring.execution.crew import Crew
-from mainspring.execution.elsewhere import Surroundings
+from mainspring.execution.elsewhere import Setup
 from mainspring.execution.freshness import CodeOf, Freshness
 from mainspring.execution.outcome import Event, Outcome, Outputs, Report, StepResult
 from mainspring.execution.walk import Walk
@@ -62,7 +62,7 @@ def execute(
     given = {**(services or {}), "home": home, "run": claim.run}
     bench = Bench(catalog, lambda *told: walk.said_here(*told))
     walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report or _silent)
-    crew = Crew(bench, executor, Surroundings.here(home, load), walk.said, walk.printed)
+    crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed)
     walk.tell("resumed" if claim.resumed else "begun")
     try:
         with logs.watching(), _draining(walk):

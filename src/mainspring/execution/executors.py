@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from mainspring.core.errors import UsageError
 from mainspring.execution import elsewhere
-from mainspring.execution.elsewhere import Surroundings
+from mainspring.execution.elsewhere import Setup
 from mainspring.execution.workers import Workers
 from mainspring.store.home import Home
 
@@ -39,7 +39,7 @@ def opened(executor: str | Executor | None) -> Iterator[Executor | None]:
 def warmed(executor: Executor | None, home: Home, load: tuple[str, str] | None) -> None:
     """Have a worker process start, and load what its first step will need, while this process still loads it too."""
     if isinstance(executor, Workers):
-        executor.warm(elsewhere.prepare, pickle.dumps(Surroundings.here(home, load)))
+        executor.warm(elsewhere.prepare, pickle.dumps(Setup.here(home, load)))
 
 
 def named(name: str) -> Executor | None:
