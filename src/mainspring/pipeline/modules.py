@@ -87,7 +87,7 @@ class Project:
         for known, module in list(sys.modules.items()):
             namespace = vars(module) if isinstance(module, ModuleType) and known not in before else {}
             file = namespace.get("__file__")
-            if not isinstance(file, str) or not file.endswith(".py") or not _is_project_file(Path(file)):
+            if not isinstance(file, str) or not file.endswith(".py") or not _is_project_file(file):
                 continue
             text = _read(canonical_name(namespace), Path(file).resolve(), namespace)
             if text is not None:
@@ -109,7 +109,7 @@ class Project:
         roots = tuple(f"{root}{os.sep}" for root in self.roots)
         for module in list(sys.modules.values()):
             file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-            if isinstance(file, str) and file.startswith(roots) and _is_project_file(Path(file)):
+            if isinstance(file, str) and file.startswith(roots) and _is_project_file(file):
                 name = canonical_name(vars(module))
                 text = self(name) if module.__name__ == name else _read(name, Path(file).resolve(), vars(module))
                 if text is not None and text.path == str(Path(file).resolve()):
@@ -120,7 +120,7 @@ class Project:
         file = namespace.get("__file__") or _code_file(thing)
         key = (file, namespace.get("__name__"))
         if key not in self._entered:
-            path = Path(file).resolve() if file and _is_project_file(Path(file)) else None
+            path = Path(file).resolve() if file and _is_project_file(file) else None
             text = None if path is None else _read(_canonical_name(namespace, path), path, namespace)
             self._entered[key] = text
             if text is not None and text.path:
@@ -136,10 +136,12 @@ class Project:
         parts = name.split(".")
         if name in sys.builtin_module_names or not all(parts):
             return None
+        if _in_library(parts[0]):
+            return None
         running = sys.modules.get(name)
         file = vars(running).get("__file__") if isinstance(running, ModuleType) else None
-        if isinstance(file, str) and Path(file).is_file():
-            return _read(name, Path(file).resolve(), {}) if _is_project_file(Path(file)) else None
+        if isinstance(file, str) and os.path.isfile(file):
+            return _read(name, Path(file).resolve(), {}) if _is_project_file(file) else None
         folders = (*self.roots, *_search_path())
         for folder in folders:
             found = _file_of(folder, parts)
@@ -193,7 +195,7 @@ def namespace_of(thing: Any) -> Mapping[str, Any]:
 def is_project_namespace(namespace: Mapping[str, Any]) -> bool:
     """Whether these globals are those of a module of the user's, not of an installed library."""
     file = namespace.get("__file__")
-    return is_notebook(namespace) or bool(file and _is_project_file(Path(file)))
+    return is_notebook(namespace) or bool(file and _is_project_file(file))
 
 
 def canonical_name(namespace: Mapping[str, Any]) -> str:
@@ -260,13 +262,36 @@ def _belongs(folder: Path, name: str) -> bool:
     return (folder / name).is_dir() or any(folder.glob(f"{name}.*"))
 
 
-def _is_project_file(path: Path) -> bool:
-    path = path.resolve()
-    return not path.is_relative_to(_MAINSPRING) and not any(map(path.is_relative_to, _library_folders()))
+def _in_library(package: str) -> bool:
+    """Whether this process has imported *package*, with all that can be imported below it, from an installed library."""
+    module = sys.modules.get(package)
+    if not isinstance(module, ModuleType) or not isinstance(vars(module).get("__file__"), str):
+        return False
+    places = [vars(module)["__file__"], *(vars(module).get("__path__") or ())]
+    return not any(_is_project_file(place) for place in places)
+
+
+def _is_project_file(path: Path | str) -> bool:
+    return _of_project(os.path.abspath(path))
+
+
+@functools.lru_cache(maxsize=16_384)
+def _of_project(path: str) -> bool:
+    return not f"{os.path.realpath(path)}{os.sep}".startswith(_no_project())
 
 
 def _is_library_folder(folder: Path) -> bool:
-    return any(folder == library or library in folder.parents for library in _library_folders())
+    return f"{folder}{os.sep}".startswith(_libraries())
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    return tuple(f"{folder}{os.sep}" for folder in _library_folders())
+
+
+@functools.cache
+def _no_project() -> tuple[str, ...]:
+    return (f"{_MAINSPRING}{os.sep}", *_libraries())
 
 
 @functools.cache
