@@ -55,7 +55,6 @@ Call = Callable[..., Answer]
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in this process, in *folder*."""
     monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")  # a worker process would load every library anew
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file is written twice within a second
 
     def run(folder: Path, *arguments: str) -> Answer:
         monkeypatch.chdir(folder)

@@ -70,7 +70,6 @@ Call = Callable[..., Answer]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in this process, in a fresh folder unless told."""
     monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")  # a worker process would load every library anew
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file is written twice within a second
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, folder: Path = tmp_path) -> Answer:

@@ -48,7 +48,6 @@ odd = ms.Pipeline("odd", [shown, failing])
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in this process, in a fresh folder: its exit code, output and errors."""
     monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")  # a worker process would load every library anew
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file is written twice within a second
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

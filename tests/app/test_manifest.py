@@ -40,7 +40,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """A command in a project; gives also whether FILE was loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "installed")])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")
     monkeypatch.setattr(running, "_STARTED", time.time() + 3600)  # the files are written in this process
     (tmp_path / "installed").mkdir()

@@ -35,7 +35,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """A command line in a project of two files, in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")
     (tmp_path / "sums_of_plans.py").write_text(FILE)
     (tmp_path / "helpers_of_plans.py").write_text("def fix(x):\n    return x\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mainspring.pipeline.bytecode import import_current
 from mainspring.store.home import Home
 from tests.execution.generated import Made
 
@@ -19,7 +20,7 @@ _EDITS = 25
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import_current()
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     forget()

@@ -13,6 +13,7 @@ from types import ModuleType
 from mainspring.app.project import Loop, Pipeline
 from mainspring.core.declarations import CsvSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, UsageError
+from mainspring.pipeline.bytecode import CurrentSource, import_current
 
 _BEFORE: set[str] = set()
 
@@ -91,7 +92,8 @@ def _execute(path: Path) -> ModuleType:
         sys.path.insert(0, str(path.parent))
     known = sys.modules.get(path.stem)
     name = path.stem if known is None or getattr(known, "__file__", None) == str(path) else f"{path.stem}_file"
-    spec = importlib.util.spec_from_file_location(name, path)
+    import_current()
+    spec = importlib.util.spec_from_file_location(name, path, loader=CurrentSource(name, str(path)))
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} can't be loaded as Python; give a .py file")
     module = importlib.util.module_from_spec(spec)

@@ -13,6 +13,7 @@ from pathlib import Path
 from mainspring.core.errors import StepFailed
 from mainspring.execution import logs
 from mainspring.execution.work import Bench, Call, Failed, Result, resolve
+from mainspring.pipeline.bytecode import import_current
 from mainspring.store.catalog import Catalog
 from mainspring.store.home import Home
 
@@ -73,6 +74,7 @@ def prepare(setup: bytes) -> None:
     wanted: Setup = pickle.loads(setup)
     sys.path[:] = dict.fromkeys([*wanted.paths, *sys.path])
     importlib.invalidate_caches()
+    import_current()
     if wanted.load is not None and wanted.load not in _loaded:
         resolve(wanted.load[0])(wanted.load[1])
         _loaded.add(wanted.load)

@@ -87,7 +87,7 @@ class Project:
         for known, module in list(sys.modules.items()):
             namespace = vars(module) if isinstance(module, ModuleType) and known not in before else {}
             file = namespace.get("__file__")
-            if not isinstance(file, str) or not file.endswith(".py") or not _is_project_file(file):
+            if not isinstance(file, str) or not file.endswith(".py") or not is_project_file(file):
                 continue
             text = _read(canonical_name(namespace), Path(file).resolve(), namespace)
             if text is not None:
@@ -109,7 +109,7 @@ class Project:
         roots = tuple(f"{root}{os.sep}" for root in self.roots)
         for module in list(sys.modules.values()):
             file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-            if isinstance(file, str) and file.startswith(roots) and _is_project_file(file):
+            if isinstance(file, str) and file.startswith(roots) and is_project_file(file):
                 name = canonical_name(vars(module))
                 text = self(name) if module.__name__ == name else _read(name, Path(file).resolve(), vars(module))
                 if text is not None and text.path == str(Path(file).resolve()):
@@ -120,7 +120,7 @@ class Project:
         file = namespace.get("__file__") or _code_file(thing)
         key = (file, namespace.get("__name__"))
         if key not in self._entered:
-            path = Path(file).resolve() if file and _is_project_file(file) else None
+            path = Path(file).resolve() if file and is_project_file(file) else None
             text = None if path is None else _read(_canonical_name(namespace, path), path, namespace)
             self._entered[key] = text
             if text is not None and text.path:
@@ -141,12 +141,12 @@ class Project:
         running = sys.modules.get(name)
         file = vars(running).get("__file__") if isinstance(running, ModuleType) else None
         if isinstance(file, str) and os.path.isfile(file):
-            return _read(name, Path(file).resolve(), {}) if _is_project_file(file) else None
+            return _read(name, Path(file).resolve(), {}) if is_project_file(file) else None
         folders = (*self.roots, *_search_path())
         for folder in folders:
             found = _file_of(folder, parts)
             if found is not None:
-                return _read(name, found, {}) if _is_project_file(found) else None
+                return _read(name, found, {}) if is_project_file(found) else None
             if _is_library_folder(folder) and _belongs(folder, parts[0]):
                 return None
         return self._without_file(name, parts, folders)
@@ -158,10 +158,10 @@ class Project:
             folder = Path(above.path) if Path(above.path).is_dir() else Path(above.path).parent
             found = _file_of(folder, parts[-1:])
             if found is not None:
-                return _read(name, found, {}) if _is_project_file(found) else None
+                return _read(name, found, {}) if is_project_file(found) else None
         for folder in folders:
             place = folder.joinpath(*parts)
-            if place.is_dir() and not _is_library_folder(folder) and _is_project_file(place) and _holds_code(place):
+            if place.is_dir() and not _is_library_folder(folder) and is_project_file(place) and _holds_code(place):
                 return ModuleText(name, "", True, str(place))
         origin = _origin(name) if len(parts) == 1 else None
         return None if origin is None else _read(name, origin, {})
@@ -176,7 +176,7 @@ def _origin(name: str) -> Path | None:
     except (ImportError, AttributeError, ValueError):
         return None
     path = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
-    return path if path is not None and path.is_file() and _is_project_file(path) else None
+    return path if path is not None and path.is_file() and is_project_file(path) else None
 
 
 def _holds_code(folder: Path) -> bool:
@@ -195,7 +195,7 @@ def namespace_of(thing: Any) -> Mapping[str, Any]:
 def is_project_namespace(namespace: Mapping[str, Any]) -> bool:
     """Whether these globals are those of a module of the user's, not of an installed library."""
     file = namespace.get("__file__")
-    return is_notebook(namespace) or bool(file and _is_project_file(file))
+    return is_notebook(namespace) or bool(file and is_project_file(file))
 
 
 def canonical_name(namespace: Mapping[str, Any]) -> str:
@@ -263,15 +263,16 @@ def _belongs(folder: Path, name: str) -> bool:
 
 
 def _in_library(package: str) -> bool:
-    """Whether this process has imported *package*, with all that can be imported below it, from an installed library."""
+    """Whether this process has imported *package*, and all below it, from an installed library."""
     module = sys.modules.get(package)
     if not isinstance(module, ModuleType) or not isinstance(vars(module).get("__file__"), str):
         return False
     places = [vars(module)["__file__"], *(vars(module).get("__path__") or ())]
-    return not any(_is_project_file(place) for place in places)
+    return not any(is_project_file(place) for place in places)
 
 
-def _is_project_file(path: Path | str) -> bool:
+def is_project_file(path: Path | str) -> bool:
+    """Whether *path* is the user's: not mainspring's, and not an installed library's."""
     return _of_project(os.path.abspath(path))
 
 

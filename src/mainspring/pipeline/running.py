@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -17,6 +18,7 @@ from typing import Any
 from blake3 import blake3
 
 from mainspring.core.errors import CodeChanged
+from mainspring.pipeline.bytecode import CurrentSource, drop_doubtful, is_doubtful
 from mainspring.pipeline.modules import ModuleText, canonical_name
 from mainspring.pipeline.notebook import NOTEBOOK
 
@@ -51,7 +53,9 @@ def check(text: ModuleText) -> None:
     digest = blake3(text.text.encode("utf-8", "surrogatepass")).hexdigest()
     known = _LOOKED_AT.get(text.path)
     if known is None or known[0] is not mark:
-        if written_since_start(text.path) and _differs(module, text):
+        if (written_since_start(text.path) or is_doubtful(text.path)) and _differs(module, text):
+            with suppress(OSError):
+                drop_doubtful(text.path)
             raise _changed(module, text)
         _LOOKED_AT[text.path] = mark, digest
     elif known[1] != digest:
@@ -93,7 +97,10 @@ def _differs(module: ModuleType, text: ModuleText) -> bool:
     """Whether *module* can be seen to come from another text: by its bytecode file, or by its functions. (A constant
     that isn't what its source says counts with its value.)"""
     loader = getattr(vars(module).get("__spec__"), "loader", None)
-    if loader is not None and type(loader) is not SourceFileLoader:  # it makes other code of the same text
+    if loader is not None and type(loader) not in (
+        SourceFileLoader,
+        CurrentSource,
+    ):  # it makes other code of the same text
         return False
     if _older_bytecode(module, text):
         return True

@@ -47,9 +47,17 @@ def read(format: str, content: Buffer) -> Any:
 
 
 def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
-    """One chunk, and nothing in the slots of nulls."""
-    with_nulls = [column.name for column in frame.iter_columns() if column.null_count()]
-    return frame.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.col(name)) for name in with_nulls).rechunk()
+    """One chunk, nothing in the slots of nulls, and no bits of other rows behind the last one."""
+    made = []
+    for column in frame.iter_columns():
+        value = pl.col(column.name)
+        if column.dtype == pl.Boolean:
+            value = value.cast(pl.UInt8).eq(pl.lit(1, pl.UInt8))
+        if column.null_count():
+            value = pl.when(pl.col(column.name).is_not_null()).then(value)
+        if column.dtype == pl.Boolean or column.null_count():
+            made.append(value.alias(column.name))
+    return frame.with_columns(made).rechunk()
 
 
 def _mapped(content: Buffer) -> pl.DataFrame:
