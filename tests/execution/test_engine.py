@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -463,24 +461,6 @@ def test_another_process_can_cancel(run: Run, home: Home, beside: bool) -> None:
     assert outcome.status == "cancelled" and outcome.error is None
     assert "after" not in states(outcome) and Journal(home).runs()[0].status == "cancelled"
     assert next(row.status for row in Journal(home).steps(outcome.run_id) if row.name == "long") == "interrupted"
-
-
-def test_values_that_nobody_needs_any_more_are_let_go(run: Run) -> None:
-    alive: list[weakref.ref[Any]] = []
-
-    def table() -> pl.DataFrame:
-        made = pl.DataFrame({"n": range(5000)})
-        alive.append(weakref.ref(made))
-        return made
-
-    def height(table: pl.DataFrame) -> int:
-        return table.height
-
-    def last(height: int) -> int:
-        gc.collect()
-        return sum(each() is not None for each in alive)
-
-    assert run(table, height, last).outputs["last"] == 0
 
 
 def test_one_function_may_be_two_steps(run: Run) -> None:

@@ -34,10 +34,12 @@ class Schedule:
             if not self._open[dependant] and dependant not in self._taken_up:
                 heapq.heappush(self._ready, self._place[dependant])
 
-    def again(self, name: str, consumer: str) -> None:
-        """*name* is to be taken up once more, and *consumer*, which had been taken up, waits for it."""
-        self._taken_up -= {name, consumer}
+    def again(self, name: str, missing: set[str]) -> None:
+        """*name* is to be taken up once more, when what is *missing* is over; what waits for it waits again."""
+        self._taken_up.discard(name)
+        self._open[name] = set(missing)
         for dependant in self._graph.dependants[name]:
             if dependant not in self._taken_up:
                 self._open[dependant].add(name)
-        heapq.heappush(self._ready, self._place[name])
+        if not missing:
+            heapq.heappush(self._ready, self._place[name])

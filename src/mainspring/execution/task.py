@@ -13,7 +13,8 @@ from mainspring.store.catalog import Artifact
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """The whole step, or one *element* of its fan-out. attempt: the tries so far, the one at work included."""
+    """The whole step, or one *element* of its fan-out. attempt: the tries so far, the one at work included; since: how
+    many steps had been made again when it was last begun."""
 
     node: Node
     name: str
@@ -22,6 +23,7 @@ class Task:
     index: int | None = None
     element: Any = None
     attempt: int = 0
+    since: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -33,7 +33,7 @@ class _Gone(Exception):
 
 
 class Walk:
-    """Walks one run through its graph. Only the thread that calls `run` touches the journal and this object."""
+    """Walks one run through its graph, in the thread that calls `run`; steps beside it only tell how far they are."""
 
     def __init__(
         self,
@@ -58,11 +58,13 @@ class Walk:
         self._users = {name: len(users) for name, users in graph.dependants.items()}
         self._results: dict[str, StepResult] = {}
         self._errors: dict[str, BaseException] = {}
-        self._remade: set[str] = set()
+        self._remade: dict[str, int] = {}
+        self._remakes = 0
         self._fans: dict[str, Fan] = {}
         self._queue: list[tuple[int, int, Task]] = []
         self._numbers = itertools.count()
         self._looked = 0.0
+        self._telling = threading.Lock()
         self._thread = threading.current_thread()
         self._logs = logs.path(home, claim.run, "").parent
         self.cancelled = False
@@ -84,7 +86,6 @@ class Walk:
             if self.cancelled or self.stopping:
                 break
             self._start(crew)
-            self._ledger.push()
             if crew.idle and not self._queue:
                 break
             self._collect(crew)
@@ -112,7 +113,8 @@ class Walk:
         return tuple(self._results[name] for name in self._names if name in self._results)
 
     def tell(self, kind: str, step: str = "", message: str = "", **figures: Any) -> None:
-        self._report(Event(kind, self._claim.run, step, message, **figures))
+        with self._telling:  # the ledger's thread tells what is durable, this one and steps beside it the rest
+            self._report(Event(kind, self._claim.run, step, message, **figures))
 
     def said(self, task: str, what: str, done: int, of: int) -> None:
         """A step tells how far it is; also where one in this process notices that it is to stop."""
@@ -231,20 +233,30 @@ class Walk:
         self._result(node.name, "run", fan.seconds, f"{len(fan.outputs)} elements")
         self._over(node.name, output)
 
-    def _remake(self, lost: _Gone | Lost, consumer: Node) -> None:
-        """Run the step whose output is lost again, and *consumer* after it."""
-        if lost.name in self._remade or lost.name not in self._chosen:
+    def _remake(self, lost: _Gone | Lost, consumer: Node, since: int | None = None) -> None:
+        """Run the step whose output is lost again, and *consumer* after it. since: how many had been made again when
+        *consumer* was begun: what it lost may have come back."""
+        name = lost.name
+        remade = self._remade.get(name)
+        if name not in self._chosen or (remade is not None and (since is None or since >= remade)):
             return self._fail(_nothing_of(consumer), lost.error)
-        self._remade.add(lost.name)
-        self._freshness.force.add(lost.name)
-        self._finished.pop(lost.name, None)
-        self._fans.pop(consumer.name, None)
-        self._forget(consumer)
-        self._artifacts.pop(lost.name, None)
-        self._schedule.again(lost.name, consumer.name)
-        for source in self._graph.nodes[lost.name].waits:
-            self._users[source] += 1
-        return None
+        if remade is None:
+            self._remakes += 1
+            self._remade[name] = self._remakes
+            self._freshness.force.add(name)
+            self._finished.pop(name, None)
+            self._artifacts.pop(name, None)
+            for source in self._graph.nodes[name].waits:
+                self._users[source] += 1
+            self._again(self._graph.nodes[name])
+            for node in {task.node.name: task.node for _, _, task in self._queue if name in task.node.waits}.values():
+                self._again(node)
+        self._again(consumer)
+
+    def _again(self, node: Node) -> None:
+        """Take *node* up once more, when all that it waits for is there."""
+        self._forget(node)
+        self._schedule.again(node.name, {name for name in node.waits if name not in self._artifacts})
 
     # ------------------------------------------------------------------------------------------------------ at work
 
@@ -252,16 +264,21 @@ class Walk:
         heapq.heappush(self._queue, (-task.node.step.priority, next(self._numbers), task))
 
     def _forget(self, node: Node) -> None:
-        """Start nothing more of *node*."""
+        """Start nothing more of *node*, and gather nothing of it."""
+        self._fans.pop(node.name, None)
         self._queue = [entry for entry in self._queue if entry[2].node is not node]
         heapq.heapify(self._queue)
 
     def _start(self, crew: Crew) -> None:
         """Begin as many of the tasks that are ready as there is room for."""
         for task in crew.due():
-            self._enqueue(task)
+            if task.index is None or task.node.name in self._fans:
+                self._enqueue(task)
         while self._queue and crew.room(self._queue[0][2]):
             task = heapq.heappop(self._queue)[2]
+            if any(name not in self._artifacts for name in task.node.waits):
+                self._again(task.node)  # an input is being made again
+                continue
             try:
                 call = self._call(task)
             except MainspringError as error:
@@ -272,6 +289,8 @@ class Walk:
                 self._ledger.started(task.name, task.parts.fingerprint, task.parts.to_json(), task.reason)
             if task.node.step.effects:
                 self._ledger.settle()
+            else:
+                self._ledger.push()
             self.tell("started", task.name, task.reason)
             crew.start(task, call, alone=not self._queue)
 
@@ -284,7 +303,9 @@ class Walk:
         if node.element is not None:
             arguments[node.element] = task.element
         task.attempt += 1
-        inputs = {name: Input(name, self._artifacts[name], self._users[name] <= 1) for name in node.inputs}
+        task.since = self._remakes
+        once = node.element is None and not step.retries
+        inputs = {name: Input(name, self._artifacts[name], once and self._users[name] <= 1) for name in node.inputs}
         return Call(
             task.name,
             step.function,
@@ -327,7 +348,7 @@ class Walk:
             elif isinstance(result, Failed):
                 self._failed(crew, task, result)
             elif isinstance(result, Lost):
-                self._remake(result, task.node)
+                self._remake(result, task.node, task.since)
             else:
                 self.cancelled = self.cancelled or not self.stopping
 
@@ -343,6 +364,7 @@ class Walk:
 
     def _element_done(self, task: Task, result: Done) -> None:
         self._ledger.tell(lambda: self.tell("run", task.name, task.reason, seconds=result.seconds))
+        self._bench.values.pop(result.artifact.digest, None)
         fan = self._fans.get(task.node.name)
         if fan is None:
             return
@@ -369,9 +391,9 @@ class Walk:
         """A failed step, or element of one, ends the step; the branches beside it go on."""
         name, words = task.node.name, str(error)
         trace, seconds = ("", 0.0) if result is None else (result.trace, result.seconds)
-        for row in dict.fromkeys([task.name, name]):
+        rows = [task.name] if name in self._errors else dict.fromkeys([task.name, name])
+        for row in rows:
             self._ledger.failed(row, words, trace, attempt=max(1, task.attempt), seconds=seconds)
-        self._fans.pop(name, None)
         self._forget(task.node)
         if name not in self._errors:
             self._errors[name] = error

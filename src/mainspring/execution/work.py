@@ -26,7 +26,7 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A kept value that a call takes. last: nobody else needs it, so the object in memory may be handed over."""
+    """A kept value that a call takes. last: no other call needs it, so the object in memory may be handed over."""
 
     name: str
     artifact: Artifact
@@ -111,7 +111,9 @@ class Bench:
                 _sow(call.seed)
             value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
             artifact, objects = self.catalog.write(value, warn=not isinstance(call.function, str))
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, Stopped):
+            raise
+        except BaseException as error:  # also what says that a test failed, or that a coroutine was cancelled
             shown = {**inputs, **{name: call.arguments[name] for name in call.element}}
             return _failed(error, shown, time.perf_counter() - began)
         if artifact.content is None:
@@ -125,15 +127,15 @@ class Bench:
         return {"progress": progress} if call.progress else {}
 
     def value(self, artifact: Artifact, *, last: bool) -> Any:
-        """The value of *artifact*: the object in memory for its last user, of a polars frame a clone, which shares the
-        columns, for all; else a copy of its own, so that nobody sees what another does to it."""
-        shared = artifact.format in _CLONED
-        if artifact.content is not None or not (last or shared):
+        """The value of *artifact*, of which nobody sees what another does to it: the object in memory, which is then
+        let go, for its *last* user; of a polars frame a clone, which shares the columns; else a copy from the store."""
+        if last and artifact.digest in self.values:
+            return self.values.pop(artifact.digest)
+        if artifact.format not in _CLONED or artifact.content is not None:
             return self.catalog.load(artifact)
         if artifact.digest not in self.values:
             self.values[artifact.digest] = self.catalog.load(artifact)
-        value = self.values[artifact.digest]
-        return value.clone() if shared and not last else value
+        return self.values[artifact.digest].clone()
 
 
 def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -15,18 +11,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from mainspring.core.errors import MainspringError
+from mainspring.execution.processes import Process, Processes, words
 from mainspring.execution.worker import BEGUN, ERROR, PROGRESS, received
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+Heard = Callable[..., None]
 
 
 class WorkerDied(MainspringError):
-    """A worker process ended before its work did."""
+    """A worker process ended before its work did, or couldn't begin it."""
 
 
 class Work(Future[Any]):
@@ -34,144 +30,84 @@ class Work(Future[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.process: subprocess.Popen[bytes] | None = None
         self.reason = ""
+        self.taken: float | None = None
+        """When a worker took it up, by the monotonic clock."""
         self.started: float | None = None
-        """When the step itself began, by the monotonic clock; its process and modules have been loaded by then."""
+        """When the step itself began; its process and modules have been loaded by then."""
+        self._lock = threading.Lock()
+        self._process: Process | None = None
 
     def kill(self, reason: str) -> None:
-        """End the work with its process; the future's error says *reason*."""
-        self.reason = self.reason or reason
-        if not self.cancel() and self.process is not None:
-            _end(self.process)
+        """End the work with its process, now or as soon as it has one; the future's error says *reason*."""
+        with self._lock:
+            self.reason = self.reason or reason
+            if not self.cancel() and self._process is not None:
+                self._process.end()
 
-    def resident(self) -> int:
-        """The bytes of memory that the process has now; 0 when it has ended."""
-        if self.process is None:
-            return 0
-        try:
-            with open(f"/proc/{self.process.pid}/statm") as file:
-                return int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return 0
+    def memory(self, limit: int) -> int:
+        """The bytes that its process and that one's children have now, exact when they are more than *limit*."""
+        with self._lock:
+            return 0 if self._process is None else self._process.memory(limit)
+
+    def _in(self, process: Process | None) -> None:
+        """Have `kill` end *process*, which does this work now, or none."""
+        with self._lock:
+            self._process = process
+            if process is not None and self.reason:
+                process.end()
 
 
 @dataclass(slots=True)
 class _Item:
-    future: Work
+    work: Work
     content: bytes
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """One process and the thread that talks to it; the process lives as long as the thread."""
-
-    pool: Workers
-    inbox: SimpleQueue[_Item | None] = field(default_factory=SimpleQueue)
-    process: subprocess.Popen[bytes] | None = None
-    connection: Connection | None = None
-
-    def work(self) -> None:
-        self._start()
-        while (item := self.inbox.get()) is not None:
-            if item.future.set_running_or_notify_cancel():
-                self._do(item)
-            self.pool._free(self)
-        self._stop()
-
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            os.set_inheritable(theirs.fileno(), True)
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mainspring.execution.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the process that owns the run
-            )
-        self.connection = Connection(ours.detach())
-        self.pool._processes[self.process.pid] = self.process
-
-    def _stop(self) -> None:
-        if self.process is not None and self.connection is not None:
-            self.connection.close()
-            _end(self.process)
-            self.process.wait()
-            self.pool._processes.pop(self.process.pid, None)
-            self.process = None
-
-    def _do(self, item: _Item) -> None:
-        if self.process is None or self.process.poll() is not None:
-            self._stop()
-            self._start()
-        assert self.process is not None and self.connection is not None
-        item.future.process = self.process
-        try:
-            self.connection.send_bytes(item.content)
-            kind, said = received(self.connection.recv_bytes())
-            while kind in (BEGUN, PROGRESS):
-                if kind == BEGUN:
-                    item.future.started = time.monotonic()
-                else:
-                    self.pool.heard(*said)
-                kind, said = received(self.connection.recv_bytes())
-        except (EOFError, OSError):
-            reason = item.future.reason or _words(self.process.wait())
-            self._stop()
-            self._start()
-            item.future.set_exception(WorkerDied(reason))
-            return
-        item.future.process = None
-        if kind == ERROR:
-            item.future.set_exception(said)
-        else:
-            item.future.set_result(said)
+    heard: Heard
 
 
 class Workers(Executor):
-    """Up to *width* processes, each started when there is work and no idle one, and kept warm.
-
-    heard: takes what the work tells on its way, in a thread of this class.
-    """
+    """Up to *width* processes, each started when there is work and no idle one, and kept warm."""
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.heard: Callable[..., None] = lambda *told: None
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._all: list[_Worker] = []
         self._backlog: deque[_Item] = deque()
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._closed = False
-        self._end_all = weakref.finalize(self, _end_all, self._processes)
-        self._end_all.atexit = True
+        self._processes = Processes()
+        self._closed = self._ended = False
+        weakref.finalize(self, self._processes.end)  # also at the end of this process
 
     def warm(self, fn: Callable[..., Any], /, *args: Any, processes: int = 1) -> None:
         """Start processes before there is work, and have each call *fn*; if that fails, the work will say so."""
         with self._lock:
             for _ in range(min(processes, self.width) - len(self._all)):
-                self._hire().inbox.put(_Item(Work(), pickle.dumps((fn, args))))
+                self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Work:
         """Call *fn* in a worker; it and its arguments must pickle, and *fn* be a module's."""
         if kwargs:
             raise TypeError(f"{fn.__name__} takes no keywords here: {', '.join(kwargs)}")
-        item = _Item(Work(), pickle.dumps((fn, args)))
+        return self.heard_by(_nobody, fn, *args)
+
+    def heard_by(self, heard: Heard, fn: Callable[..., Any], /, *args: Any) -> Work:
+        """The same; *heard* takes what the work tells on its way, in a thread of this class."""
+        item = _Item(Work(), pickle.dumps((fn, args)), heard)
         with self._lock:
             if self._closed:
                 raise RuntimeError("these workers have been shut down")
             if self._idle:
                 self._idle.pop().inbox.put(item)
             elif len(self._all) < self.width:
-                self._hire().inbox.put(item)
+                self._hire(item)
             else:
                 self._backlog.append(item)
-        return item.future
+        return item.work
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work; end the processes once what they do is done, or at once with *cancel_futures*."""
         with self._lock:
-            self._closed = True
+            self._closed, self._ended = True, self._ended or cancel_futures
             left = list(self._backlog) if cancel_futures else []
             if cancel_futures:
                 self._backlog.clear()
@@ -179,16 +115,16 @@ class Workers(Executor):
                 worker.inbox.put(None)
             self._idle.clear()
         for item in left:
-            item.future.cancel()
+            item.work.cancel()
         if cancel_futures:
-            for process in list(self._processes.values()):
-                _end(process)
+            self._processes.end()
 
-    def _hire(self) -> _Worker:
+    def _hire(self, item: _Item) -> None:
+        """One worker more, for *item*; raises RuntimeError when the system has no room for its thread."""
         worker = _Worker(self)
-        self._all.append(worker)
+        worker.inbox.put(item)
         threading.Thread(target=worker.work, name="mainspring-worker", daemon=True).start()
-        return worker
+        self._all.append(worker)
 
     def _free(self, worker: _Worker) -> None:
         """*worker* has nothing to do: the next in the backlog, an idle moment, or the end."""
@@ -201,33 +137,72 @@ class Workers(Executor):
                 self._idle.append(worker)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill *process* and what it has started."""
-    if process.poll() is None:
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process at a time, and the thread that talks to it; the process lives as long as the thread."""
+
+    pool: Workers
+    inbox: SimpleQueue[_Item | None] = field(default_factory=SimpleQueue)
+    process: Process | None = None
+
+    def work(self) -> None:
+        while (item := self.inbox.get()) is not None:
+            if self.pool._ended:
+                item.work.cancel()
+            if item.work.set_running_or_notify_cancel():
+                self._do(item)
+            del item  # its arguments may be big
+            self.pool._free(self)
+        if self.process is not None:
+            self.process.close()
+
+    def _do(self, item: _Item) -> None:
+        """Whatever goes wrong here, the work ends with a reason."""
+        work = item.work
+        work.taken = time.monotonic()
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+            answer = self._answer(item)
+        except (EOFError, OSError) as error:
+            work._in(None)
+            work.set_exception(WorkerDied(work.reason or self._gone(error)))
+        except Exception as error:  # from unpickling, which calls what others wrote
+            work._in(None)
+            self._gone(error)
+            work.set_exception(WorkerDied(f"its answer can't be read here ({type(error).__name__}: {error})"))
+        else:
+            work._in(None)
+            kind, said = answer
+            work.set_exception(said) if kind == ERROR else work.set_result(said)
+
+    def _answer(self, item: _Item) -> tuple[bytes, Any]:
+        if self.process is None or self.process.over:
+            self.process = self._started()
+        item.work._in(self.process)
+        self.process.send(item.content)
+        while True:
+            kind, said = received(self.process.receive())
+            if kind == BEGUN:
+                item.work.started = time.monotonic()
+            elif kind == PROGRESS:
+                item.heard(*said)
+            else:
+                return kind, said
+
+    def _started(self) -> Process:
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+        return self.pool._processes.start()
+
+    def _gone(self, error: Exception) -> str:
+        """Why the process isn't there; the next work gets another."""
+        if self.process is None:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            return f"no worker process can be started ({why}); run it with fewer at once, or free what they lack"
+        code = self.process.close()
+        self.process = None
+        return words(code)
 
 
-def _end_all(processes: dict[int, subprocess.Popen[bytes]]) -> None:
-    for process in list(processes.values()):
-        _end(process)
-
-
-def _words(code: int) -> str:
-    """How a process ended that wasn't meant to."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"its process was killed by {name}{_GUESSES.get(name, '')}"
-
-
-_GUESSES = {
-    "SIGKILL": ", which is what a machine does that is out of memory",
-    "SIGSEGV": ", a fault in compiled code",
-    "SIGABRT": ": compiled code gave up",
-}
+def _nobody(*told: Any) -> None:
+    """Nobody listens."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sqlite3 import Connection
@@ -50,6 +49,10 @@ class _Group:
     objects: list[str] = field(default_factory=list)
     told: list[Callable[[], None]] = field(default_factory=list)
 
+    @property
+    def empty(self) -> bool:
+        return not (self.rows or self.told)
+
 
 class Ledger:
     """The rows of *claim*'s run. Every method but the thread's own is for the one thread that walks the run.
@@ -62,11 +65,10 @@ class Ledger:
         self._home, self._files, self._claim, self._durability = home, Files(home), claim, durability
         self._running: dict[str, dict[str, Any]] = {}
         self._next = _Group()
-        self._done: deque[_Group] = deque()
-        self._work: _Group | None = None
+        self._pushed = self._at_work = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._error: MainspringError | None = None
+        self._error: BaseException | None = None
         self._closed = False
         self.cancelled = False
         """Whether somebody had asked the run to stop when the last group was written."""
@@ -84,16 +86,14 @@ class Ledger:
         what the output needs in the object store."""
         kept, now = _text(output.to_json()), _now()
         row = self._running.get(name, {})
+        entry = [self._claim.pipeline, keep_as, row.get("fingerprint"), kept, self._claim.run, seconds, now]
         self._put(
             name,
             {**row, "status": "done", "output": kept, "digest": output.digest, "seconds": seconds, "attempt": attempt,
              "ended": now},
+            objects,
+            None if keep_as is None else entry,
         )  # fmt: skip
-        self._next.objects += objects
-        if keep_as is not None:
-            self._next.cache.append(
-                [self._claim.pipeline, keep_as, row.get("fingerprint"), kept, self._claim.run, seconds, now]
-            )
 
     def cached(self, name: str, fingerprint: str, parts: Mapping[str, Any], hit: Hit) -> None:
         kept = {"status": "cached", "attempt": 1, "fingerprint": fingerprint, "parts": _text(parts), "seconds": 0.0}
@@ -108,34 +108,31 @@ class Ledger:
         self._put(name, {**self._running.get(name, {}), **row, "seconds": seconds, "ended": _now()})
 
     def tell(self, say: Callable[[], None]) -> None:
-        """Call *say*, in order, once all that happened before is durable."""
-        self._next.told.append(say)
+        """Have the thread call *say*, in order, once all that happened before is durable."""
+        with self._wake:
+            self._next.told.append(say)
 
     # ------------------------------------------------------------------------------------------------------- writing
 
     def push(self) -> None:
-        """Have the thread write what has gathered, unless it is still at the last group. Doesn't wait."""
+        """Have the thread write what has gathered, as soon as it has written the group before. Doesn't wait."""
         with self._wake:
             self._check()
-            if self._work is None and (self._next.rows or self._next.told):
-                self._work, self._next = self._next, _Group()
+            if not (self._pushed or self._next.empty):
+                self._pushed = True
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._write, name="mainspring-ledger", daemon=True)
                     self._thread.start()
-                self._wake.notify_all()
-        self._say()
+                if not self._at_work:
+                    self._wake.notify_all()
 
     def settle(self) -> None:
         """Wait until all that has happened is durable."""
-        while True:
-            self.push()
-            with self._wake:
-                if self._work is None and not (self._next.rows or self._next.told):
-                    break
-                while self._work is not None:
-                    self._wake.wait()
-        self._check()
-        self._say()
+        self.push()
+        with self._wake:
+            while self._pushed or self._at_work:
+                self._wake.wait()
+            self._check()
 
     def close(self) -> None:
         """Give the thread back; what isn't settled is lost."""
@@ -147,9 +144,15 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------------- private
 
-    def _put(self, name: str, row: dict[str, Any]) -> None:
+    def _put(
+        self, name: str, row: dict[str, Any], objects: Sequence[str] = (), entry: list[Any] | None = None
+    ) -> None:
         row.update(run=self._claim.run, name=name, pipeline=self._claim.pipeline)
-        self._next.rows[name] = row
+        with self._wake:
+            self._next.rows[name] = row
+            self._next.objects += objects
+            if entry is not None:
+                self._next.cache.append(entry)
         if row["status"] == "running":
             self._running[name] = row
         else:
@@ -159,21 +162,10 @@ class Ledger:
         if self._error is not None:
             raise self._error
 
-    def _say(self) -> None:
-        while self._done:
-            for say in self._done.popleft().told:
-                say()
-
     def _write(self) -> None:
         """The thread: one group after the other."""
         connection: Connection | None = None
-        while True:
-            with self._wake:
-                while self._work is None and not self._closed:
-                    self._wake.wait()
-                group = self._work
-            if group is None:
-                break
+        while (group := self._take()) is not None:
             try:
                 if connection is None:
                     connection = self._home.database.connect(durable=self._durability == "durable")
@@ -181,12 +173,27 @@ class Ledger:
             except BaseException as error:  # whatever it is, the run must not wait for this thread for ever
                 self._fail(error)
                 break
-            with self._wake:
-                self._work = None
-                self._done.append(group)
-                self._wake.notify_all()
+            try:
+                for say in group.told:
+                    say()
+            except BaseException as error:
+                self._stop(error)
+                break
         if connection is not None:
             connection.close()
+
+    def _take(self) -> _Group | None:
+        """The next group, once there is one to write; None when the ledger is closed."""
+        with self._wake:
+            self._at_work = False
+            if not self._pushed:
+                self._wake.notify_all()
+            while not (self._pushed or self._closed):
+                self._wake.wait()
+            if not self._pushed:
+                return None
+            group, self._next, self._pushed, self._at_work = self._next, _Group(), False, True
+        return group
 
     def _commit(self, connection: Connection, group: _Group) -> None:
         if self._durability == "durable" and group.objects:
@@ -207,10 +214,13 @@ class Ledger:
             connection.commit()
 
     def _fail(self, error: BaseException) -> None:
-        path = self._home.database.path
-        words = f"{path} can't be written ({error}); make room or mend it, then run again"
+        words = f"{self._home.database.path} can't be written ({error}); make room or mend it, then run again"
+        self._stop(error if isinstance(error, MainspringError) else StoreError(words))
+
+    def _stop(self, error: BaseException) -> None:
         with self._wake:
-            self._error, self._work = error if isinstance(error, MainspringError) else StoreError(words), None
+            self._error = error
+            self._pushed = self._at_work = False
             self._wake.notify_all()
 
 
