@@ -12,7 +12,7 @@ _HOMES = {
     "mainspring.pipeline.step": ("step", "at_least"),
     "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (
-        "Canary", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
+        "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
         "csv", "frame", "log", "parquet", "sql",
     ),
     "mainspring.core.errors": ("MainspringError",),

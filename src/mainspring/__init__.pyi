@@ -3,6 +3,7 @@
 from mainspring.app.project import Loop as Loop
 from mainspring.app.project import Pipeline as Pipeline
 from mainspring.core.declarations import Canary as Canary
+from mainspring.core.declarations import Clean as Clean
 from mainspring.core.declarations import Gate as Gate
 from mainspring.core.declarations import Immediate as Immediate
 from mainspring.core.declarations import Manual as Manual

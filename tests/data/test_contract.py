@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import HomeDamaged, SchemaMismatch
-from mainspring.core.schema import Column, Schema, Type
-from mainspring.data import contract
+from mainspring.core.errors import ContractError, HomeDamaged, SchemaMismatch, UsageError
+from mainspring.core.schema import Column, Evolution, Schema, Type
+from mainspring.data import contract, contract_file
 from mainspring.data.casting import cast, instants, plain
+from mainspring.data.evolution import accepted, changes
+from mainspring.store.contracts import kept_path
 from mainspring.store.home import Home
 from mainspring.store.tables import DTYPES
 
@@ -102,7 +104,7 @@ def test_types_ranges_levels_and_gaps_are_inferred() -> None:
     assert infer([f"name {i}" for i in range(101)]) == Column("x", Type.TEXT, False)
     assert infer(["2020-01-01", None]) == Column("x", Type.DATE, True)
     assert infer(["2020-01-01T00:00:00", None]) == Column("x", Type.DATETIME, True)
-    assert infer([None, None]) == Column("x", Type.FLOAT, True)
+    assert infer([None, None]) == Column("x", Type.FLOAT, True, undecided=True)
 
 
 def test_a_number_with_a_few_mistakes_is_a_number_but_codes_stay_text() -> None:
@@ -128,7 +130,7 @@ SCHEMA = Schema(
         Column("late", Type.BOOLEAN, True),
         Column("city", Type.TEXT, True, levels=("Oslo",)),
         Column("day", Type.DATE, True),
-        Column("later", Type.FLOAT, True),
+        Column("later", Type.FLOAT, True, undecided=True),
     )
 )
 
@@ -151,7 +153,9 @@ def test_rows_that_keep_the_contract_come_out_in_its_types_and_drift_is_no_fault
 
     assert [column.dtype for column in checked.good] == [DTYPES[column.type] for column in SCHEMA]
     assert checked.good["late"].to_list() == [True, False, None]
-    assert checked.bad.height == 0 and checked.schema == SCHEMA and not checked.notes
+    assert checked.bad.height == 0 and checked.notes == ("column 'city' has 1 new level: 'Rome'",)
+    assert checked.schema["fare"].high == 7.0 and checked.schema["city"].levels == ("Oslo", "Rome")
+    assert contract.check(batch(), SCHEMA, ROLES, growing=True).notes == ()
 
 
 def test_bad_cells_and_missing_names_set_their_rows_aside_with_every_reason() -> None:
@@ -164,11 +168,11 @@ def test_bad_cells_and_missing_names_set_their_rows_aside_with_every_reason() ->
     ]
 
 
-def test_a_column_that_is_gone_or_of_another_type_stops_with_the_file_to_remove() -> None:
+def test_a_column_that_is_gone_or_of_another_type_stops_with_the_command_that_accepts_it() -> None:
     with pytest.raises(
-        SchemaMismatch, match=r"column 'fare' of the contract is gone: the source has id, .*remove c.json"
+        SchemaMismatch, match=r"column 'fare' of the contract is gone: the source has id, .*: mainspring schema l accept"
     ):
-        contract.check(batch().drop("fare"), SCHEMA, ROLES, Path("c.json"))
+        contract.check(batch().drop("fare"), SCHEMA, ROLES, "l")
     with pytest.raises(SchemaMismatch, match=r"column 'fare' is text, such as 'low', 'high'; the contract says float"):
         contract.check(batch(fare=["low", "high", None]), SCHEMA, ROLES)
     with pytest.raises(SchemaMismatch, match="column 'city' is integer, such as 1, 2, 3; the contract says text"):
@@ -176,10 +180,70 @@ def test_a_column_that_is_gone_or_of_another_type_stops_with_the_file_to_remove(
 
 
 def test_new_columns_are_noted_and_left_out() -> None:
-    checked = contract.check(batch(extra=[1, 2, 3]), SCHEMA, ROLES)
+    checked = contract.check(batch(extra=[1, 2, 3]), SCHEMA, ROLES, "l")
 
     assert "extra" not in checked.good.columns
-    assert checked.notes == ("column 'extra' is new: the contract doesn't know it and it is left out",)
+    assert checked.notes[0] == "column 'extra' is new and is left out; take it in: mainspring schema l accept"
+
+
+def test_new_and_vanished_columns_follow_the_rules_of_evolution() -> None:
+    taken = replace(SCHEMA, evolution=Evolution(new_column="add", vanished_column="empty"))
+    refused = replace(SCHEMA, evolution=Evolution(new_column="refuse"))
+
+    checked = contract.check(batch(extra=[1, 2, 3]).drop("fare", "city"), taken, ROLES)
+
+    assert checked.good["extra"].to_list() == [1, 2, 3] and checked.schema["extra"].nullable
+    assert checked.good["fare"].null_count() == 3 and checked.schema["fare"].type is Type.FLOAT
+    assert "column 'fare' is gone: its values are missing" in checked.notes
+    with pytest.raises(SchemaMismatch, match="column 'extra' is new, and the contract refuses new columns"):
+        contract.check(batch(extra=[1, 2, 3]), refused, ROLES)
+    with pytest.raises(SchemaMismatch, match="column 'id' of the contract is gone"):
+        contract.check(batch().drop("id"), taken, ROLES)
+
+
+def test_rules_that_a_person_wrote_send_rows_to_quarantine() -> None:
+    rules = {
+        "fare": {"minimum": 0.0, "maximum": 5.0},
+        "city": {"allowed": ("Oslo",), "personal": True},
+        "late": {"required": True},
+    }
+    schema = Schema(tuple(replace(column, **rules.get(column.name, {})) for column in SCHEMA))
+
+    checked = contract.check(batch(fare=[-1.0, 7.0, 1.0]), schema, ROLES)
+
+    assert checked.good.height == 0
+    assert checked.bad[contract.REASON].to_list() == [
+        "column 'fare': '-1.0' is below 0, the contract's minimum",
+        "column 'fare': '7.0' is above 5, the contract's maximum; "
+        "column 'city': its value isn't among the contract's allowed values",
+        "column 'late' is empty but required",
+    ]
+    assert checked.schema["fare"].high == 1.0  # what was refused has not been seen
+
+
+def test_levels_and_fractions_may_be_refused() -> None:
+    closed = Evolution(new_level="refuse", wider_type="refuse")
+    schema = Schema((Column("count", Type.INTEGER, False, 1, 3), *SCHEMA), closed)
+
+    checked = contract.check(batch(count=[1, 2.5, 3]), schema, ROLES)
+
+    assert checked.bad[contract.REASON].to_list() == [
+        "column 'count': '2.5' is no integer; column 'city': 'Rome' is a new level, which is refused"
+    ]
+    assert checked.schema["count"].type is Type.INTEGER and checked.schema["city"].levels == ("Oslo",)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(allow_nan=True), st.text(max_size=3)), min_size=1), st.integers(1, 5))
+def test_what_is_seen_in_parts_is_what_is_seen_at_once(values: list[Any], size: int) -> None:
+    frame, _ = plain(pl.DataFrame({"x": pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)}))
+    empty = Schema((Column("x", Type.TEXT, False, levels=()),))
+
+    whole = contract.check(frame, empty, Roles("y"), growing=True).schema
+    parts = empty
+    for part in frame.iter_slices(size):
+        parts = contract.check(part, parts, Roles("y"), growing=True).schema
+
+    assert parts == whole
 
 
 def test_the_contract_widens_where_nothing_is_lost() -> None:
@@ -190,15 +254,118 @@ def test_the_contract_widens_where_nothing_is_lost() -> None:
     assert checked.bad.height == 0
     assert checked.schema["count"].type is Type.FLOAT and checked.schema["later"].type is Type.TEXT
     assert checked.good["count"].to_list() == [1, 2.5, 3] and checked.good["later"].to_list() == ["a", None, "b"]
-    assert checked.notes == ("column 'count' was integer and has fractions now",)
+    assert checked.notes[0] == "column 'count' was integer and has fractions now"
 
 
-def test_a_contract_is_kept_and_a_damaged_one_named(tmp_path: Path) -> None:
-    home = Home.open(tmp_path / ".mainspring")
+def test_a_contract_is_kept_and_a_damaged_one_named(home: Home) -> None:
     assert contract.load(home, "loop") is None
     contract.save(home, "loop", SCHEMA)
     assert contract.load(home, "loop") == SCHEMA
 
-    contract.path(home, "loop").write_text("[]")
-    with pytest.raises(HomeDamaged, match=r"isn't a contract .*; remove it, and the next run infers it anew"):
+    kept_path(home, "loop").write_text("[]")
+    with pytest.raises(HomeDamaged, match=r"is no TOML: .*; or remove it, and the next run infers it anew"):
         contract.load(home, "loop")
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=8)
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@st.composite
+def columns(draw: st.DrawFn, name: str) -> Column:
+    kind = draw(st.sampled_from(list(Type)))
+    numeric = kind in (Type.INTEGER, Type.FLOAT)
+    low, high = sorted((draw(finite), draw(finite)))
+    allowed = {Type.TEXT: names, Type.INTEGER: st.integers(-9, 9), Type.FLOAT: finite}.get(kind)
+    return Column(
+        name, kind, draw(st.booleans()), low if numeric else None, high if numeric else None,
+        tuple(draw(st.lists(names))) if kind is Type.TEXT else None,
+        required=draw(st.booleans()), minimum=low if numeric else None, maximum=high if numeric else None,
+        allowed=tuple(draw(st.lists(allowed, min_size=1))) if allowed is not None and draw(st.booleans()) else None,
+        unique=draw(st.booleans()), unit=draw(st.none() | names), personal=draw(st.booleans()),
+    )  # fmt: skip
+
+
+@given(st.data(), st.lists(names, unique=True, min_size=1, max_size=4), st.sampled_from(["ignore", "add", "refuse"]))
+def test_any_contract_is_read_back_as_it_was_written(data: st.DataObject, found: list[str], rule: Any) -> None:
+    schema = Schema(tuple(data.draw(columns(name)) for name in found), Evolution(new_column=rule))
+
+    assert contract_file.parsed(contract_file.written(schema, "loop", 3), "x") == schema
+    assert contract_file.accepted(contract_file.written(schema, "loop", 3)) == 3
+    assert contract_file.parsed(contract_file.edited(contract_file.written(schema, "loop"), schema), "x") == schema
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("columns", "is no TOML"),
+        ("", "has no columns; write a table for each"),
+        ("[column.age]\n", "has 'column', which isn't known; did you mean 'columns'?"),
+        ("[columns.age]\ntype = 'intger'", "column 'age': type = \"intger\" must be one of .*; did you mean 'integer'"),
+        ("[columns.age]\nmin = 3\n", "column 'age' has 'min', which isn't known; did you mean 'minimum'?"),
+        ("[columns.age]\ntype = 'text'\nminimum = 3", "minimum is for numbers, and the column has type = \"text\""),
+        ("[columns.age]\nmaximum = 3", "maximum is for numbers, and the column has no type"),
+        ("[columns.age]\ntype = 'float'\nminimum = 3\nmaximum = 1", "minimum = 3 is above maximum = 1"),
+        ("[columns.age]\ntype = 'integer'\nallowed = [1, 'a']", "allowed value \"a\" isn't an integer; mend it"),
+        ("[columns.age]\ntype = 'date'\nallowed = [1]", "allowed value 1 needs type text, integer"),
+        ("[columns.age]\nunique = 'yes'", "unique = \"yes\" must be true or false"),
+        ("[columns]\nage = 3", r"column 'age': 3 must be a table, such as \[columns.age\]"),
+        ("[columns.age]\nseen = { lo = 3 }", "seen has 'lo', which isn't known; did you mean 'low'?"),
+        ("[columns.age]\n[evolution]\nnew_column = 'drop'", "new_column = 'drop' must be ignore or add or refuse"),
+        ("[columns.age]\n[evolution]\nnewcolumn = 'add'", "has 'newcolumn', which isn't known; did you mean 'new_column'"),
+    ],
+)
+def test_a_slip_in_an_edited_contract_is_named_with_its_place(text: str, said: str) -> None:
+    with pytest.raises(ContractError, match=said) as raised:
+        contract_file.parsed(text, "loop.schema.toml")
+
+    assert "loop.schema.toml" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_persons_file_has_the_rules_and_the_home_what_was_seen(home: Home) -> None:
+    contract.save(home, "loop", SCHEMA)
+    assert contract.stamp(home, "loop") is None
+    file = contract.hand_over(home, "loop", SCHEMA)
+    before = contract.stamp(home, "loop")
+    file.write_text("# mine\n" + file.read_text().replace('[columns.fare]', '[columns.fare]\nminimum = -5'))
+
+    contract.save(home, "loop", replace(SCHEMA, columns=(*SCHEMA.columns[:2], Column("fare", Type.FLOAT, True, 0, 99))))
+
+    found = contract.load(home, "loop")
+    assert found is not None and found.names == SCHEMA.names
+    assert (found["fare"].minimum, found["fare"].high) == (-5.0, 99.0)
+    after = contract.stamp(home, "loop")
+    assert after != before is not None
+    file.write_text("# a comment counts for nothing\n" + file.read_text())
+    assert contract.stamp(home, "loop") == after
+    with pytest.raises(ContractError, match="is there already"):
+        contract.hand_over(home, "loop", SCHEMA)
+
+
+def test_an_accepted_change_goes_into_a_persons_file_and_leaves_the_rest_as_it_is(home: Home) -> None:
+    rules = tuple(replace(c, minimum=0.0, unit="EUR") if c.name == "fare" else c for c in SCHEMA)
+    file = contract.hand_over(home, "loop", Schema(rules))
+    file.write_text(file.read_text().replace('unit = "EUR"', 'unit = "EUR"  # since 2002'))
+    frame = batch(fare=["low", "high", None], extra=[1, 2, 3]).drop("day")
+    known = contract.load(home, "loop")
+    assert known is not None
+
+    with pytest.raises(SchemaMismatch):
+        contract.checked(home, "loop", frame, known, ROLES, growing=False)
+    proposal = contract.proposed(home, "loop")
+    assert proposal is not None
+    found = changes(known, proposal)
+    assert [str(change) for change in found] == [
+        "- 'day': date",
+        "~ 'fare': float, 0 to 1 -> text, 'high' and 'low'",
+        "+ 'extra': integer, 1 to 3",
+    ]
+    contract.accept(home, "loop", accepted(known, found))
+
+    again = contract.load(home, "loop")
+    assert again is not None and again.names == (*(n for n in SCHEMA.names if n != "day"), "extra")
+    assert again["fare"] == Column("fare", Type.TEXT, True, levels=("high", "low"), unit="EUR")
+    assert "# since 2002" in file.read_text()
+    assert contract.checked(home, "loop", frame, again, ROLES, growing=False).bad.height == 0
+    with pytest.raises(UsageError, match="column 'fare' has no change to accept"):
+        accepted(again, (), ["fare"])

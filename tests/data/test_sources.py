@@ -90,9 +90,14 @@ class TestFiles:
         with pytest.raises(SourceNotFound, match=r"no such file: '.*row.csv'; '.*' has rows.csv"):
             rows_of(ms.csv(str(tmp_path / "row.csv")))
 
-    def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(SourceNotFound, match=r"is a folder; name its files"):
+    def test_a_folder_gives_the_files_of_its_kind(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceNotFound, match=r"has no file that ends with .csv and .csv.gz; name its files"):
             rows_of(ms.csv(str(tmp_path)))
+        (tmp_path / "2013" / "_tmp").mkdir(parents=True)
+        for name in ("2013/b.csv", "2013/a.CSV", ".hidden.csv", "2013/_tmp/c.csv", "notes.txt"):
+            (tmp_path / name).write_text(f"file\n{name}\n")
+
+        assert rows_of(ms.csv(str(tmp_path)))["file"].to_list() == ["2013/a.CSV", "2013/b.csv"]
 
     def test_an_empty_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "rows.csv").write_text("")

@@ -11,8 +11,12 @@ KINDS = (
     "function", "constant", "method", "property", "subclass", "dataclass", "decorated", "lambda", "partial", "closure",
     "registered", "table", "attribute", "datafile", "default", "nested", "dispatched", "conditional",
 )  # fmt: skip
+CARRIED = (
+    "object", "function", "class", "partial", "method", "boxed", "lambda", "inherited", "formatted", "singleton",
+)  # fmt: skip
+"""What steps hand to each other beside numbers: its code travels by name."""
 EDITS = ("number", "number", "number", "comment", "docstring", "blank", "unused", "unreachable")
-_MODULES, _THINGS, _STEPS = 6, 22, 6
+_MODULES, _THINGS, _STEPS, _CARRIED = 6, 22, 6, 3
 _STYLES = ("from", "as", "module", "alias", "late", "dynamic")
 
 
@@ -40,11 +44,12 @@ class Thing:
 
 @dataclass(slots=True)
 class Made:
-    """A project. steps: what each uses."""
+    """A project. steps: what each uses. carried: what further steps give, pass on and use."""
 
     random: random.Random
     things: list[Thing]
     steps: list[list[tuple[Thing, str]]]
+    carried: list[Thing]
     extra: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod
@@ -58,11 +63,11 @@ class Made:
             style = [(thing, _style(chance, thing, module)) for thing in used]
             things.append(Thing(index, chance.choice(KINDS), module, chance.randint(1, 99), style))
         steps = [[(thing, _style(chance, thing, -1)) for thing in chance.sample(things, 2)] for _ in range(_STEPS)]
-        return cls(chance, things, steps)
+        return cls(chance, things, steps, [_carrier(chance, things, _THINGS + each) for each in range(_CARRIED)])
 
     def edit(self) -> tuple[str, int | None]:
         """Change something at random: the kind of edit, and the thing whose value is another now."""
-        how, thing = self.random.choice(EDITS), self.random.choice(self.things)
+        how, thing = self.random.choice(EDITS), self.random.choice([*self.things, *self.carried, *self.carried])
         if how == "number":
             thing.number += self.random.randint(1, 9)
             return how, thing.index
@@ -80,9 +85,11 @@ class Made:
             self.extra.setdefault(thing.module, []).append(texts[how])
         return how, None
 
-    def needs(self, step: int) -> set[int]:
+    def needs(self, step: str) -> set[int]:
         """The things by whose edits *step* runs again. Stated: what is kept in one table counts together."""
-        needed = {index for thing, _ in self.steps[step] for index in thing.needs()}
+        number = int(step[4:])
+        uses = [thing for thing, _ in self.steps[number]] if step.startswith("step") else [self.carried[number]]
+        needed = {index for thing in uses for index in thing.needs()}
         registered = {thing.index for thing in self.things if thing.kind == "registered"}
         return needed | registered if needed & registered else needed
 
@@ -98,7 +105,8 @@ class Made:
         yield "made/__init__.py", ""
         yield "made/registry.py", _REGISTRY
         for module in range(_MODULES):
-            parts = [part for thing in self.things if thing.module == module for part in _written(thing)]
+            mine = [thing for thing in (*self.things, *self.carried) if thing.module == module]
+            parts = [part for thing in mine for part in _written(thing)]
             lines = ["import functools", "from dataclasses import dataclass", "import mainspring as ms"]
             lines += ["from made import registry", *self.extra.get(module, []), *parts]
             yield f"made/part{module}.py", "\n".join(lines) + "\n"
@@ -132,8 +140,11 @@ class Made:
             plus = f" + step{index - 1} % 2" if inputs else ""
             body = [*late, f"return {' + '.join(calls)}{plus}"]
             lines += [*imports, f"def step{index}({inputs}):", *(f"    {line}" for line in body)]
-        names = ", ".join(f"step{index}" for index in range(len(self.steps)))
-        return "\n".join([*lines, f"pipeline = ms.Pipeline('made', [{names}])", ""])
+        names = [f"step{index}" for index in range(len(self.steps))]
+        for index, thing in enumerate(self.carried):
+            lines += [f"from made import part{thing.module}", *_handed(index, thing)]
+            names += [f"give{index}", f"hand{index}", f"take{index}", f"last{index}"]
+        return "\n".join([*lines, f"pipeline = ms.Pipeline('made', [{', '.join(names)}])", ""])
 
 
 _REGISTRY = """
@@ -146,6 +157,22 @@ def register(name):
         return function
     return inner
 """
+
+
+def _carrier(chance: random.Random, things: list[Thing], index: int) -> Thing:
+    module = chance.randrange(_MODULES)
+    earlier = [thing for thing in things if thing.module <= module]
+    used = [(thing, _style(chance, thing, module)) for thing in chance.sample(earlier, min(len(earlier), 2))]
+    return Thing(index, chance.choice(CARRIED), module, chance.randint(1, 99), used)
+
+
+def _handed(index: int, thing: Thing) -> Iterator[str]:
+    """A step that gives what travels, one that passes it on, and two that use it."""
+    given, used = _HANDED.get(thing.kind, ("{name}()", "{it}.go(2)"))
+    yield f"def give{index}(): return {given.format(name=f'part{thing.module}.{thing.name}')}"
+    yield f"def hand{index}(give{index}): return give{index}"
+    yield f"def take{index}(give{index}): return {used.format(it=f'give{index}')}"
+    yield f"def last{index}(hand{index}): return {used.format(it=f'hand{index}')}"
 
 
 def _style(chance: random.Random, thing: Thing, module: int) -> str:
@@ -180,11 +207,32 @@ def _written(thing: Thing) -> Iterator[str]:
     imports, late, calls = _used(thing.uses, thing.name)
     yield from imports
     name, number = thing.name, thing.number
-    before = "".join(f"{line}\n    " for line in [*(f"'''{note}'''" for note in thing.notes), *late])
+    template = (_TEMPLATES if thing.index < _THINGS else _CARRIERS)[thing.kind]
+    indent = "    " * (2 if "def go(self, x):\n" in template else 1)
+    before = "".join(f"{line}\n{indent}" for line in [*(f"'''{note}'''" for note in thing.notes), *late])
     more = " + ".join(calls)
-    yield _TEMPLATES[thing.kind].format(name=name, number=number, before=before, more=more)
+    yield template.format(name=name, module=thing.module, number=number, before=before, more=more)
 
 
+_HANDED = {
+    "function": ("{name}", "{it}(2)"),
+    "class": ("{name}", "{it}().go(2)"),
+    "partial": ("functools.partial({name}, 2)", "{it}()"),
+    "method": ("{name}().go", "{it}(2)"),
+    "boxed": ("[{{'a': ({name}(),)}}]", "{it}[0]['a'][0].go(2)"),
+    "singleton": ("{name}_single", "{it}.go(2)"),
+}
+_GO = "    def go(self, x):\n        {before}return x * {number} + {more}\n"
+_CARRIERS = {
+    **dict.fromkeys(("object", "class", "method", "boxed"), "class {name}:\n" + _GO),
+    **dict.fromkeys(("function", "partial"), "def {name}(x):\n    {before}return x * {number} + {more}"),
+    "lambda": "class {name}:\n    table = [lambda x: x + {number}]\n"
+    "    def go(self, x):\n        {before}return self.table[0](x) + {more}\n",
+    "inherited": "class {name}_base:\n" + _GO + "class {name}({name}_base): pass",
+    "formatted": "class {name}:\n" + _GO + "def {name}_read(content): return {name}()\n"
+    "ms.register_format({name}, 'made-{module}-{name}', lambda value: b'', {name}_read)",
+    "singleton": "class {name}:\n" + _GO + "    def __reduce__(self): return '{name}_single'\n{name}_single = {name}()",
+}
 _TEMPLATES = {
     "function": "def {name}(x):\n    {before}return x * {number} + {more}",
     "constant": "{name}_rate = {number}\ndef {name}(x):\n    {before}return x + {name}_rate + {more}",

@@ -19,9 +19,10 @@ import polars as pl
 import pytest
 
 from mainspring.core.errors import DataError, StepFailed, UsageError
-from mainspring.execution import executors, logs
-from mainspring.execution.engine import Event, Outcome
+from mainspring.execution import crew, executors, logs
+from mainspring.execution.engine import Event, Outcome, execute
 from mainspring.execution.workers import WorkerDied, Workers
+from mainspring.pipeline.graph import Graph
 from mainspring.pipeline.step import Step, step
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal
@@ -188,6 +189,21 @@ def test_a_timeout_ends_the_step(run: Run, isolating: Executor) -> None:
     assert "it took longer than its timeout of 0.3 s and was ended" in str(outcome.error)
 
 
+def test_waiting_for_a_place_doesnt_count_as_a_steps_time(
+    run: Run, isolating: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_LOADING_SECONDS", 30.0)
+
+    @step(timeout=1.2, cpus=0.25, each={"number": [1, 2, 3, 4, 5]})
+    def queued(number: int) -> int:
+        time.sleep(0.8)
+        return number
+
+    outcome = run(queued, executor=isolating)
+
+    assert outcome.error is None and outcome.outputs["queued"] == [1, 2, 3, 4, 5]
+
+
 # ----------------------------------------------------------------------------------------------- the worker processes
 
 
@@ -252,6 +268,35 @@ def test_a_crash_is_tried_again_where_the_step_says_so(run: Run, workers: Worker
     ]
 
 
+def test_two_runs_on_the_same_workers_hear_each_of_its_own(home: Home) -> None:
+    def long(progress: Any) -> int:
+        time.sleep(0.3)
+        progress("half", 1, 2)
+        return 1
+
+    heard: dict[str, list[str]] = {"one": [], "two": []}
+
+    def one(name: str, shared: Workers) -> None:
+        def report(event: Event) -> None:
+            if event.kind == "progress":
+                heard[name].append(event.step)
+
+        execute(
+            Graph([Step(name, long, services=("progress",), cache=False)]),
+            home=home, pipeline=name, executor=shared, report=report,
+        )  # fmt: skip
+
+    with executors.opened("process:2") as shared:
+        assert isinstance(shared, Workers)
+        threads = [threading.Thread(target=one, args=(name, shared)) for name in heard]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+    assert heard == {"one": ["one"], "two": ["two"]}
+
+
 def test_progress_and_prints_come_while_the_step_runs(run: Run, workers: Workers) -> None:
     def long(progress: Any) -> int:
         print("begun", flush=True)
@@ -283,6 +328,78 @@ def test_a_cancelled_run_ends_its_processes_at_once(run: Run, home: Home, worker
 
     assert outcome.status == "cancelled" and outcome.error is None
     assert [row.status for row in Journal(home).steps(outcome.run_id)] == ["done", "interrupted"]
+
+
+def test_a_step_that_no_worker_has_taken_up_isnt_ended_for_its_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_LOADING_SECONDS", 0.2)
+
+    @step(cpus=0.5)
+    def long() -> int:
+        time.sleep(1.2)
+        return 1
+
+    @step(cpus=0.5, timeout=0.3)
+    def short() -> int:
+        return 2
+
+    with executors.opened("process:1") as one:
+        assert isinstance(one, Workers) and one.submit(max, 1, 2).result(30) == 2
+        outcome = run(long, short, executor=one)
+
+    assert states(outcome) == {"long": "run", "short": "run"} and outcome.status == "done"
+
+
+def test_a_broken_pool_is_a_failure_of_its_steps_that_says_what_to_do(run: Run, home: Home) -> None:
+    @step(retries=1, backoff=0.01)
+    def crash() -> int:
+        os._exit(3)
+
+    def after(crash: int) -> int:
+        return crash
+
+    def before() -> int:
+        return 1
+
+    run(before)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        outcome = run(crash, after, before, executor=pool)
+
+    assert states(outcome) == {"crash": "failed", "after": "skipped", "before": "cached"}
+    assert "the executor given to the run is broken (BrokenProcessPool" in str(outcome.error)
+    assert "make a new one, or name one: executor='local'" in str(outcome.error)
+    assert Journal(home).runs()[0].status == "failed"
+
+
+def test_what_an_earlier_try_has_printed_isnt_told_again(run: Run, workers: Workers, tmp_path: Path) -> None:
+    mark = str(tmp_path / "tried")
+
+    @step(retries=1, backoff=0.01)
+    def flaky() -> int:
+        first = not os.path.exists(mark)
+        open(mark, "w").close()
+        print("first ü" if first else "second ü")
+        if first:
+            raise OSError("gone")
+        time.sleep(0.5)
+        return 1
+
+    told: list[str] = []
+
+    def report(event: Event) -> None:
+        if event.kind == "output":
+            told.append(event.message)
+            if len(told) == 2 and not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+
+    interrupted: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(flaky, executor=workers, report=report)
+    assert told == ["first ü\n", "second ü\n"]
+    told.clear()
+
+    assert run(flaky, executor=workers, report=report).resumed
+    assert told == ["second ü\n"]
 
 
 def test_a_seed_makes_a_step_repeat_itself(run: Run, workers: Workers) -> None:

@@ -65,7 +65,7 @@ def _forget() -> None:
 
 def graph(module: ModuleType) -> Graph:
     return Graph([value for value in vars(module).values() if getattr(value, "__module__", "") == "held_steps"
-                  and callable(value) and not isinstance(value, type) and not value.__name__.startswith("_")])  # fmt: skip
+                  and callable(value) and not isinstance(value, type) and value.__name__[0] != "_"])  # fmt: skip
 
 
 def ran(home: Home, module: ModuleType) -> Outcome:
@@ -114,7 +114,8 @@ EDITS: dict[str, tuple[Mapping[str, str], tuple[str, str], Any, Any]] = {
         """}, ("x + 1", "x + 5"), 2, 6,
     ),
     "a partial of a function that calls another": (
-        {"held_helpers": "RATE = 3\ndef inner(x): return x * RATE\ndef fix(x, y): return inner(x) + y", "held_steps": """
+        {"held_helpers": "RATE = 3\ndef inner(x): return x * RATE\ndef fix(x, y): return inner(x) + y",
+         "held_steps": """
             import functools, held_helpers
             def train(): return functools.partial(held_helpers.fix, y=1)
             def score(train): return train(1)
@@ -218,7 +219,9 @@ EDITS: dict[str, tuple[Mapping[str, str], tuple[str, str], Any, Any]] = {
         {"held_helpers": """
             from sklearn.base import BaseEstimator, TransformerMixin
             class Plus(TransformerMixin, BaseEstimator):
-                def fit(self, x, y=None): return self
+                def fit(self, x, y=None):
+                    self.fitted_ = True
+                    return self
                 def transform(self, x): return x + 1
         """, "held_steps": """
             import numpy as np
@@ -268,6 +271,14 @@ def test_a_value_that_crosses_a_step_unchanged_still_holds_its_code(project: Pro
 
     assert outcome.outputs["score"] == 23
     assert states(outcome) == {"train": "run", "passed": "run", "score": "run"}
+
+
+def test_who_makes_a_value_depends_on_how_its_format_writes_it(project: Project, home: Home) -> None:
+    files, _, _, _ = EDITS["a value with a format of the user's"]
+    ran(home, project(files))
+    other = files["held_helpers"].replace("str(picture.size).encode()", "f' {picture.size}'.encode()")
+
+    assert planned(home, project({**files, "held_helpers": other}))["train"].state == "run"
 
 
 FAN = """

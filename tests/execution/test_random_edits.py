@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,8 @@ import pytest
 from mainspring.pipeline.bytecode import import_current
 from mainspring.store.home import Home
 from tests.execution.generated import Made
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is kept as a pickle")
 
 _EDITS = 25
 
@@ -45,6 +47,11 @@ def in_full(main: ModuleType) -> dict[str, Any]:
     return known
 
 
+def numbers(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the functions, classes and objects, which are told by what others do with them."""
+    return {name: value for name, value in outputs.items() if isinstance(value, int)}
+
+
 def check(seed: int, folder: Path, home: Home) -> None:
     made, before = Made.of(seed), {}
     for number in range(_EDITS + 1):
@@ -54,15 +61,15 @@ def check(seed: int, folder: Path, home: Home) -> None:
         done = main.pipeline.run(home=home, durability="fast")
         wanted = in_full(main)
         told = f"seed {seed}, edit {number}: {how} of thing {changed}"
-        assert dict(done.outputs) == wanted, f"false hit: {told}"
-        for index, step in enumerate(done.steps):
-            touched = changed is not None and changed in made.needs(index)
+        assert numbers(done.outputs) == numbers(wanted), f"false hit: {told}"
+        for step in done.steps:
+            touched = changed is not None and changed in made.needs(step.name)
             inputs = main.pipeline.graph.nodes[step.name].inputs
-            same = number > 0 and all(before.get(name) == wanted[name] for name in inputs)
+            same = number > 0 and all(before.get(name) == numbers(wanted).get(name) for name in inputs)
             if same and not touched and step.state != "cached":
                 widened = {planned.name for planned in main.pipeline.plan(home=home) if planned.widened}
                 assert step.name in widened, f"false miss: {told}: {step.name} ran, {step.reason}"
-        before = wanted
+        before = numbers(wanted)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.declarations import Search, Split, csv, log
 from mainspring.core.errors import DeclarationError
-from mainspring.pipeline.fingerprint import Parts, Reason, digest, fingerprint, parts
+from mainspring.pipeline.fingerprint import Parts, Reason, digest, parts
 from mainspring.pipeline.step import Step
 
 plain = st.recursive(
@@ -191,7 +191,7 @@ def test_parts_come_back_from_the_journal_as_they_were() -> None:
 
 
 def test_the_fingerprint_is_that_of_its_parts() -> None:
-    known = fingerprint(STEP, "c1", {"clean": "d1"}, None, {"polars": "2.1"}, {"depth": 3})
+    known = parts(STEP, "c1", {"clean": "d1"}, None, {"polars": "2.1"}, {"depth": 3}).fingerprint
 
     assert known == model_parts().fingerprint
 
@@ -201,9 +201,9 @@ def test_services_and_retries_dont_count() -> None:
         "model", "room.file:model", inputs=("clean",), parameters={"trees": 100}, services=("home",), retries=3
     )
 
-    assert fingerprint(other, "c", {}) == fingerprint(STEP, "c", {})
+    assert parts(other, "c", {}).fingerprint == parts(STEP, "c", {}).fingerprint
 
 
 def test_what_cant_be_fingerprinted_is_named() -> None:
     with pytest.raises(DeclarationError, match="step 'model': parameter guard="):
-        fingerprint(STEP, "c", {}, parameters={"guard": threading.Lock()})
+        parts(STEP, "c", {}, parameters={"guard": threading.Lock()})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from hypothesis import given
@@ -100,6 +103,81 @@ def test_typed_text_follows_the_annotation(name: str, text: str, value: Any) -> 
     parsed = graph().parse(name, text)
 
     assert (type(parsed), parsed) == (type(value), value)
+
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+
+def typed(
+    day: date = date(2020, 1, 1),
+    at: datetime | None = None,
+    folder: Path = Path("a"),
+    most: int | None = None,
+    least: Optional[float] = 0.5,  # noqa: UP045
+    kind: Literal["a", "b", 3] = "a",
+    colour: Colour = Colour.RED,
+    sizes: list[int] = [1],  # noqa: B006
+    days: tuple[date, ...] = (),
+    pair: tuple[str, int] = ("a", 1),
+    other: int | str = 1,
+    noted: Annotated[int, "many"] = 1,
+    free: Any = None,
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("day", "2026-02-28", date(2026, 2, 28)),
+        ("at", "2026-02-28T12:30", datetime(2026, 2, 28, 12, 30)),
+        ("at", "none", None),
+        ("folder", "b/c", Path("b/c")),
+        ("most", "7", 7),
+        ("most", "None", None),
+        ("least", "2", 2.0),
+        ("kind", "b", "b"),
+        ("kind", "3", 3),
+        ("colour", "BLUE", Colour.BLUE),
+        ("colour", "2", Colour.BLUE),
+        ("sizes", "1,2, 3", [1, 2, 3]),
+        ("sizes", "[4, 5]", [4, 5]),
+        ("sizes", "", []),
+        ("days", "2026-01-01,2026-01-02", (date(2026, 1, 1), date(2026, 1, 2))),
+        ("pair", "x,2", ("x", 2)),
+        ("other", "x", "x"),
+        ("other", "3", 3),
+        ("noted", "3", 3),
+        ("free", '{"a": 1}', {"a": 1}),
+    ],
+)
+def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> None:
+    parsed = Graph([typed]).parse(name, text)
+
+    assert (type(parsed), parsed) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("most", "abc", "run parameter most='abc' is no int or None; write --set most=3 or --set most=none"),
+        ("day", "May", "run parameter day='May' is no date; write --set day=2026-01-31"),
+        (
+            "kind",
+            "c",
+            "run parameter kind='c' is no 'a' or 'b' or 3; write --set kind=a or --set kind=b or",
+        ),
+        ("colour", "x", "run parameter colour='x' is no Colour; write --set colour=RED or --set colour=BLUE"),
+        ("sizes", "1,x", "run parameter sizes='1,x' is no list of int; write --set sizes=3"),
+        ("pair", "x", "run parameter pair='x' is no tuple of str"),
+    ],
+)
+def test_typed_text_that_fits_no_annotation_is_refused_with_an_example(name: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Graph([typed]).parse(name, text)
+
+    assert str(refused.value).startswith(words)
 
 
 @pytest.mark.parametrize(("name", "text"), [("trees", "many"), ("loud", "perhaps"), ("loud", "[1]")])

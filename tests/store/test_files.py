@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -78,3 +79,24 @@ def test_only_old_leftovers_are_swept(files: Files, tmp_path: Path) -> None:
     files.sweep()
 
     assert not old.exists() and young.exists()
+
+
+def test_sweeping_and_writing_at_once_disturb_nobody(files: Files) -> None:
+    contents = [number.to_bytes(4, "big") * 500 for number in range(1500)]
+    errors: list[BaseException] = []
+
+    def write(part: list[bytes]) -> None:
+        try:
+            assert all(files.write(content) == blake3(content).hexdigest() for content in part)
+        except BaseException as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(contents[first::2],)) for first in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        files.sweep()
+    for writer in writers:
+        writer.join()
+
+    assert not errors and all(files.sound(blake3(content).hexdigest()) for content in contents)

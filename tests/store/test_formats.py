@@ -48,7 +48,7 @@ def nothing_registered() -> Iterator[None]:
 
 
 def format_of(catalog: Catalog, value: Any) -> str:
-    return formats.write(value, catalog._key)[0]
+    return formats.write(value, catalog._key).format
 
 
 # ------------------------------------------------------------------------------------------------------- polars

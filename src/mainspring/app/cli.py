@@ -238,6 +238,23 @@ def rollback(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.argument("action", type=click.Choice(["show", "diff", "accept", "write"]), default="show")
+@click.argument("columns", nargs=-1, metavar="[COLUMN]...")
+@_json
+def schema(**arguments: Any) -> None:
+    """The contract of a loop's rows.
+
+    \b
+    show    what it says
+    diff    what the source has become
+    accept  take that in, or only of COLUMN...
+    write   put it into NAME.schema.toml beside FILE, to edit and commit
+    """
+    _call("schema", **arguments)
+
+
+@cli.command()
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--html", metavar="FILE", help="Write a standalone report with plots.")
 @_json

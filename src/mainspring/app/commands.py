@@ -260,6 +260,11 @@ def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> 
     return 0
 
 
+def schema(*, home: str | None, **arguments: Any) -> int:
+    found: int = turn.call("mainspring.app.contracts:schema", _store(home), **arguments)
+    return found
+
+
 def doctor(*, home: str | None, as_json: bool) -> int:
     findings = turn.call("mainspring.app.doctor:examine", config.read(home=home))
     wrong = any(finding.state == "wrong" for finding in findings)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mainspring.core.errors import MainspringError
 from mainspring.core.values import Verdict
-from mainspring.pipeline.fingerprint import Parts, Reason
+from mainspring.pipeline.fingerprint import Parts, Reason, telling
 from mainspring.store.catalog import Catalog
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal, StepRecord
@@ -66,9 +66,7 @@ def between(home: Home, other: str, run: str) -> Differences:
 
 def _step(name: str, old: StepRecord | None, new: StepRecord | None) -> StepChange | None:
     before, after = (None if step is None or step.parts is None else Parts.from_json(step.parts) for step in (old, new))
-    reasons = tuple(after.differences(before)) if before is not None and after is not None else ()
-    more = [reason for reason in reasons if reason.kind == "code" and reason.where != name]
-    kept = tuple(reason for reason in reasons if not (more and reason.kind == "code" and reason.where == name))
+    kept = tuple(telling(name, after.differences(before))) if before is not None and after is not None else ()
     states = [None if step is None else "done" if step.status == "cached" else step.status for step in (old, new)]
     digests = [None if step is None or step.output is None else step.output.digest for step in (old, new)]
     if not kept and states[0] == states[1] and digests[0] == digests[1]:

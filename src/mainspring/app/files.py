@@ -51,7 +51,8 @@ def load(reference: str) -> list[Loop | Pipeline]:
 
 
 def _place(loop: Loop, folder: Path) -> None:
-    """Let *loop* find the files of its data from *folder*."""
+    """Let *loop* find the files of its data, and its contract, from *folder*."""
+    loop.declaration = replace(loop.declaration, folder=str(folder))
     source = loop.declaration.source
     if folder == Path.cwd() or not isinstance(source, CsvSource | ParquetSource | SqlSource):
         return

@@ -20,6 +20,7 @@ from mainspring.core.wording import count
 from mainspring.execution.outcome import Outputs
 from mainspring.loop import turn
 from mainspring.store.catalog import Artifact, Catalog
+from mainspring.store.contracts import contract_text
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Hit, Journal
@@ -33,27 +34,41 @@ HELD = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was cached. widened: where its code couldn't be followed."""
+
+    name: str
+    fingerprint: str
+    parts: Mapping[str, Any]
+    hit: Hit
+    widened: tuple[str, ...]
+
+    def to_json(self) -> list[Any]:
+        hit = self.hit
+        return [self.name, self.fingerprint, self.parts, hit.output.to_json(), hit.run, hit.seconds, self.widened]
+
+    @classmethod
+    def from_json(cls, kept: Sequence[Any]) -> Step:
+        name, fingerprint, parts, output, run, seconds, widened = kept
+        return cls(name, fingerprint, parts, Hit(Artifact.from_json(output), run, seconds), tuple(widened))
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One declaration of FILE, all of whose steps were cached. steps: (name, fingerprint, parts, hit)."""
+    """One declaration of FILE, all of whose steps were cached."""
 
     name: str
     loop: bool
     asked: Any
-    steps: tuple[tuple[str, str, Mapping[str, Any], Hit], ...]
+    steps: tuple[Step, ...]
 
     def to_json(self) -> dict[str, Any]:
-        steps = [
-            [name, digest, parts, hit.output.to_json(), hit.run, hit.seconds] for name, digest, parts, hit in self.steps
-        ]
+        steps = [step.to_json() for step in self.steps]
         return {"name": self.name, "loop": self.loop, "asked": self.asked, "steps": steps}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Pipeline:
-        steps = tuple(
-            (name, digest, parts, Hit(Artifact.from_json(output), run, seconds))
-            for name, digest, parts, output, run, seconds in kept["steps"]
-        )
-        return cls(kept["name"], kept["loop"], kept["asked"], steps)
+        return cls(kept["name"], kept["loop"], kept["asked"], tuple(map(Step.from_json, kept["steps"])))
 
 
 def key(reference: str, settings: Sequence[str]) -> tuple[Path, str] | None:
@@ -87,9 +102,10 @@ def answer(verb: str, *, home: str | None, file: str, settings: Sequence[str], *
 
 
 def loop_state(home: Home, loop: str) -> Any:
-    """What a turn of *loop* sees of the home beside its own steps: versions, traffic, labelled predictions."""
+    """What a turn of *loop* sees beside its own steps: versions, traffic, labelled predictions, the contract."""
     deployments = Deployments(home)
-    told = [deployments.route(loop), deployments.versions(loop), Records(home, loop).end()["feedback"]]
+    told = [deployments.route(loop), deployments.versions(loop), Records(home, loop).end()["feedback"],
+            contract_text(home, loop)]  # fmt: skip
     return msgspec.json.encode(told, enc_hook=str).decode()
 
 
@@ -110,41 +126,43 @@ def _holds(journal: Journal, catalog: Catalog, pipeline: Pipeline) -> bool:
     last = journal.runs(pipeline.name, 1)
     if last and last[0].status not in ("done", "held"):
         return False
-    for name, fingerprint, _, hit in pipeline.steps:
-        now = journal.hit(pipeline.name, name, fingerprint)
-        if now is None or now.output != hit.output or not catalog.sound(now.output):
+    for step in pipeline.steps:
+        now = journal.hit(pipeline.name, step.name, step.fingerprint)
+        if now is None or now.output != step.hit.output or not catalog.sound(now.output):
             return False
     return True
 
 
 def _plan(found: Sequence[Pipeline], options: Mapping[str, Any]) -> int:
     if options.get("as_json"):
-        steps: list[list[dict[str, Any]]] = [
-            [{"name": step[0], "state": "cached", "reasons": [], "seconds": None} for step in each.steps]
-            for each in found
-        ]
-        document.several(
-            "plan", [("done", {"name": each.name, "steps": told}) for each, told in zip(found, steps, strict=True)]
-        )
+        planned = [{"name": each.name, "steps": [_cached(step) for step in each.steps]} for each in found]
+        document.several("plan", [("done", told) for told in planned])
     for each in () if options.get("as_json") else found:
         cached = f"{count(len(each.steps), 'step')} cached"
         page = f"### Plan of `{each.name}`\n\nNothing to run; {cached}.\n"
         print(page if options.get("markdown") else f"{each.name}: nothing to run, {cached}")
+        for note in dict.fromkeys(note for step in each.steps for note in step.widened):
+            print(f"- counts more than needed: {note}")
     return 0
+
+
+def _cached(step: Step) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": step.name, "state": "cached", "reasons": [], "seconds": None}
+    return {**told, "widened": list(step.widened)} if step.widened else told
 
 
 def _run(home: Home, found: Sequence[Pipeline], durability: Any, options: Mapping[str, Any]) -> int:
     code, answers = 0, []
     for each in found:
         run, status = _record(home, each, durability)
-        outputs = Outputs(Catalog(home), {name: hit.output for name, _, _, hit in each.steps}, {})
+        outputs = Outputs(Catalog(home), {step.name: step.hit.output for step in each.steps}, {})
         summary = turn.summarise(outputs) if each.loop else None
-        metrics = dict(summary.metrics) if summary is not None else _numbers(outputs)
+        metrics = dict(summary.metrics) if summary is not None else outputs.numbers()
         model, verdict, reasons = (summary.model, summary.verdict, summary.reasons) if summary else (None, None, ())
         code = HELD if status == "held" else code
         steps: list[dict[str, Any]] = [
-            {"name": name, "state": "cached", "seconds": 0.0, "reason": f"from run {hit.run}"}
-            for name, _, _, hit in each.steps
+            {"name": step.name, "state": "cached", "seconds": 0.0, "reason": f"from run {step.hit.run}"}
+            for step in each.steps
         ]
         answers.append((status, {"id": run, "metrics": metrics, "model": model, "verdict": verdict, "reasons": reasons,
                                  "steps": steps, "error": None}))  # fmt: skip
@@ -161,21 +179,16 @@ def _run(home: Home, found: Sequence[Pipeline], durability: Any, options: Mappin
 def _record(home: Home, pipeline: Pipeline, durability: Any) -> tuple[str, Any]:
     """Write the run: every step came from the cache."""
     journal = Journal(home)
-    outputs = Outputs(Catalog(home), {name: hit.output for name, _, _, hit in pipeline.steps}, {})
+    outputs = Outputs(Catalog(home), {step.name: step.hit.output for step in pipeline.steps}, {})
     status: Any = turn.conclude(outputs) if pipeline.loop else "done"
     claim = journal.begin(pipeline.name, pipeline.asked, {})
     ledger = Ledger(home, claim, durability)
     try:
-        for name, fingerprint, parts, hit in pipeline.steps:
-            ledger.cached(name, fingerprint, parts, hit)
+        for step in pipeline.steps:
+            ledger.cached(step.name, step.fingerprint, step.parts, step.hit)
         ledger.settle()
         journal.end(claim, status)
     finally:
         ledger.close()
         journal.release(claim)
     return claim.run, status
-
-
-def _numbers(outputs: Outputs) -> dict[str, float]:
-    small = {name: outputs[name] for name in outputs if outputs.artifact(name).content is not None}
-    return {name: float(value) for name, value in small.items() if type(value) in (int, float)}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mainspring.app import config
 from mainspring.core import declarations
-from mainspring.core.declarations import Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
+from mainspring.core.declarations import Clean, Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
 from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Clock
 from mainspring.core.values import Verdict
@@ -132,7 +132,7 @@ class Pipeline:
             outcome.run_id,
             outcome.status,
             outcome.outputs,
-            _numbers(outcome.outputs),
+            outcome.outputs.numbers(),
             None,
             None,
             _reasons(outcome),
@@ -156,7 +156,8 @@ class Loop:
     data: a source (`csv`, `parquet`, `sql`, `frame`), a frame, or a function that gives rows. target: what to predict.
     model: a scikit-learn style estimator, several, or "auto". key, time, group, weight: roles of columns; positive: the
     class that counts as positive; ignore: columns that aren't known when predicting; unit: what a release sticks to
-    (default: key, else the request); max_bad: the share of rows that may go to quarantine. Raises DeclarationError for
+    (default: key, else the request); max_bad: the share of rows that may go to quarantine; clean:
+    how features are cleaned, one Clean or several in their order. Raises DeclarationError for
     an argument that can't be used.
     """
 
@@ -175,6 +176,7 @@ class Loop:
         ignore: Sequence[str] = (),
         split: Any = None,
         features: Any = (),
+        clean: Clean | Sequence[Clean] = (),
         task: Literal["auto", "binary", "multiclass", "regression"] = "auto",
         search: Search | None = None,
         gate: Gate | None = None,
@@ -198,13 +200,15 @@ class Loop:
         _check_columns(target, ignore, key=key, time=time, group=group, weight=weight, unit=unit)
         _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain)
         features = tuple(features) if isinstance(features, list | tuple) else (features,)
-        _check_parts(split, features, seed)
+        clean = (clean,) if isinstance(clean, Clean) else clean
+        _check_parts(split, features, clean, seed)
         self.declaration = Declaration(
             name=name,
             source=declarations.source(data),
             roles=Roles(target, key, time, group, weight, positive, tuple(ignore)),
             split=split if split is not None else Split(),
             features=features,
+            clean=tuple(clean),
             models=model if isinstance(model, str) else tuple(model) if isinstance(model, list | tuple) else (model,),
             task=task,
             search=search,
@@ -322,17 +326,6 @@ def _raised(run: Run) -> Run:
     return run
 
 
-def _numbers(outputs: engine.Outputs) -> dict[str, float]:
-    """The plain numbers among the outputs: what a free-form pipeline's metrics are."""
-    small = {name: outputs[name] for name in outputs if outputs.artifact(name).content is not None}
-    numbers = (int, float)
-    return {
-        name: float(value)
-        for name, value in small.items()
-        if isinstance(value, numbers) and value is not True and value is not False
-    }
-
-
 def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:
     return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state == "skipped")
 
@@ -370,7 +363,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _check_parts(split: Any, features: tuple[Any, ...], seed: Any) -> None:
+def _check_parts(split: Any, features: tuple[Any, ...], clean: Any, seed: Any) -> None:
     """What no stage could make sense of is told before any runs."""
     if isinstance(split, str):
         raise DeclarationError(f"split={split!r} must be ms.Split(by={split!r}) or a scikit-learn splitter")
@@ -386,6 +379,8 @@ def _check_parts(split: Any, features: tuple[Any, ...], seed: Any) -> None:
                 f"features={item!r} must be a function that takes and returns a frame, or a scikit-learn transformer, "
                 "or both in a list"
             )
+    if not isinstance(clean, list | tuple) or not all(isinstance(rule, Clean) for rule in clean):
+        raise DeclarationError(f"clean={clean!r} must be ms.Clean(...), or a list of them")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise DeclarationError(f"seed={seed!r} must be a whole number from 0 to 4294967295")
 

@@ -50,7 +50,10 @@ def _content(
         kept = keeping.unchanged(each.graph_in(where), home=where.home, pipeline=each.name, parameters=parameters)
         if kept is None:
             return "", None
-        steps = tuple((step.name, step.parts.fingerprint, step.parts.to_json(), step.hit) for step in kept.steps)
+        steps = tuple(
+            manifest.Step(step.name, step.parts.fingerprint, step.parts.to_json(), step.hit, step.widened)
+            for step in kept.steps
+        )
         found.append(manifest.Pipeline(each.name, isinstance(each, Loop), dict(parameters), steps))
         data.update(dict.fromkeys(kept.codebase.files))
         files.update(text.path for text in kept.codebase.known())

@@ -24,46 +24,46 @@ NOTES = 15
 
 
 def plan(name: str, steps: Sequence[Any]) -> None:
-    table = _table(name, "step", "state", "why", "expected")
+    table = headed(name, "step", "state", "why", "expected")
     for step in steps:
         seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
-        _row(table, step.name, _state(step.state), plans.why(step), seconds)
-    _print(table)
-    _print(Text(plans.total(steps)))
+        row(table, step.name, _state(step.state), plans.why(step), seconds)
+    out(table)
+    out(Text(plans.total(steps)))
     for note in plans.notes(steps):
-        _print(Text(f"- counts more than needed: {note}"))
+        out(Text(f"- counts more than needed: {note}"))
 
 
 def run(done: Any, page: str | None = None) -> None:
-    table = _table(f"{done.id}  {done.status}", "metric", "value")
+    table = headed(f"{done.id}  {done.status}", "metric", "value")
     for name, value in done.metrics.items():
-        _row(table, name, f"{value:.4f}")
-    _print(table if done.metrics else f"{done.id}  {done.status}")
+        row(table, name, f"{value:.4f}")
+    out(table if done.metrics else f"{done.id}  {done.status}")
     for line in done.reasons:
         if not (follows(line) or (done.error is not None and str(done.error) in line)):  # the error is told by itself
-            _print(Text(f"- {line}"))
+            out(Text(f"- {line}"))
     notes(() if done.verdict is None else done.verdict.bundle.notes)
     if done.model:
-        _print(Text.assemble("model ", (done.model, "bold")))
+        out(Text.assemble("model ", (done.model, "bold")))
     card(page)
 
 
 def card(page: str | None) -> None:
     """Where the model card lies, if there is one."""
     if page:
-        _print(Text(f"card: {page}"))
+        out(Text(f"card: {page}"))
 
 
 def notes(found: Sequence[str]) -> None:
     """What happened to the data on its way into the model."""
     for note in found[:NOTES]:
-        _print(Text(f"  note: {note}"))
+        out(Text(f"  note: {note}"))
     if len(found) > NOTES:
-        _print(Text(f"  note: {len(found) - NOTES} more are in the card"))
+        out(Text(f"  note: {len(found) - NOTES} more are in the card"))
 
 
 def status(loops: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("loops", "loop", "champion", "canary", "versions", "last decision")
+    table = headed("loops", "loop", "champion", "canary", "versions", "last decision")
     for loop in loops:
         last = loop["last_decision"]
         canary = (
@@ -73,92 +73,92 @@ def status(loops: Sequence[Mapping[str, Any]]) -> None:
         )
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
-        _row(table, loop["name"], champion, canary, str(loop["versions"]), told)
-    _print(table)
+        row(table, loop["name"], champion, canary, str(loop["versions"]), told)
+    out(table)
 
 
 def runs(found: Sequence[Any]) -> None:
-    table = _table("runs", "run", "pipeline", "status", "created", "seconds")
+    table = headed("runs", "run", "pipeline", "status", "created", "seconds")
     for each in found:
         seconds = "" if each.ended is None else f"{(each.ended - each.created).total_seconds():.1f}"
-        _row(table, each.id, each.pipeline, _state(each.status), f"{each.created:%Y-%m-%d %H:%M:%S}", seconds)
-    _print(table)
+        row(table, each.id, each.pipeline, _state(each.status), f"{each.created:%Y-%m-%d %H:%M:%S}", seconds)
+    out(table)
 
 
 def one_run(found: Any, steps: Sequence[Any]) -> None:
-    table = _table(
+    table = headed(
         f"{found.id}  {found.pipeline}  {found.status}", "step", "status", "attempt", "seconds", "output", "why"
     )
     for step in steps:
         seconds = "" if step.seconds is None else f"{step.seconds:.2f}"
         digest = "" if step.output is None else f"{step.output.format} {step.output.digest[:12]}"
-        _row(table, step.name, _state(step.status), str(step.attempt), seconds, digest, step.reason or "")
-    _print(table)
+        row(table, step.name, _state(step.status), str(step.attempt), seconds, digest, step.reason or "")
+    out(table)
 
 
 def differences(found: Any) -> None:
     """What a run did otherwise than another."""
     if not (found.parameters or found.steps or found.metrics):
-        _print(f"{found.run} differs in nothing from {found.other}")
+        out(f"{found.run} differs in nothing from {found.other}")
     if found.parameters:
         _changes("parameters", found.other, found.run, found.parameters)
     if found.steps:
-        table = _table("steps", "step", found.other, found.run, "output", "why")
+        table = headed("steps", "step", found.other, found.run, "output", "why")
         for step in found.steps:
             same = step.old_digest == step.new_digest
             output = "the same" if same else f"{(step.old_digest or '-')[:12]} -> {(step.new_digest or '-')[:12]}"
             why = "; ".join(map(str, step.reasons[:5])) + (" ..." if len(step.reasons) > 5 else "")
             states = (_state(step.old_status or ""), _state(step.new_status or ""))
-            _row(table, step.name, *states, output, why)
-        _print(table)
+            row(table, step.name, *states, output, why)
+        out(table)
     if found.metrics:
         _changes("metrics", found.other, found.run, found.metrics)
 
 
 def _changes(title: str, other: str, run: str, changes: Sequence[Any]) -> None:
-    table = _table(title, "name", other, run)
+    table = headed(title, "name", other, run)
     for change in changes:
-        _row(table, change.name, *("" if value is None else str(value) for value in (change.old, change.new)))
-    _print(table)
+        row(table, change.name, *("" if value is None else str(value) for value in (change.old, change.new)))
+    out(table)
 
 
 def decisions(loop: str, found: Sequence[Any]) -> None:
-    table = _table(f"why {loop}", "when", "what", "decision", "version", "reason")
+    table = headed(f"why {loop}", "when", "what", "decision", "version", "reason")
     for each in found:
         version = "" if each.version is None else f"@{each.version}"
-        _row(table, f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.decision, version, each.reason)
-    _print(table)
+        row(table, f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.decision, version, each.reason)
+    out(table)
 
 
 def models(versions: Sequence[Any], route: Any) -> None:
     names = list(dict.fromkeys(name for version in versions for name in version.metrics))[:3]
-    table = _table("versions", "version", "state", "traffic", "estimator", "runtime", *names, "since")
+    table = headed("versions", "version", "state", "traffic", "estimator", "runtime", *names, "since")
     for version in versions:
         share = _share(version.number, route)
         figures = [_figure(version.metrics.get(name)) for name in names]
         bundle = version.bundle
-        _row(table, f"@{version.number}", _state(version.state), share, bundle.estimator, bundle.runtime, *figures,
+        row(table, f"@{version.number}", _state(version.state), share, bundle.estimator, bundle.runtime, *figures,
                       f"{version.at:%Y-%m-%d %H:%M}")  # fmt: skip
-    _print(table)
+    out(table)
 
 
 def findings(found: Sequence[Any]) -> None:
-    table = _table("doctor", "what", "state", "detail", "mend")
+    table = headed("doctor", "what", "state", "detail", "mend")
     for each in found:
-        _row(table, each.subject, _state(each.state), each.detail, each.mend)
-    _print(table)
+        row(table, each.subject, _state(each.state), each.detail, each.mend)
+    out(table)
 
 
 def garbage(found: Any, *, freed: bool) -> None:
     """What gc freed, or would free."""
-    table = _table("freed" if freed else "would be freed", "kind", "count", "size")
+    table = headed("freed" if freed else "would be freed", "kind", "count", "size")
     for kind in ("objects", "bundles", "cache", "leftovers", "kept"):
         amount = getattr(found, kind)
         size = "" if kind == "cache" else _size(amount.bytes)
-        _row(table, {"cache": "cache entries", "kept": "kept"}.get(kind, kind), f"{amount.count:,}", size)
-    _print(table)
+        row(table, {"cache": "cache entries", "kept": "kept"}.get(kind, kind), f"{amount.count:,}", size)
+    out(table)
     if found.busy:
-        _print(f"{found.busy} is under way: nothing was freed; run `mainspring gc` again when it has ended")
+        out(f"{found.busy} is under way: nothing was freed; run `mainspring gc` again when it has ended")
 
 
 def _size(count: float) -> str:
@@ -183,18 +183,18 @@ def _state(state: str) -> Text:
     return Text(state, _STATES.get(state, ""))
 
 
-def _row(table: Table, *cells: str | Text) -> None:
+def row(table: Table, *cells: str | Text) -> None:
     """A row whose texts are shown as they are: what a person wrote may look like markup."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
 
 
-def _table(title: str, *columns: str) -> Table:
+def headed(title: str, *columns: str) -> Table:
     return Table(
         *columns, title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
     )
 
 
-def _print(what: Any) -> None:
+def out(what: Any) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)

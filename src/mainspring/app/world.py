@@ -15,6 +15,7 @@ from blake3 import blake3
 import mainspring
 from mainspring.app import config
 from mainspring.pipeline import datafiles
+from mainspring.pipeline.fingerprint import hashed
 
 _GONE = "gone"
 
@@ -40,11 +41,7 @@ class Named:
 
 def state(named: Named, file: Path, home: str | None) -> str:
     """The digest of all that is *named*, and of what every FILE depends on, as it is now."""
-    hashed = blake3()
-    for part in _parts(named, file, home):
-        content = part.encode("utf-8", "surrogatepass")
-        hashed.update(b"%d:" % len(content) + content)
-    return hashed.hexdigest()
+    return hashed("world", *_parts(named, file, home))
 
 
 def _parts(named: Named, file: Path, home: str | None) -> Iterable[str]:

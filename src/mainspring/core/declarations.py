@@ -1,157 +1,32 @@
-"""What a user declares: sources, roles, split, search, gate, release, monitor, retrain. Frozen values."""
+"""What a user declares: roles, split, search, gate, release, monitor, retrain. Frozen values; the words
+for sources stand in `sources.py`."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Literal
 
+from mainspring.core.cleaning import Clean as Clean
 from mainspring.core.errors import DeclarationError
 from mainspring.core.protocols import Named
+from mainspring.core.quantities import check_number
+from mainspring.core.quantities import number_of_bytes as number_of_bytes
+from mainspring.core.quantities import seconds as seconds
+from mainspring.core.sources import AnySource as AnySource
+from mainspring.core.sources import CsvSource as CsvSource
+from mainspring.core.sources import FrameSource as FrameSource
+from mainspring.core.sources import FunctionSource as FunctionSource
+from mainspring.core.sources import ParquetSource as ParquetSource
+from mainspring.core.sources import SqlSource as SqlSource
+from mainspring.core.sources import csv as csv
+from mainspring.core.sources import frame as frame
+from mainspring.core.sources import parquet as parquet
+from mainspring.core.sources import source as source
+from mainspring.core.sources import sql as sql
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31557600.0}
-
-
-def seconds(duration: str | float | timedelta) -> float:
-    """The seconds in *duration*: a number of seconds, a timedelta, or text such as "5ms", "10m", "6h", "30d".
-
-    >>> seconds("6h")
-    21600.0
-    """
-    if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    if isinstance(duration, int | float) and not isinstance(duration, bool) and duration >= 0:
-        return float(duration)
-    match = _DURATION.fullmatch(duration.strip()) if isinstance(duration, str) else None
-    if match is None:
-        raise DeclarationError(
-            f"{duration!r} is not a duration; write a number and a unit, such as '5ms', '6h' or '30d'"
-        )
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def number_of_bytes(size: str | int) -> int:
-    """The bytes in *size*: a whole number of bytes, or text such as "500MB", "2GB", "1.5GiB".
-
-    >>> number_of_bytes("1.5GiB")
-    1610612736
-    """
-    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
-        return size
-    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
-    if match is None:
-        raise DeclarationError(f"{size!r} is not a size; write a number and a unit, such as '500MB' or '2GB'")
-    base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
-
-
-def _check_number(
-    argument: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf,
-    whole: bool = False,
-) -> None:  # fmt: skip
-    """Raise DeclarationError unless *value* is a (*whole*) number, *least* or more, between *above* and *below*."""
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not (value >= least and above < value < below):
-        kind = "a whole number" if whole else "a number"
-        bounds = [f"{least:g} or more"] if least > -math.inf else []
-        bounds += [f"above {above:g}"] if above > -math.inf else []
-        bounds += [f"below {below:g}"] if below < math.inf else []
-        raise DeclarationError(f"{argument}={value!r} must be {kind}{', ' if bounds else ''}{' and '.join(bounds)}")
-
-
-# ---------------------------------------------------------------------------------------------------------- sources
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSource:
-    """Rows of one or several CSV files; *path* may be a glob."""
-
-    path: str
-    separator: str = ","
-    encoding: str = "utf8"
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetSource:
-    """Rows of one or several Parquet files; *path* may be a glob."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class SqlSource:
-    """Rows of a query; *url* may be a reference such as "env:FLIGHTS_DB"; *cursor* names a growing column."""
-
-    url: str
-    query: str
-    cursor: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameSource:
-    """Rows of a polars, pandas or Arrow table in memory."""
-
-    data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionSource:
-    """Rows that a plain function returns: a frame, an Arrow table, a list of dicts, or an iterator of those."""
-
-    function: Callable[[], Any]
-
-
-AnySource = CsvSource | ParquetSource | SqlSource | FrameSource | FunctionSource
-
-
-def csv(path: str, *, separator: str = ",", encoding: str = "utf8") -> CsvSource:
-    """Rows of CSV files; *path* may be a glob such as "data/*.csv".
-
-    A relative path is one from the folder of the FILE that the command line names, or else from the current folder.
-    Whole numbers with leading zeros, such as zip codes, are text.
-    """
-    return CsvSource(str(path), separator, encoding)
-
-
-def parquet(path: str) -> ParquetSource:
-    """Rows of Parquet files; *path* may be a glob, and is looked for as `csv` does."""
-    return ParquetSource(str(path))
-
-
-def sql(url: str, query: str, *, cursor: str | None = None) -> SqlSource:
-    """Rows of a query or a table.
-
-    url: "sqlite:///file.db", a file's path, any SQLAlchemy URL, or a reference: "env:NAME", "file:PATH".
-    cursor: a column that only grows (an id, a time stamp); the next run reads the rows beyond the last seen.
-    """
-    return SqlSource(str(url), query, cursor)
-
-
-def frame(data: Any) -> FrameSource:
-    """Rows of a polars, pandas or Arrow table that is already in memory."""
-    return FrameSource(data)
-
-
-def source(data: Any) -> Any:
-    """*data* as a source: a source as it is, a function or a frame wrapped, a path by its suffix."""
-    if isinstance(data, AnySource) or (hasattr(data, "read") and hasattr(data, "position")):
-        return data
-    if isinstance(data, str) and data.lower().endswith((".csv", ".csv.gz", ".csv.zip", ".tsv")):
-        return csv(data)
-    if isinstance(data, str) and data.lower().endswith((".parquet", ".pq")):
-        return parquet(data)
-    if hasattr(data, "columns") or hasattr(data, "column_names"):
-        return FrameSource(data)
-    if callable(data):
-        return FunctionSource(data)
-    raise DeclarationError(f"data={data!r} is no source; give ms.csv(path), ms.parquet, ms.sql, a frame or a function")
-
 
 # ------------------------------------------------------------------------------------------------- roles and split
 
@@ -231,8 +106,8 @@ class Search:
     time: str | float | None = None
 
     def __post_init__(self) -> None:
-        _check_number("Search trials", self.trials, least=1, whole=True)
-        _check_number("Search folds", self.folds, least=2, whole=True)
+        check_number("Search trials", self.trials, least=1, whole=True)
+        check_number("Search folds", self.folds, least=2, whole=True)
         for key, values in self.space.items():
             _check_space(key, values)
 
@@ -275,12 +150,12 @@ class Gate:
             raise DeclarationError(
                 f"Gate(metric={self.metric!r}) must be a name, such as 'roc_auc', or a registered Metric"
             )
-        _check_number("Gate margin", self.margin, least=0)
-        _check_number("Gate alpha", self.alpha, above=0, below=1)
+        check_number("Gate margin", self.margin, least=0)
+        check_number("Gate alpha", self.alpha, above=0, below=1)
         if self.max_size is not None:
-            _check_number("Gate max_size", self.max_size, above=0)
+            check_number("Gate max_size", self.max_size, above=0)
         if self.at_least is not None:
-            _check_number("Gate at_least", self.at_least)
+            check_number("Gate at_least", self.at_least)
         if isinstance(self.slices, str):
             raise DeclarationError(f"Gate(slices={self.slices!r}) must be a list: slices=[{self.slices!r}]")
         if self.on_inconclusive not in (None, "hold", "canary"):
@@ -316,9 +191,9 @@ class Canary:
         unknown = set(self.guardrails) - {"errors", "latency", "wrong"}
         if unknown or not self.guardrails:
             raise DeclarationError(f"Canary(guardrails={tuple(self.guardrails)}) knows errors, latency and wrong")
-        _check_number("Canary min_units", self.min_units, least=1, whole=True)
-        _check_number("Canary alpha", self.alpha, above=0, below=1)
-        _check_number("Canary objective", self.objective, above=0, below=1)
+        check_number("Canary min_units", self.min_units, least=1, whole=True)
+        check_number("Canary alpha", self.alpha, above=0, below=1)
+        check_number("Canary objective", self.objective, above=0, below=1)
         for duration in (self.min_time, self.deadline, *([] if self.slow is None else [self.slow])):
             seconds(duration)
 
@@ -379,8 +254,8 @@ class Retrain:
     def __post_init__(self) -> None:
         if isinstance(self.on, str) or set(self.on) - {"decay", "drift"}:
             raise DeclarationError(f"Retrain(on={self.on!r}) must be a list of 'decay' and 'drift'")
-        _check_number("Retrain min_labels", self.min_labels, least=0, whole=True)
-        _check_number("Retrain tolerance", self.tolerance, least=0)
+        check_number("Retrain min_labels", self.min_labels, least=0, whole=True)
+        check_number("Retrain tolerance", self.tolerance, least=0)
         for duration in (self.every, self.window, self.cooldown):
             if duration is not None:
                 seconds(duration)
@@ -409,6 +284,8 @@ class Declaration:
     seed: int
     steps: tuple[Any, ...] = ()
     max_bad: float = 0.05
+    folder: str | None = None  # FILE's, where a person's contract is looked for
+    clean: tuple[Clean, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -3,7 +3,8 @@
 MainspringError                     exit code 1 unless said otherwise
 ├── UsageError                      a wrong call: exit code 2
 │   ├── DeclarationError            an argument of Loop, Pipeline, step or one of their parts
-│   └── SettingsError               mainspring.toml, MAINSPRING_* or a flag
+│   ├── SettingsError               mainspring.toml, MAINSPRING_* or a flag
+│   └── ContractError               a contract file, such as NAME.schema.toml
 ├── SourceError                     a source that can't be read
 │   ├── SourceNotFound
 │   └── SourceEmpty
@@ -23,6 +24,7 @@ MainspringError                     exit code 1 unless said otherwise
 │   ├── HomeDamaged
 │   ├── HomeUnwritable              no room, no permission, a disk that fails
 │   ├── NotInStore
+│   ├── Overtaken                   somebody else made the next version of a table first
 │   └── RouteChanged                somebody else changed the routing record first
 ├── StepFailed                      a step of a run ended with an error
 ├── CodeChanged                     a module was edited after this process had imported it
@@ -30,10 +32,15 @@ MainspringError                     exit code 1 unless said otherwise
 │   └── PortTaken
 └── RequestError                    an HTTP request that is refused; carries its status
     ├── InvalidRequest 400
+    ├── Unauthorized 401
     ├── NotServed 404
+    ├── MethodNotTaken 405
     ├── Conflict 409
     ├── TooLarge 413
+    ├── WrongFormat 415
     ├── InvalidRows 422
+    ├── NotExplained 422
+    ├── TooMany 429
     └── Overloaded 503
 """
 
@@ -56,6 +63,10 @@ class DeclarationError(UsageError):
 
 class SettingsError(UsageError):
     """A setting can't be used."""
+
+
+class ContractError(UsageError):
+    """A contract file can't be used."""
 
 
 class SourceError(MainspringError):
@@ -134,6 +145,10 @@ class NotInStore(StoreError):
     """The home folder doesn't hold this."""
 
 
+class Overtaken(StoreError):
+    """Somebody else made the next version of the table first; read it and try again."""
+
+
 class RouteChanged(StoreError):
     """Somebody else changed the routing record first."""
 
@@ -164,10 +179,22 @@ class InvalidRequest(RequestError):
     """The request can't be read."""
 
 
+class Unauthorized(RequestError):
+    """The request comes without the token."""
+
+    status = 401
+
+
 class NotServed(RequestError):
     """No loop, version or prediction has this name."""
 
     status = 404
+
+
+class MethodNotTaken(RequestError):
+    """The path is right, the method isn't."""
+
+    status = 405
 
 
 class Conflict(RequestError):
@@ -182,10 +209,28 @@ class TooLarge(RequestError):
     status = 413
 
 
+class WrongFormat(RequestError):
+    """The body is of a format, or in an encoding, that isn't read here."""
+
+    status = 415
+
+
 class InvalidRows(RequestError):
     """The rows don't fit the loop's schema."""
 
     status = 422
+
+
+class NotExplained(RequestError):
+    """This model's answers can't be taken apart cheaply."""
+
+    status = 422
+
+
+class TooMany(RequestError):
+    """More requests come than can be answered in time."""
+
+    status = 429
 
 
 class Overloaded(RequestError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from mainspring.core.errors import SchemaMismatch
 
@@ -23,7 +23,12 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a contract; *levels* is set for text with few distinct values, *low* and *high* for numbers."""
+    """One column of a contract: what has been seen of it, and the rules that a person adds.
+
+    Seen, and no rule: *nullable*; *low* and *high* of numbers; *levels*, of text with few distinct values; *undecided*:
+    no value has come yet, so that the type is open. Rules, which a row must keep: *required* (a value is there),
+    *minimum* and *maximum*, *allowed* values, *unique*. *unit* is for people; *personal*: of whom a value tells.
+    """
 
     name: str
     type: Type
@@ -31,6 +36,38 @@ class Column:
     low: float | None = None
     high: float | None = None
     levels: tuple[str, ...] | None = None
+    undecided: bool = False
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[Any, ...] | None = None
+    unique: bool = False
+    unit: str | None = None
+    personal: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _SEEN} | {
+            name: getattr(self, name) for name, usual in _RULES.items() if getattr(self, name) != usual
+        }
+
+
+_SEEN = ("name", "type", "nullable", "low", "high", "levels")
+_RULES = {field.name: field.default for field in fields(Column) if field.name not in _SEEN}
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What is done without asking when the source changes; what is refused waits for `mainspring schema NAME accept`.
+
+    new_column: left out ("ignore"), taken in ("add") or refused. vanished_column: refused, or "empty": its values are
+    missing. wider_type: integers that get fractions become floats, or their rows go to quarantine ("refuse").
+    new_level: noted and taken in, or its row goes to quarantine ("refuse").
+    """
+
+    new_column: Literal["ignore", "add", "refuse"] = "ignore"
+    vanished_column: Literal["refuse", "empty"] = "refuse"
+    wider_type: Literal["accept", "refuse"] = "accept"
+    new_level: Literal["accept", "refuse"] = "accept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +80,7 @@ class Schema:
     """
 
     columns: tuple[Column, ...]
+    evolution: Evolution = Evolution()
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -66,7 +104,7 @@ class Schema:
         return replace(self, columns=tuple(column for column in self.columns if column.name in wanted))
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(column) for column in self.columns]
+        return [column.to_json() for column in self.columns]
 
     @classmethod
     def from_json(cls, columns: Iterable[Mapping[str, Any]]) -> Schema:
@@ -74,5 +112,5 @@ class Schema:
 
 
 def _column(fields: Mapping[str, Any]) -> Column:
-    levels = fields.get("levels")
-    return Column(**{**fields, "type": Type(fields["type"]), "levels": None if levels is None else tuple(levels)})
+    several = {name: tuple(fields[name]) for name in ("levels", "allowed") if fields.get(name) is not None}
+    return Column(**{**fields, "type": Type(fields["type"]), **several})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import traceback
 from pathlib import Path, PurePath
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SMALL, _LARGE = 1e-6, 1e12
 _OURS = str(Path(__file__).parents[1]) + os.sep
 
@@ -90,6 +92,16 @@ def one_line(text: object) -> str:
     "no column 'a [2J'; mend it"
     """
     return " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split())
+
+
+def brief(value: object, most: int = 60) -> str:
+    """A value on one line, cut where it is long, without its address.
+
+    >>> brief([1, 2]), brief("a" * 9, 8)
+    ('[1, 2]', "'aaaa...")
+    """
+    text = _ADDRESS.sub("", " ".join(repr(value).split()))
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def place(error: BaseException) -> str:

@@ -2,149 +2,254 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import polars as pl
 
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, TargetUnusable, TooManyBadRows
+from mainspring.core.errors import Overtaken, SourceEmpty, StoreError
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
+from mainspring.core.sources import CsvSource, SqlSource
 from mainspring.core.values import Dataset
-from mainspring.core.wording import count, percent
-from mainspring.data import contract
-from mainspring.data.casting import plain
-from mainspring.data.contract import POSITION, REASON, Checked
-from mainspring.data.sources import Reader, reader
-from mainspring.data.unite import PREDICTION, labelled_rows, united
-from mainspring.data.validate import refuse_columns, refuse_duplicates, refuse_ignored
-from mainspring.data.versions import Reading, Versions
+from mainspring.data import contract, merge
+from mainspring.data.batches import BATCH_ROWS, batches
+from mainspring.data.keys import names_of
+from mainspring.data.load import Load, Loaded, TurnedToText
+from mainspring.data.merge import Merged
+from mainspring.data.sources import Reader, beyond, reader
+from mainspring.data.unite import empty, filled, labelled_rows, retyped
+from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
 from mainspring.store.home import Home
+from mainspring.store.parts import Part, Staging
 from mainspring.store.records import Records
-from mainspring.store.tables import ORDER
+
+_TRIES = 20
 
 
 def ingest(
-    *, source: Any, roles: Roles, home: Home, loop: str, max_bad: float = 0.05, progress: Progress | None = None
-) -> Dataset:
+    *, source: Any, roles: Roles, home: Home, loop: str, max_bad: float = 0.05, progress: Progress | None = None,
+    version: int | None = None, run: str = "",
+) -> Dataset:  # fmt: skip
     """The dataset version of everything that the source and the labelled predictions have given by now.
 
     A source with a cursor is asked only for what is new; any other is read as a whole and takes the place of its
     earlier rows. Rows and cursor are one commit; without anything new there is none, and the answer is the same value
     as before. A row that breaks the contract goes to quarantine; more of them than the share *max_bad*, or any other
-    fault of the source, raises before anything is committed.
+    fault of the source, raises before anything is committed. Memory is bounded by a batch: see `load`.
+
+    version: take this older version instead, and don't look at the source.
     """
-    frozen, versions = contract.load(home, loop), Versions(home, loop)
-    rows_of = reader(source, _text_columns(frozen))
-    last = None if frozen is None else versions.last(rows_of.identity)
-    since = last.cursor if last is not None and rows_of.incremental else None
-    stands = rows_of.position()
-    raw, cursor = _read(rows_of, since, progress)
-    reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, raw.height)
-    if reading.whole:
-        _refuse_empty(raw, rows_of.name)
-    checked = _checked(raw, frozen, roles, reading, max_bad, home, loop)
-    known = None if last is None else versions.rows(last.dataset)
-    labelled = labelled_rows(Records(home, loop), roles, checked.schema)
-    rows = united(known, checked.good, labelled, roles, checked.schema, whole=reading.whole)
-    return versions.commit(rows, checked, last, reading)
+    if version is not None:
+        return Versions(home, loop).pinned(version)
+    work = _Work(source, roles, home, loop, max_bad, progress, run)
+    texts: frozenset[str] = frozenset()
+    for _ in range(_TRIES):
+        try:
+            with Staging(home) as staging:
+                return work.next(staging, texts)
+        except TurnedToText as turned:
+            texts |= turned.names
+        except Overtaken:  # another run has made a version since: go on from that
+            continue
+    raise StoreError(f"other runs commit rows of {loop} all the time; run again with fewer of them at once")
 
 
 def position(source: Any, home: Home, loop: str) -> Any:
     """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
     where = reader(source).position()
     labels = {name: end for name, end in Records(home, loop).end()["feedback"].items() if end}
-    return None if where is None else {"source": where, "labels": labels}
+    told = {"source": where, "labels": labels, "contract": contract.stamp(home, loop)}
+    return None if where is None else told
 
 
 def new_rows(source: Any, home: Home, loop: str) -> int:
     """How many rows the source has that no version knows yet."""
-    rows_of = reader(source)
-    last = Versions(home, loop).last(rows_of.identity)
+    rows_of, versions = reader(source), Versions(home, loop)
+    last = versions.last(rows_of.identity, versions.newest())
     if last is None:
         return sum(part.height for part, _ in rows_of.read(None))
-    if last.position is not None and last.position == rows_of.position():
+    stands = _plain(rows_of.position())
+    if last.position is not None and last.position == stands:
         return 0
-    since = last.cursor if rows_of.incremental else None
+    since = beyond(rows_of, last.cursor)
     rows = sum(part.height for part, _ in rows_of.read(since))
-    return rows if since is not None else max(0, rows - last.read)
+    if since is None:
+        return max(0, rows - last.read)
+    again = last.position[1] if getattr(rows_of, "overlap", None) and isinstance(last.position, list) else 0
+    return max(0, rows - again)
+
+
+class _Work:
+    """One ingest: what was asked for, and the steps from the reading to the commit."""
+
+    def __init__(
+        self, source: Any, roles: Roles, home: Home, loop: str, max_bad: float, progress: Progress | None, run: str
+    ) -> None:
+        self._source, self._roles, self._home, self._loop = source, roles, home, loop
+        self._max_bad, self._progress, self._run = max_bad, progress, run
+        self._versions = Versions(home, loop)
+        self._names = names_of(roles)
+        self._compares = isinstance(source, SqlSource) and getattr(source, "changes", "") == "compare"
+
+    def next(self, staging: Staging, texts: frozenset[str]) -> Dataset:
+        """The version behind the newest one, or that one."""
+        base, frozen = self._versions.newest(), contract.load(self._home, self._loop)
+        rows_of = reader(self._source, (*_text_columns(frozen), *texts))
+        last = None if frozen is None else self._versions.last(rows_of.identity, base)
+        stands = _plain(rows_of.position())
+        if last is not None and frozen is not None and self._stands(last, stands, frozen):
+            return last.dataset
+        since = None if last is None else beyond(rows_of, last.cursor)
+        loaded, cursor = self._read(rows_of, since, last, frozen, staging, texts)
+        told = _plain(asdict(self._roles))
+        reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
+        if last is not None and not loaded.rows and not reading.whole:
+            loaded = replace(loaded, schema=frozen or loaded.schema)
+        return self._committed(loaded, reading, last, base, getattr(rows_of, "overlap", None), staging)
+
+    def _stands(self, last: Last, stands: Any, frozen: Schema) -> bool:
+        """Whether nothing can have changed since the last version, so that nothing needs reading."""
+        same = stands is not None and stands == last.position and last.roles == _plain(asdict(self._roles))
+        if not same or _rules(frozen) != _rules(last.dataset.schema):
+            return False
+        labelled = labelled_rows(Records(self._home, self._loop), self._roles, last.dataset.schema)
+        return labels_of(labelled) == last.content.labels
+
+    # --------------------------------------------------------------------------------------------------- the reading
+
+    def _read(
+        self, rows_of: Reader, since: Any, last: Last | None, frozen: Schema | None, staging: Staging,
+        texts: frozenset[str],
+    ) -> tuple[Loaded, Any]:  # fmt: skip
+        behind = last is not None and (since is not None or self._compares)
+        load = Load(
+            staging, self._home, self._loop, self._roles, rows_of.name, frozen, self._max_bad,
+            first=last.content.next if last is not None and behind else 0,
+            head=0 if last is None or behind else last.content.rows,
+            retyped=isinstance(self._source, CsvSource),
+        )  # fmt: skip
+        cursor, header = since, ""
+        for batch, cursor in batches(self._told_of(rows_of, since), rows_of.name):  # noqa: B007 - the last one is used
+            header = ", ".join(batch.columns[:30])
+            if batch.height:
+                load.take(batch)
+        if since is None and not load.rows:
+            only = f", only a header: {header}" if header else ""
+            raise SourceEmpty(f"{rows_of.name} has no rows{only}; give it some and run again")
+        return load.finish(), cursor
+
+    def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        rows = 0
+        for part, cursor in rows_of.read(since):
+            rows += part.height
+            if self._progress is not None:
+                self._progress(f"reading {rows_of.name}", rows, 0)
+            yield part, cursor
+
+    # ---------------------------------------------------------------------------------------------------- the commit
+
+    def _committed(
+        self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, overlap: str | None,
+        staging: Staging,
+    ) -> Dataset:  # fmt: skip
+        schema, records = loaded.schema, Records(self._home, self._loop)
+        known = Content() if last is None else _in_types(last, schema, staging)
+        merged = self._merged(loaded, reading, known, overlap, staging)
+        labelled = labelled_rows(records, self._roles, schema)
+        labels = labels_of(labelled)
+        united = self._with_known(labelled, known, schema)
+        source, own = filled(merged.parts, united, self._roles, staging)
+        source = list(merge.compacted(source, BATCH_ROWS, staging))
+        total = self._digest(source, loaded, known)
+        content = Content(tuple(source), (), tuple(total.blocks), total.digest(), labels)
+        same = last is not None and self._same(content, own, known, schema, last)
+        self._versions.set_aside(loaded.bad, reading, base=base, only=same, again=overlap is not None)
+        if same and last is not None:
+            return last.dataset
+        told = self._told(content, own, known, loaded, merged)
+        return self._versions.commit(content, own, schema, told, reading, base=base, staging=staging)
+
+    def _merged(
+        self, loaded: Loaded, reading: Reading, known: Content, overlap: str | None, staging: Staging
+    ) -> Merged:
+        """The rows of the source as they are now."""
+        if self._compares and known.source:
+            return merge.merged(known.source, loaded.parts, self._names, staging, remove=True)
+        if not reading.whole:
+            new = loaded.parts
+            if not self._names and overlap in loaded.schema.names and known.source:
+                new = tuple(self._unrepeated(loaded, known, str(overlap), staging))
+            return merge.merged(known.source, new, self._names, staging)
+        added = max(0, loaded.good_rows - known.rows)
+        if known.source and loaded.head == known.source_digest and known.dense and loaded.digest is not None:
+            return Merged((*known.source, *merge.beyond(loaded.parts, known.rows, staging)), added)
+        return Merged(loaded.parts, added)
+
+    def _unrepeated(self, loaded: Loaded, known: Content, column: str, staging: Staging) -> list[Part]:
+        """The new rows without those at the cursor that a version has already."""
+        newest: Any = max(
+            (value for part in known.source if (value := part.read([column])[column].max()) is not None), default=None
+        )
+        return merge.unrepeated(loaded.parts, known.source, column, newest, staging)
+
+    def _with_known(self, labelled: pl.DataFrame, known: Content, schema: Schema) -> pl.DataFrame:
+        """The labelled predictions, those that a version has already first and as they are there."""
+        before = known.predictions()
+        if before is None:
+            return labelled
+        before = retyped(before, schema)
+        return pl.concat([before, labelled.join(before, on="_prediction", how="anti", maintain_order="left")])
+
+    def _digest(self, source: list[Part], loaded: Loaded, known: Content) -> Any:
+        if loaded.digest is not None and tuple(source) == loaded.parts:
+            return loaded.digest
+        return digested(source, known)
+
+    def _same(self, content: Content, own: pl.DataFrame, known: Content, schema: Schema, last: Last) -> bool:
+        if content.source_digest != known.source_digest or _types(schema) != _types(last.dataset.schema):
+            return False
+        before = known.predictions()
+        return own.equals(empty(schema) if before is None else retyped(before, schema))
+
+    def _told(
+        self, content: Content, own: pl.DataFrame, known: Content, loaded: Loaded, merged: Merged
+    ) -> dict[str, Any]:
+        before = sum(part.rows for part in known.labelled)
+        dataset = {
+            "new_rows": max(0, content.rows - known.rows),
+            "labelled_rows": max(0, own.height - before),
+            "quarantined_rows": loaded.bad_rows,
+            "notes": loaded.notes,
+        }
+        return {"dataset": dataset, "changed": merged.changed, "removed": merged.removed}
+
+
+def _in_types(last: Last, schema: Schema, staging: Staging) -> Content:
+    """The last version's rows in the columns that the next one has."""
+    known = last.content
+    if _types(schema) == _types(last.dataset.schema):
+        return known
+    made = tuple(staging.put(retyped(part.read(), schema)) for part in known.source)
+    return replace(known, source=made, blocks=(), source_digest="")
+
+
+def _types(schema: Schema) -> list[tuple[str, Type]]:
+    return [(column.name, column.type) for column in schema]
+
+
+def _rules(schema: Schema) -> Any:
+    """*schema* without what has been seen of it."""
+    return _plain([replace(column, nullable=True, low=None, high=None, levels=None).to_json() for column in schema])
+
+
+def _plain(value: Any) -> Any:
+    """*value* as it comes back from a commit."""
+    return json.loads(json.dumps(value))
 
 
 def _text_columns(frozen: Schema | None) -> tuple[str, ...]:
     return tuple(column.name for column in frozen or () if column.type is Type.TEXT)
-
-
-def _read(source: Reader, since: Any, progress: Progress | None) -> tuple[pl.DataFrame, Any]:
-    parts: list[pl.DataFrame] = []
-    cursor, rows = since, 0
-    for part, cursor in source.read(since):  # noqa: B007 - the last one is used
-        parts.append(part)
-        rows += part.height
-        if progress is not None:
-            progress(f"reading {source.name}", rows, 0)
-    try:
-        return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame(), cursor
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        raise SourceError(f"the parts of {source.name} don't fit: {reason}; give each column one type") from error
-
-
-def _refuse_empty(raw: pl.DataFrame, name: str) -> None:
-    if not raw.height:
-        header = f", only a header: {', '.join(raw.columns[:30])}" if raw.width else ""
-        raise SourceEmpty(f"{name} has no rows{header}; give it some and run again")
-
-
-def _checked(
-    raw: pl.DataFrame, frozen: Schema | None, roles: Roles, reading: Reading, max_bad: float, home: Home, loop: str
-) -> Checked:
-    """The rows read, checked against the frozen contract, or against the one that they suggest."""
-    if frozen is not None and not raw.height:
-        return Checked(pl.DataFrame(), pl.DataFrame(), frozen)
-    _refuse_reserved(raw, reading.source)
-    frame, said = plain(raw)
-    _refuse_left_out(raw, frame, roles, reading.source)
-    refuse_columns(frame.columns, roles, reading.source, () if frozen is None else frozen.names)
-    refuse_ignored(raw.columns, roles, reading.source)
-    schema, inferred = (frozen, ()) if frozen is not None else contract.infer(frame, roles, max_bad)
-    file = contract.path(home, loop)
-    checked = contract.check(frame, schema, roles, file)
-    where = f"the contract, though the source has it; remove {file} to take it in"
-    refuse_columns(checked.good.columns, roles, where, frame.columns)
-    _refuse_bad(checked.bad, frame.height, reading.source, max_bad)
-    refuse_duplicates(checked.good, roles, reading.source)
-    return replace(checked, notes=(*said, *inferred, *checked.notes, *_set_aside(checked.bad, frame.height)))
-
-
-def _refuse_left_out(raw: pl.DataFrame, frame: pl.DataFrame, roles: Roles, name: str) -> None:
-    """A role's column whose values are no single numbers, texts or times isn't taken in."""
-    for role in ("target", "key", "time", "group", "weight"):
-        column = getattr(roles, role)
-        if column in raw.columns and column not in frame.columns:
-            error = TargetUnusable if role == "target" else SchemaMismatch
-            raise error(
-                f"{role}={column!r} of {name} holds {raw[column].dtype}, of which a row has no single value; "
-                "name another column, or make one of it in the source"
-            )
-
-
-def _refuse_reserved(raw: pl.DataFrame, name: str) -> None:
-    reserved = [column for column in (ORDER, PREDICTION, REASON, POSITION) if column in raw.columns]
-    if reserved:
-        raise SchemaMismatch(f"column {reserved[0]!r} of {name} has a name that mainspring keeps for itself; rename it")
-
-
-def _refuse_bad(bad: pl.DataFrame, rows: int, name: str, max_bad: float) -> None:
-    if bad.height > max_bad * rows:
-        first = "; ".join(f"row {place + 1:,}: {why}" for place, why in bad.select(POSITION, REASON).head(3).rows())
-        raise TooManyBadRows(
-            f"{bad.height:,} of {count(rows, 'row')} of {name} break the contract, more than {percent(max_bad)}: "
-            f"{first}; mend them in the source, or raise max_bad="
-        )
-
-
-def _set_aside(bad: pl.DataFrame, rows: int) -> tuple[str, ...]:
-    if not bad.height:
-        return ()
-    return (f"{bad.height:,} of {count(rows, 'row')} went to quarantine, the first because {bad[REASON][0]}",)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from mainspring.core.declarations import Roles, seconds
-from mainspring.core.errors import DataError, DeclarationError, FeaturesError
+from mainspring.core.declarations import Clean, Roles, seconds
+from mainspring.core.errors import DataError, DeclarationError, DuplicateKeys, FeaturesError
 from mainspring.core.schema import Column, Schema
 from mainspring.core.values import Dataset, Frame
 from mainspring.core.wording import count
@@ -31,6 +31,7 @@ def prepare(
     task: Literal["auto", "binary", "multiclass", "regression"],
     home: Home,
     window: str | float | None = None,
+    clean: Sequence[Clean] = (),
 ) -> Frame:
     """The labelled rows of the dataset, the target's task and classes, and the contract of what a request must carry.
 
@@ -39,7 +40,10 @@ def prepare(
     """
     rows = Versions(home, validate.loop).rows(validate).select(validate.schema.names)
     gaps = {column.name: column.null_count() for column in rows.iter_columns()}
+    _refuse_repeats(rows, validate.schema)
     rows, notes = _labelled(rows, roles, window)
+    rows, repeated = _without_repeats(rows, clean)
+    notes += repeated
     aim = target(rows[roles.target], task, roles.positive)
     rows = rows.with_columns(aim.values, *_weights(rows, roles)).drop(roles.ignore, strict=False)
     sample = _sample(rows)
@@ -70,6 +74,26 @@ def _labelled(rows: pl.DataFrame, roles: Roles, window: str | float | None) -> t
         notes.append(f"{count(labelled.height - recent.height, 'row')} older than window={window!r} are left out")
     refuse_target(recent[roles.target])
     return recent, notes
+
+
+def _refuse_repeats(rows: pl.DataFrame, schema: Schema) -> None:
+    """Raise where a column that the contract calls unique repeats a value."""
+    for column in schema:
+        values = rows[column.name].drop_nulls()
+        if column.unique and (extra := len(values) - values.n_unique()):
+            examples = "" if column.personal else f", such as {values.filter(values.is_duplicated())[0]!r}"
+            raise DuplicateKeys(
+                f"column {column.name!r} is unique by its contract, but {count(extra, 'row')} repeat a value{examples}; "
+                "remove the repeats in the source, or take unique = true out of the contract"
+            )
+
+
+def _without_repeats(rows: pl.DataFrame, clean: Sequence[Clean]) -> tuple[pl.DataFrame, list[str]]:
+    if not any(rule.duplicates == "drop" for rule in clean):
+        return rows, []
+    kept = rows.unique(maintain_order=True)
+    dropped = rows.height - kept.height
+    return kept, [f"{count(dropped, 'row')} that repeat another in every column are left out"] if dropped else []
 
 
 def _weights(rows: pl.DataFrame, roles: Roles) -> list[pl.Series]:

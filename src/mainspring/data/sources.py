@@ -1,17 +1,31 @@
-"""Every kind of source as a reader: files, queries, frames in memory, functions, and plug-ins."""
+"""Every kind of source as a reader: files, queries, APIs, tables of lakes, frames, functions, and plug-ins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from importlib import metadata
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from mainspring.core.declarations import CsvSource, FrameSource, FunctionSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, SourceError
 from mainspring.core.quiet import heard
+from mainspring.core.sources import (
+    DeltaSource,
+    FileSource,
+    FrameSource,
+    FunctionSource,
+    IcebergSource,
+    NamedSource,
+    RestSource,
+    SqlSource,
+)
+from mainspring.core.wording import listed
 from mainspring.data.databases import Query
+from mainspring.data.declared import identity
 from mainspring.data.files import Files
+from mainspring.data.lakes import Delta, Iceberg
+from mainspring.data.rest import Api
 from mainspring.store.tables import digest
 
 
@@ -37,19 +51,33 @@ class Reader(Protocol):
         """Frames, each with the cursor behind its rows."""
 
 
+@runtime_checkable
+class Resuming(Protocol):
+    """A reader whose rows may change behind a cursor: files, tables of a lake."""
+
+    def resumes(self, since: Any) -> bool:
+        """Whether all rows up to cursor *since* stand as they were, so that those beyond it suffice."""
+
+
+def beyond(rows_of: Reader, cursor: Any) -> Any:
+    """*cursor* where it still holds; None where all rows must be read, to take the place of the earlier ones."""
+    if isinstance(rows_of, Resuming):
+        return cursor if cursor is not None and rows_of.resumes(cursor) else None
+    return cursor if rows_of.incremental else None
+
+
 def reader(source: Any, text_columns: Sequence[str] = ()) -> Reader:
     """The reader of a declared *source*, or of a plug-in: anything with `position()` and `read(since)`.
 
     text_columns: what files that don't say their types must be read as text.
     """
-    if isinstance(source, CsvSource | ParquetSource):
+    if isinstance(source, FileSource):
         return Files(source, text_columns)
-    if isinstance(source, SqlSource):
-        return Query(source)
-    if isinstance(source, FrameSource):
-        return _Memory(source)
-    if isinstance(source, FunctionSource):
-        return _Function(source)
+    for kind, read_by in _READERS.items():
+        if isinstance(source, kind):
+            return read_by(source)
+    if isinstance(source, NamedSource):
+        return _PlugIn(_named(source), identity(source))
     if callable(getattr(source, "read", None)) and callable(getattr(source, "position", None)):
         return _PlugIn(source)
     raise SourceError(f"data={source!r} is no source; give ms.csv, ms.parquet, ms.sql, a frame or a function")
@@ -130,10 +158,10 @@ class _Function:
 class _PlugIn:
     """A plug-in: where it knows its position it is asked only for the rows beyond the last one."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, identity: Any = None) -> None:
         self._source = source
         self.name = f"source {type(source).__name__}"
-        self.identity = ["PlugIn", type(source).__module__, type(source).__qualname__]
+        self.identity = identity or ["PlugIn", type(source).__module__, type(source).__qualname__]
         self._position = _called(source.position, self.name)
 
     @property
@@ -149,7 +177,36 @@ class _PlugIn:
             yield to_frame(part, self.name), self._position
 
 
+_READERS: dict[type, Callable[[Any], Reader]] = {
+    SqlSource: Query, RestSource: Api, DeltaSource: Delta, IcebergSource: Iceberg, FrameSource: _Memory,
+    FunctionSource: _Function,
+}  # fmt: skip
 _END = object()
+PLUG_INS = "mainspring.sources"
+"""The group of entry points by which an installed package registers a kind of source."""
+
+
+def _named(source: NamedSource) -> Any:
+    """The plug-in that is registered as the source's kind, called with its address."""
+    found = {point.name: point for point in metadata.entry_points(group=PLUG_INS)}
+    if source.kind not in found:
+        known = f"; installed are {listed(sorted(found))}" if found else "; none is installed"
+        raise SourceError(f"no package registers sources of the kind {source.kind!r} (as {PLUG_INS}){known}")
+    point = found[source.kind]
+    try:
+        made = point.load()(source.address)
+    except MainspringError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or "no message"
+        raise SourceError(
+            f"source {source.kind!r}, {point.value}, raised {type(error).__name__}: {reason}; mend it and run again"
+        ) from error
+    if not (callable(getattr(made, "read", None)) and callable(getattr(made, "position", None))):
+        raise SourceError(
+            f"source {source.kind!r}, {point.value}, gives {type(made).__name__} without read and position"
+        )
+    return made
 
 
 def _called(function: Callable[[], Any], name: str) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.schema import Schema, Type
 from mainspring.data.casting import cast, plain
 from mainspring.store.labelled import labelled
+from mainspring.store.parts import ORDER, Part, Staging
 from mainspring.store.records import Records
 from mainspring.store.tables import DTYPES
 
 PREDICTION = "_prediction"
 """The hidden column with the id of the labelled prediction that a row comes from; null for a row of the source."""
-_PLACE, _LABEL = "_place", "_label"
+_HIDDEN, _LABEL = (PREDICTION, ORDER), "_label"
 
 
 def labelled_rows(records: Records, roles: Roles, schema: Schema) -> pl.DataFrame:
@@ -30,23 +33,34 @@ def labelled_rows(records: Records, roles: Roles, schema: Schema) -> pl.DataFram
     return rows.drop_nulls([name for name in (roles.target, roles.time) if name])
 
 
-def united(
-    known: pl.DataFrame | None, new: pl.DataFrame, labelled: pl.DataFrame, roles: Roles, schema: Schema, *, whole: bool
-) -> pl.DataFrame:
-    """The rows of the next version: those of the source in its order, then the labelled predictions.
+def retyped(rows: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """*rows* of an earlier version, in the columns and types that a version has now."""
+    return rows.select(
+        *(_typed(rows, name, schema[name].type) for name in schema.names), *(name for name in _HIDDEN if name in rows)
+    )
 
-    known: the rows of the last version. new: rows of the source, all of them where *whole*; a row with the
-    (key, time) of an older one takes its place. A source row without a target takes a labelled prediction's.
+
+def filled(
+    parts: Sequence[Part], labelled: pl.DataFrame, roles: Roles, staging: Staging
+) -> tuple[list[Part], pl.DataFrame]:
+    """The source's *parts*, and the *labelled* predictions that are rows of their own.
+
+    By (key, time) a row is there once, and the source wins: of a prediction whose row the source has, only the label is
+    taken, where the source has none.
     """
     names = [name for name in (roles.key, roles.time) if name] if roles.key else []
-    old = empty(schema) if known is None else known.select(
-        *(cast(known[name], schema[name].type) for name in schema.names), PREDICTION
-    )  # fmt: skip
-    source = old.filter(pl.col(PREDICTION).is_null())
-    fresh = new.with_columns(pl.lit(None, pl.String).alias(PREDICTION)) if new.width else empty(schema)
-    source = fresh if whole else _updated(source, fresh, names)
-    before = old.filter(pl.col(PREDICTION).is_not_null())
-    return _joined(source, pl.concat([before, labelled.join(before, on=PREDICTION, how="anti")]), names, roles.target)
+    if not names or not labelled.height:
+        return list(parts), labelled
+    named = labelled.drop_nulls(names).unique(names, keep="last", maintain_order=True)
+    nameless = labelled.filter(pl.any_horizontal(pl.col(names).is_null()))
+    label = named.select(*names, pl.col(roles.target).alias(_LABEL))
+    found, made = [], []
+    for part in parts:
+        hits = part.read([*names, roles.target]).join(label, on=names, how="inner")
+        found.append(hits.select(names))
+        made.append(_filled(part, label, names, roles.target, staging) if hits[roles.target].null_count() else part)
+    own = named.join(pl.concat(found), on=names, how="anti") if found else named
+    return made, pl.concat([own, nameless])
 
 
 def empty(schema: Schema) -> pl.DataFrame:
@@ -61,26 +75,7 @@ def _typed(raw: pl.DataFrame, name: str, kind: Type) -> pl.Series:
     return cast(values.cast(pl.String) if kind is Type.TEXT else values, kind)
 
 
-def _updated(old: pl.DataFrame, new: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    """*old* with *new* rows in the places of those that they replace, the others behind."""
-    if not names or not old.height or not new.height:
-        return pl.concat([old, new])
-    places = old.select(names).with_row_index(_PLACE)
-    placed = new.join(places, on=names, how="left", maintain_order="left")
-    if placed[_PLACE].null_count() == new.height:
-        return pl.concat([old, new])
-    behind = pl.int_range(old.height, old.height + new.height, dtype=pl.UInt32, eager=True)
-    placed = placed.with_columns(pl.col(_PLACE).fill_null(behind))
-    kept = old.with_row_index(_PLACE).join(new, on=names, how="anti").select(placed.columns)
-    return pl.concat([kept, placed]).sort(_PLACE).drop(_PLACE)
-
-
-def _joined(source: pl.DataFrame, labelled: pl.DataFrame, names: list[str], target: str) -> pl.DataFrame:
-    if not names or not labelled.height:
-        return pl.concat([source, labelled])
-    named = labelled.drop_nulls(names).unique(names, keep="last", maintain_order=True)
-    nameless = labelled.filter(pl.any_horizontal(pl.col(names).is_null()))
-    label = named.select(*names, pl.col(target).alias(_LABEL))
-    filled = source.join(label, on=names, how="left", maintain_order="left")
-    filled = filled.with_columns(pl.coalesce(target, _LABEL).alias(target)).select(source.columns)
-    return pl.concat([filled, named.join(source, on=names, how="anti"), nameless])
+def _filled(part: Part, label: pl.DataFrame, names: list[str], target: str, staging: Staging) -> Part:
+    rows = part.read()
+    joined = rows.join(label, on=names, how="left", maintain_order="left")
+    return staging.put(joined.with_columns(pl.coalesce(target, _LABEL).alias(target)).select(rows.columns))

@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from mainspring.core.errors import HomeDamaged
+from mainspring.core.errors import HomeDamaged, NotInStore
 from mainspring.core.schema import Schema
 from mainspring.core.values import Dataset
 from mainspring.data import contract
-from mainspring.data.contract import POSITION, REASON, Checked
+from mainspring.data.contract import POSITION, REASON
 from mainspring.data.unite import PREDICTION
 from mainspring.store.home import Home
-from mainspring.store.tables import Table, digest
+from mainspring.store.parts import ORDER, Part, Staging
+from mainspring.store.row_digest import BLOCK, RowDigest
+from mainspring.store.tables import DTYPES, Table, digest
+
+LABELLED = 1 << 62
+"""The number of the first labelled prediction: they come behind all rows of the source, in files of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where a reading of a source went: from one cursor (None: its beginning) to another. run: who asked for it."""
+
+    identity: Any
+    source: str
+    since: Any
+    cursor: Any
+    position: Any
+    rows: int
+    roles: Any = None
+    run: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return self.since is None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The rows of a version: those of the source and the labelled predictions, with what their digests are made of.
+
+    labels: a digest of the predictions that were there to be united, the ones whose row the source has included.
+    """
+
+    source: tuple[Part, ...] = ()
+    labelled: tuple[Part, ...] = ()
+    blocks: tuple[str, ...] = ()
+    source_digest: str = ""
+    labels: str = ""
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.source)
+
+    @property
+    def next(self) -> int:
+        """The number of the next row of the source."""
+        return self.source[-1].last + 1 if self.source else 0
+
+    @property
+    def dense(self) -> bool:
+        """Whether the numbers go from 0 on without gaps, as those of a reading of the whole do."""
+        return self.next == self.rows
+
+    def predictions(self) -> pl.DataFrame | None:
+        """The labelled predictions with the hidden column of their ids; None where there are none."""
+        return pl.concat([part.read() for part in self.labelled]).drop(ORDER) if self.labelled else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +82,30 @@ class Last:
     """
 
     dataset: Dataset
+    content: Content
     cursor: Any = None
     position: Any = None
     read: int = 0
+    roles: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Where a reading of a source went: from one cursor (None: its beginning) to another."""
+class Version:
+    """One version as a person sees it: when it was made, from where, and what came with it."""
 
-    identity: Any
+    version: int
+    at: datetime
     source: str
-    since: Any
-    cursor: Any
-    position: Any
     rows: int
-
-    @property
-    def whole(self) -> bool:
-        return self.since is None
+    new: int
+    changed: int
+    removed: int
+    labelled: int
+    quarantined: int
+    digest: str
+    cursor: Any
+    run: str
+    kept: bool
 
 
 class Versions:
@@ -53,77 +115,86 @@ class Versions:
         self._home, self._loop = home, loop
         self._rows, self._quarantine = Table(home, loop, "rows"), Table(home, loop, "quarantine")
 
-    def last(self, identity: Any) -> Last | None:
-        """The last commit, if any; its cursor counts only for the source with this *identity*."""
-        version = self._rows.version()
+    def newest(self) -> int | None:
+        """The newest version of the table; None before the first."""
+        return self._rows.version()
+
+    def last(self, identity: Any, version: int | None) -> Last | None:
+        """The commit that made *version*, if any; its cursor counts only for the source with this *identity*."""
         known = self._rows.metadata(version) if version is not None else {}
         if "dataset" not in known:
             return None
-        dataset = _dataset(known["dataset"], version or 0)
+        dataset, content = _dataset(known["dataset"], version or 0), self._content(known, version)
         if known["source"] != identity:
-            return Last(dataset)
-        return Last(dataset, self._cursor(known["cursor"], version), known["position"], known["read"])
+            return Last(dataset, Content(content.source, content.labelled))
+        cursor = self._cursor(known["cursor"], version)
+        return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"))
+
+    def pinned(self, version: int) -> Dataset:
+        """The dataset of an older *version*, whatever the source has by now."""
+        newest = self.newest()
+        known = self._rows.metadata(version) if newest is not None and 0 <= version <= newest else {}
+        if "dataset" not in known:
+            raise NotInStore(
+                f"{self._loop} has no data version {version}; `mainspring data {self._loop}` lists them"
+            )
+        self._rows.parts(version)
+        return _dataset(known["dataset"], version)
 
     def rows(self, dataset: Dataset) -> pl.DataFrame:
         """The rows of a version, the hidden column of predictions included; raises HomeDamaged where one changed."""
         rows = self._rows.read(dataset.version)
-        if digest(rows.drop(PREDICTION)) != dataset.digest:
+        known = self._rows.metadata(dataset.version)
+        if _digest(rows, known) != dataset.digest:
             where = f"version {dataset.version} of {self._rows.path}"
             raise HomeDamaged(f"{where} isn't what was committed; restore it, or move it away to start over")
         return rows
 
-    def commit(self, rows: pl.DataFrame, checked: Checked, last: Last | None, reading: Reading) -> Dataset:
-        """The dataset with these *rows*: a new version, or the last one where nothing is different."""
-        known = None if last is None else self.rows(last.dataset)
-        same = known is not None and rows.schema == known.schema and rows.equals(known)
-        self._set_aside(checked.bad, reading, base=self._rows.version(), only=same)
-        if same and last is not None:
-            return last.dataset
-        dataset = self._described(rows, checked, known)
-        contract.save(self._home, self._loop, checked.schema)
-        told = {
-            "source": reading.identity,
-            "cursor": reading.cursor,
-            "position": reading.position,
-            "read": reading.rows,
-        }
-        metadata = {"dataset": _to_json(dataset), **told}
-        if known is not None and known.height and known.schema == rows.schema and rows.head(known.height).equals(known):
-            version = self._rows.append(rows.slice(known.height), metadata=metadata)
-        else:
-            version = self._rows.replace(rows, metadata=metadata)
+    def all(self) -> Iterator[Version]:
+        """Every version, the newest first."""
+        newest = self.newest()
+        for number in range(-1 if newest is None else newest, -1, -1):
+            known = self._rows.metadata(number)
+            if "dataset" in known:
+                yield _version(number, known, kept=self._rows.kept(number))
+
+    def commit(
+        self, content: Content, labelled: pl.DataFrame, schema: Schema, told: dict[str, Any], reading: Reading, *,
+        base: int | None, staging: Staging,
+    ) -> Dataset:  # fmt: skip
+        """The next version, with the rows of *content* and the *labelled* predictions. Raises Overtaken where another
+        run has made one since *base*."""
+        parts = [staging.add(labelled, LABELLED)] if labelled.height else []
+        total = _total(content.source_digest, labelled)
+        dataset = Dataset(self._loop, 0, content.rows + labelled.height, total, schema, **told["dataset"])
+        metadata = {
+            "dataset": _to_json(dataset), "source": reading.identity, "name": reading.source, "cursor": reading.cursor,
+            "position": reading.position, "read": reading.rows, "roles": reading.roles, "run": reading.run,
+            "blocks": list(content.blocks), "source_digest": content.source_digest, "labels": content.labels,
+            "at": datetime.now(UTC).isoformat(), "changed": told["changed"], "removed": told["removed"],
+        }  # fmt: skip
+        contract.save(self._home, self._loop, schema)
+        settled = staging.settled([*content.source, *parts])
+        version = self._rows.commit(settled, _columns(schema), base=base, metadata=metadata)
         return _dataset(metadata["dataset"], version)
 
-    def _cursor(self, cursor: Any, version: int | None) -> Any:
-        """Beyond the last commit where all rows read since then were set aside."""
-        if cursor is None or self._quarantine.version() is None:
-            return cursor
-        known = self._quarantine.metadata()
-        return known["cursor"] if known["only"] and known["base"] == version else cursor
-
-    def _set_aside(self, bad: pl.DataFrame, reading: Reading, *, base: int | None, only: bool) -> None:
+    def set_aside(
+        self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool, again: bool = False
+    ) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
 
-        A source that is read as a whole takes its earlier bad rows back.
+        A source that is read as a whole takes its earlier bad rows back. again: some rows may come a second time.
         """
         version = self._quarantine.version()
-        if not bad.height and (version is None or not reading.whole):
+        if not bad and (version is None or not reading.whole):
             return
-        if not bad.height:
-            bad = pl.DataFrame(schema={POSITION: pl.Int64, REASON: pl.String, "none": pl.Null})
-        kept = bad.select(
-            pl.lit(reading.source).alias("source"),
-            (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
-            pl.col(REASON).alias("reason"),
-            pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
-        )
+        kept = pl.concat([_kept(frame, reading.source) for frame in bad or [_NO_BAD]])
+        if again and version is not None:
+            there = self._quarantine.read(columns=["source", "row"])
+            kept = kept.join(there, on=["source", "row"], how="anti", maintain_order="left")
         metadata = {
-            "since": reading.since,
-            "cursor": reading.cursor,
-            "base": base,
-            "only": only,
-            "digest": digest(kept),
-        }
+            "since": reading.since, "cursor": reading.cursor, "base": base, "only": only, "digest": digest(kept),
+        }  # fmt: skip
         before = self._quarantine.metadata() if version is not None else {}
         if all(before.get(name) == metadata[name] for name in ("since", "cursor", "base", "only", "digest")):
             return
@@ -131,21 +202,73 @@ class Versions:
         write = self._quarantine.replace if reading.whole else self._quarantine.append
         write(kept.head(0) if repeats and not reading.whole else kept, metadata=metadata)
 
-    def _described(self, rows: pl.DataFrame, checked: Checked, known: pl.DataFrame | None) -> Dataset:
-        labelled = rows.height - rows[PREDICTION].null_count()
-        labelled_before = 0 if known is None else known.height - known[PREDICTION].null_count()
-        before = 0 if known is None else known[PREDICTION].null_count()
-        return Dataset(
-            loop=self._loop,
-            version=0,
-            rows=rows.height,
-            digest=digest(rows.drop(PREDICTION)),
-            schema=checked.schema,
-            new_rows=max(0, rows.height - labelled - before),
-            labelled_rows=max(0, labelled - labelled_before),
-            quarantined_rows=checked.bad.height,
-            notes=checked.notes,
-        )
+    def _content(self, known: dict[str, Any], version: int | None) -> Content:
+        """Of a version that an older mainspring wrote only the rows are known."""
+        parts = self._rows.parts(version)
+        source = tuple(part for part in parts if part.first < LABELLED)
+        if "blocks" not in known:
+            return Content()
+        labelled = tuple(part for part in parts if part.first >= LABELLED)
+        return Content(source, labelled, tuple(known["blocks"]), known["source_digest"], known["labels"])
+
+    def _cursor(self, cursor: Any, version: int | None) -> Any:
+        """Beyond the last commit where all rows read since then were set aside."""
+        if cursor is None or self._quarantine.version() is None:
+            return cursor
+        known = self._quarantine.metadata()
+        return known["cursor"] if known.get("only") and known.get("base") == version else cursor
+
+
+_NO_BAD = pl.DataFrame(schema={POSITION: pl.Int64, REASON: pl.String, "none": pl.Null})
+
+
+def digested(parts: Sequence[Part], known: Content) -> RowDigest:
+    """The digest of the rows of *parts*; of those that *known* begins with nothing is read again."""
+    same = next((place for place, (a, b) in enumerate(zip(parts, known.source, strict=False)) if a != b), None)
+    same = min(len(parts), len(known.source)) if same is None else same
+    blocks = sum(part.rows for part in parts[:same]) // BLOCK
+    total, skip = RowDigest(known.blocks[:blocks]), blocks * BLOCK
+    for part in parts:
+        if skip < part.rows:
+            total.update(part.read().drop(ORDER, PREDICTION).slice(max(skip, 0)))
+        skip -= part.rows
+    return total
+
+
+def labels_of(labelled: pl.DataFrame) -> str:
+    """What changes when there are other labelled predictions; "" of none."""
+    return digest(labelled) if labelled.height else ""
+
+
+def _columns(schema: Schema) -> pl.Schema:
+    known = {column.name: DTYPES[column.type] for column in schema}
+    return pl.Schema({**known, PREDICTION: pl.String(), ORDER: pl.Int64()})
+
+
+def _total(source: str, labelled: pl.DataFrame) -> str:
+    """One digest of the source's rows and the labelled predictions behind them."""
+    if not labelled.height:
+        return source
+    return digest(pl.DataFrame({"source": [source], "labelled": [digest(labelled.drop(PREDICTION))]}))
+
+
+def _digest(rows: pl.DataFrame, known: dict[str, Any]) -> str:
+    if "blocks" not in known:  # an older mainspring's
+        return digest(rows.drop(PREDICTION))
+    source, labelled = rows.filter(pl.col(PREDICTION).is_null()), rows.filter(pl.col(PREDICTION).is_not_null())
+    total = RowDigest()
+    total.update(source.drop(PREDICTION))
+    return _total(total.digest(), labelled)
+
+
+def _kept(bad: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Rows as they are kept in the quarantine."""
+    return bad.select(
+        pl.lit(source).alias("source"),
+        (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
+        pl.col(REASON).alias("reason"),
+        pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
+    )
 
 
 def _to_json(dataset: Dataset) -> dict[str, Any]:
@@ -157,3 +280,13 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
 def _dataset(fields: dict[str, Any], version: int) -> Dataset:
     known = {**fields, "schema": Schema.from_json(fields["schema"]), "notes": tuple(fields["notes"])}
     return Dataset(version=version, **known)
+
+
+def _version(number: int, known: dict[str, Any], *, kept: bool) -> Version:
+    dataset = known["dataset"]
+    return Version(
+        number, datetime.fromisoformat(known["at"]) if "at" in known else datetime.fromtimestamp(0, UTC),
+        known.get("name", ""), dataset["rows"], dataset["new_rows"], known.get("changed", 0), known.get("removed", 0),
+        dataset["labelled_rows"], dataset["quarantined_rows"], dataset["digest"], known["cursor"], known.get("run", ""),
+        kept,
+    )  # fmt: skip

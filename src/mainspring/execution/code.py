@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -19,7 +19,8 @@ from blake3 import blake3
 from mainspring.core.errors import DeclarationError
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.codebase import Codebase
-from mainspring.pipeline.reach import Place, Reach, reach
+from mainspring.pipeline.fingerprint import HELD
+from mainspring.pipeline.reach import Place, Reach, reach, reach_names
 from mainspring.pipeline.step import Step
 
 _OURS = "mainspring"
@@ -47,6 +48,11 @@ class Code:
     files: Mapping[str, str] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
 
+    def stated(self) -> list[str]:
+        """All of it, as texts that differ when it does."""
+        groups = (self.pieces, self.libraries, self.files)
+        return [f"{name} {value}" for group in groups for name, value in sorted(group.items())]
+
 
 class Codes:
     """The code of the steps of one run; each function is walked once."""
@@ -55,6 +61,7 @@ class Codes:
         self.project = Codebase()
         self._known: dict[str, tuple[Any, Code]] = {}
         self._things: dict[tuple[int, Any], str] = {}
+        self._held: dict[tuple[str, ...], Code] = {}
 
     def __call__(self, step: Step) -> Code:
         """The code of *step*."""
@@ -70,19 +77,20 @@ class Codes:
             self._things[key] = self._digest(thing)
         return self._things[key]
 
+    def held(self, names: tuple[str, ...]) -> Code:
+        """The code that values hold, by the names that their artifacts note."""
+        if names not in self._held:
+            found = reach_names(names, self.project)
+            self._held[names] = _code(HELD, found)
+        return self._held[names]
+
     def _of(self, step: Step) -> Code:
         if isinstance(step.function, str):
             return _named(step.name, step.function)
-        found = reach([step.function], self.project)
-        return Code(
-            {**_pieces(step.name, found), **self._held(step)},
-            versions(found.libraries),
-            found.places,
-            found.files,
-            found.widened,
-        )
+        found = _code(step.name, reach([step.function], self.project))
+        return replace(found, pieces={**found.pieces, **self._object(step)})
 
-    def _held(self, step: Step) -> dict[str, str]:
+    def _object(self, step: Step) -> dict[str, str]:
         """The object of a bound method, whose values count beside its code."""
         if isinstance(step.function, FunctionType) or not hasattr(step.function, "__self__"):
             return {}
@@ -99,10 +107,12 @@ class Codes:
         library = module.partition(".")[0]
         if library in (_OURS, "builtins"):
             return name
-        found = reach([thing], self.project)
-        known = [f"{each} {version}" for each, version in versions((*found.libraries, library)).items()]
-        files = [f"{each} {digest}" for each, digest in found.files.items()]
-        return " ".join([name, found.digest, *known, *files])
+        found = _code(name, reach([thing], self.project))
+        return " ".join([name, *replace(found, libraries={**found.libraries, **versions([library])}).stated()])
+
+
+def _code(name: str, found: Reach) -> Code:
+    return Code(_pieces(name, found), versions(found.libraries), found.places, found.files, found.widened)
 
 
 def _pieces(name: str, found: Reach) -> dict[str, str]:

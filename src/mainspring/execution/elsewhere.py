@@ -54,8 +54,9 @@ def packed(call: Call) -> bytes:
         ) from error
 
 
-def make(setup: bytes, call: bytes) -> bytes:
-    """Make a packed *call* in this process and pack its result."""
+def make(setup: bytes, call: bytes, mark: str = "") -> bytes:
+    """Make a packed *call* in this process and pack its result. mark: a file that is there from when the step itself
+    begins."""
     if setup not in _benches:
         prepare(setup)
     bench = _benches[setup]
@@ -64,6 +65,9 @@ def make(setup: bytes, call: bytes) -> bytes:
     for digest in bench.values.keys() - needed:
         del bench.values[digest]
     begun()
+    if mark:
+        Path(mark).parent.mkdir(parents=True, exist_ok=True)
+        Path(mark).touch()
     with logs.redirected(made.log) if made.log else nullcontext():
         result = bench.do(made)
     return _packed(result)

@@ -62,7 +62,8 @@ def execute(
     given = {**(services or {}), "home": home, "run": claim.run}
     bench = Bench(catalog, lambda *told: walk.said_here(*told))
     walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report or _silent)
-    crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed)
+    wide = any(graph.nodes[name].element is not None for name in chosen)
+    crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed, wide=wide)
     walk.tell("resumed" if claim.resumed else "begun")
     try:
         with logs.watching(), _draining(walk):
@@ -85,8 +86,8 @@ def _run(
         if walk.stopping:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        walk.stopping = True
-        crew.dismiss()
+        walk.stopping = walk.cancelled = True  # the latter stops steps that go on in threads of this process
+        crew.dismiss(abandon=True)
         walk.drain(crew)
         journal.end(claim, "interrupted", "interrupted from the keyboard")
         raise

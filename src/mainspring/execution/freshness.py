@@ -13,7 +13,7 @@ from mainspring.execution import rows
 from mainspring.execution.code import Code, Codes
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.entries import GIVEN_NAME
-from mainspring.pipeline.fingerprint import Parts, Reason
+from mainspring.pipeline.fingerprint import HELD, Parts, Reason, telling
 from mainspring.pipeline.graph import Graph, Node
 from mainspring.pipeline.reach import Place
 from mainspring.pipeline.step import Step
@@ -42,7 +42,9 @@ class Freshness:
         self._codes = code if isinstance(code, Codes) else Codes()
         self._code = code or self._codes
         self._latest: dict[str, StepRecord] | None = None
+        self._finished: frozenset[str] | None = None
         self._artifacts: dict[str, Artifact] = {}
+        self._held: dict[str, Code] = {}
         self.force = set(force)
 
     @property
@@ -51,6 +53,13 @@ class Freshness:
         if self._latest is None:
             self._latest = self._journal.latest(self._pipeline)
         return self._latest
+
+    @property
+    def _ever(self) -> frozenset[str]:
+        """The steps of which something was finished, if only an element, before this run began to look."""
+        if self._finished is None:
+            self._finished = frozenset(name.partition("[")[0] for name in self.latest)
+        return self._finished
 
     def arguments(self, node: Node) -> dict[str, Any]:
         """The run parameters that *node* takes, with their values in this run."""
@@ -71,7 +80,7 @@ class Freshness:
         """The parts of one element of a fan-out: the element in place of the list."""
         values = node.step.each[node.element or ""]
         inputs = {name: digest for name, digest in parts.inputs.items() if name != values or name in node.inputs}
-        digest = fingerprint.digest(element, other=self._catalog.digest, code=self._codes.digest)
+        digest = fingerprint.digest(element, other=self._content, code=self._codes.digest)
         shown = " ".join(repr(element).split())[:80]
         parameters = {**parts.parameters, node.element or "": (digest, shown)}
         return replace(parts, parameters=parameters, inputs=inputs)
@@ -87,7 +96,7 @@ class Freshness:
             return None, [Reason("uncached")]
         if only_running_can_tell(node.step, parts):
             return None, [Reason("unknown", new="only reading can tell whether there is something new")]
-        found = self._journal.hit(self._pipeline, node.name, digest)
+        found = self._journal.hit(self._pipeline, node.name, digest) if node.name in self._ever else None
         if found is None:
             return None, self.reasons(node, parts)
         if not self._catalog.sound(found.output):
@@ -99,18 +108,20 @@ class Freshness:
         old = self.before(node)
         if old is None:
             return [Reason("new")]
-        code = self._code(node.step)
-        found = [self._told(node, code, reason) for reason in _named_pieces(node, parts.differences(old))]
+        found = [self._told(node, reason) for reason in telling(node.name, parts.differences(old))]
         return found or [Reason("lost")]
 
     def widened(self, node: Node) -> tuple[str, ...]:
         """Where the code of *node* couldn't be followed, so that more counts than may be needed."""
-        return self._code(node.step).widened
+        held = self._held.get(node.name)
+        return (*self._code(node.step).widened, *(held.widened if held is not None else ()))
 
-    def _told(self, node: Node, code: Code, reason: Reason) -> Reason:
+    def _told(self, node: Node, reason: Reason) -> Reason:
         """*reason* in a person's words: what a piece of code is and where it stands, how many rows are new."""
         if reason.kind == "code":
-            return _placed(node, code.places.get(reason.where), reason)
+            held = self._held.get(node.name)
+            places = {**(held.places if held is not None else {}), **self._code(node.step).places}
+            return _placed(node, places.get(reason.where), reason)
         if reason.kind == "input":
             old, new = (None if digest is None else self._rows(digest) for digest in (reason.old, reason.new))
             return reason if old is None or new is None else replace(reason, old=old, new=new)
@@ -118,8 +129,7 @@ class Freshness:
 
     def _rows(self, digest: str) -> int | None:
         """How many rows the output with *digest* has, where that is quickly told."""
-        made = (record.output for record in self._journal.made(digest) if record.output is not None)
-        artifact = self._artifacts.get(digest) or next(made, None)
+        artifact = self._artifact(digest)
         if artifact is None:
             return None
         try:
@@ -127,13 +137,41 @@ class Freshness:
         except MainspringError:  # it was freed, or is damaged
             return None
 
+    def _artifact(self, digest: str) -> Artifact | None:
+        """The kept value with *digest*, if somebody still knows it."""
+        if digest not in self._artifacts:
+            made = (record.output for record in self._journal.made(digest) if record.output is not None)
+            if (found := next(made, None)) is None:
+                return None
+            self._artifacts[digest] = found
+        return self._artifacts[digest]
+
     def before(self, node: Node) -> Parts | None:
         """The parts of *node* when it last finished."""
         record = self.latest.get(node.name)
         return None if record is None or record.parts is None else Parts.from_json(record.parts)
 
+    def _content(self, value: Any) -> str:
+        """The digest of a value that isn't plain, and of the code that it holds."""
+        artifact = self._catalog.artifact(value)
+        return (
+            " ".join([artifact.digest, *self._codes.held(artifact.names).stated()])
+            if artifact.names
+            else artifact.digest
+        )
+
+    def _holding(self, node: Node, inputs: Mapping[str, str]) -> Code | None:
+        """The code that the values of *inputs* hold, name -> digest; None where they hold none."""
+        artifacts = [self._artifact(digest) for digest in inputs.values()]
+        names = {name for artifact in artifacts if artifact is not None for name in artifact.names}
+        if not names:
+            self._held.pop(node.name, None)
+            return None
+        self._held[node.name] = self._codes.held(tuple(sorted(names)))
+        return self._held[node.name]
+
     def _parts(self, node: Node, inputs: Mapping[str, str], state: Any) -> Parts:
-        code = self._code(node.step)
+        code, held = self._code(node.step), self._holding(node, inputs)
         literal = {name: values for name, values in node.step.each.items() if not isinstance(values, str)}
         if node.step.seed is not None:
             literal["seed="] = node.step.seed
@@ -142,11 +180,12 @@ class Freshness:
             code.pieces,
             inputs,
             state,
-            code.libraries,
+            code.libraries if held is None else {**code.libraries, **held.libraries},
             {**self.arguments(node), **literal},
-            other=self._catalog.digest,
+            other=self._content,
             code=self._codes.digest,
-            files=code.files,
+            files=code.files if held is None else {**code.files, **held.files},
+            held=None if held is None else held.pieces,
         )
 
 
@@ -170,6 +209,8 @@ def _state(step: Step, outputs: Mapping[str, Any]) -> Any:
 
 def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
     module, _, name = reason.where.partition(":")
+    if reason.where == HELD:
+        return replace(reason, what="the code that its inputs hold")
     if place is None:
         return replace(reason, what=name or ("its code" if module == node.name else module))
     if place.name.startswith(GIVEN_NAME):  # a lambda or a nested function
@@ -179,9 +220,3 @@ def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
     title = {"function": "helper", "value": "the value of"}.get(place.kind, place.kind)
     what = "its code" if own else f"{title} {place.name}"
     return replace(reason, what=what, file=os.path.basename(place.file) or module, line=place.line)
-
-
-def _named_pieces(node: Node, found: list[Reason]) -> list[Reason]:
-    """Without the step's name where the changed pieces of its code are named."""
-    pieces = [reason for reason in found if reason.kind == "code" and reason.where != node.name]
-    return [reason for reason in found if not (pieces and reason.kind == "code" and reason.where == node.name)]

@@ -20,11 +20,12 @@ from mainspring.store.journal import Hit, Journal
 
 @dataclass(frozen=True, slots=True)
 class KeptStep:
-    """A step that needn't run."""
+    """A step that needn't run. widened: where its code couldn't be followed."""
 
     name: str
     parts: Parts
     hit: Hit
+    widened: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,5 @@ def unchanged(graph: Graph, *, home: Home, pipeline: str, parameters: Mapping[st
         if hit is None:
             return None
         known[node.name] = hit.output
-        steps.append(KeptStep(node.name, parts, hit))
+        steps.append(KeptStep(node.name, parts, hit, freshness.widened(node)))
     return Kept(tuple(steps), codes.project)

@@ -66,6 +66,15 @@ class Outputs(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._artifacts
 
+    def numbers(self) -> dict[str, float]:
+        """The plain numbers among them: what a free-form pipeline's metrics are."""
+        small = {name: self[name] for name in self if self.artifact(name).content is not None}
+        return {
+            name: float(value)
+            for name, value in small.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+
     def artifact(self, name: str) -> Artifact:
         """Where the output of *name* is kept, and its digest."""
         if name not in self._artifacts:

@@ -95,16 +95,19 @@ class _Ahead:
         unknown = [name for name in node.waits if name not in self.known]
         if unknown:
             return self._behind(node, unknown)
+        try:
+            return self._ready(node)
+        except MainspringError as error:
+            return "run", [Reason("unknown", new=str(error))]
+
+    def _ready(self, node: Node) -> tuple[PlanState, list[Reason]]:
+        """A step whose inputs are all known."""
         outputs = Outputs(self.catalog, self.known, {})
         refused = node.step.when.refuses(outputs) if node.step.when else None
         if refused is not None:
             return self._skip(node, refused)
-        try:
-            parts = self.freshness.parts(
-                node, {name: self.known[name] for name in node.waits if taken(node, name)}, outputs
-            )
-        except MainspringError as error:
-            return "run", [Reason("unknown", new=str(error))]
+        inputs = {name: self.known[name] for name in node.waits if taken(node, name)}
+        parts = self.freshness.parts(node, inputs, outputs)
         hit, reasons = self.freshness.hit(node, parts, None)
         if hit is None:
             return "run", reasons
@@ -125,7 +128,10 @@ class _Ahead:
             return "run", [Reason("forced")]
         if not node.step.cache:
             return "run", [Reason("uncached")]
-        own = self.freshness.reasons(node, self.freshness.own_parts(node, before))
+        try:
+            own = self.freshness.reasons(node, self.freshness.own_parts(node, before))
+        except MainspringError as error:
+            return "run", [Reason("unknown", new=str(error))]
         changed = [reason for reason in own if reason.kind != "lost"]
         return ("run", changed) if changed else ("maybe", upstream)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_GUARD = 'while read -r now; do groups=$now; done; for group in $groups; do kill -9 -- "-$group"; done'
+_GUARD = 'while read -r now; do groups=$now; done; for group in $groups; do kill -s KILL -- "-$group"; done'
 
 
 class Processes:
@@ -32,7 +33,12 @@ class Processes:
             self._alive.add(process)
             self._watch()
             ended = self._ended
-        threading.Thread(target=self._reap, args=(process,), name="mainspring-reaper", daemon=True).start()
+        try:
+            threading.Thread(target=self._reap, args=(process,), name="mainspring-reaper", daemon=True).start()
+        except RuntimeError as error:
+            process.end()
+            self._reap(process)
+            raise OSError(errno.EAGAIN, str(error)) from error
         if ended:
             process.end()
         return process

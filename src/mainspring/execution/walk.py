@@ -92,6 +92,7 @@ class Walk:
         if self.cancelled:
             crew.dismiss()
         elif self.stopping:
+            crew.recall()
             self.tell("stopping", message="what is at work ends, then the run stops; Ctrl-C again stops it at once")
         self.drain(crew)
 

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -82,7 +83,8 @@ class Workers(Executor):
         """Start processes before there is work, and have each call *fn*; if that fails, the work will say so."""
         with self._lock:
             for _ in range(min(processes, self.width) - len(self._all)):
-                self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody))
+                with suppress(RuntimeError):
+                    self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Work:
         """Call *fn* in a worker; it and its arguments must pickle, and *fn* be a module's."""
@@ -162,13 +164,10 @@ class _Worker:
         work.taken = time.monotonic()
         try:
             answer = self._answer(item)
-        except (EOFError, OSError) as error:
+        except Exception as error:
             work._in(None)
-            work.set_exception(WorkerDied(work.reason or self._gone(error)))
-        except Exception as error:  # from unpickling, which calls what others wrote
-            work._in(None)
-            self._gone(error)
-            work.set_exception(WorkerDied(f"its answer can't be read here ({type(error).__name__}: {error})"))
+            why = self._gone(error)
+            work.set_exception(WorkerDied(work.reason or why))
         else:
             work._in(None)
             kind, said = answer
@@ -180,7 +179,7 @@ class _Worker:
         item.work._in(self.process)
         self.process.send(item.content)
         while True:
-            kind, said = received(self.process.receive())
+            kind, said = _read(self.process.receive())
             if kind == BEGUN:
                 item.work.started = time.monotonic()
             elif kind == PROGRESS:
@@ -201,7 +200,18 @@ class _Worker:
             return f"no worker process can be started ({why}); run it with fewer at once, or free what they lack"
         code = self.process.close()
         self.process = None
-        return words(code)
+        return str(error) if isinstance(error, _Unreadable) else words(code)
+
+
+class _Unreadable(Exception):
+    """What a worker said can't be unpickled in this process."""
+
+
+def _read(message: bytes) -> tuple[bytes, Any]:
+    try:
+        return received(message)
+    except Exception as error:  # whatever code of others that unpickling calls
+        raise _Unreadable(f"what it gave can't be read back ({type(error).__name__}: {error})") from error
 
 
 def _nobody(*told: Any) -> None:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.declarations import Gate, Roles, Search
+from mainspring.core.declarations import Clean, Gate, Roles, Search
 from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.protocols import Clock, Model, Named, Progress
 from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
@@ -41,6 +41,7 @@ def prepare(
     features: tuple[Any, ...],
     task: Any,
     window: Any,
+    clean: tuple[Clean, ...],
     columns: Mapping[str, str],
     counted: tuple[str, ...],
     metric: str | Named | None,
@@ -48,7 +49,9 @@ def prepare(
     home: Home,
 ) -> Frame:
     """The training frame, if it has what later stages and the release will ask for: told before hours of training."""
-    frame = preparing.prepare(validate, roles=roles, features=features, task=task, window=window, home=home)
+    frame = preparing.prepare(
+        validate, roles=roles, features=features, task=task, window=window, clean=clean, home=home
+    )
     for where, name in columns.items():
         if name not in frame.inputs:
             near = get_close_matches(name, frame.inputs.names, n=1)
@@ -79,6 +82,7 @@ def train(
     metric: str | Named | None,
     rule: Any,
     seed: int,
+    clean: tuple[Clean, ...] = (),
     progress: Progress | None = None,
 ) -> Candidate:
     """The candidate of the training rows, whoever divided them."""
@@ -90,6 +94,7 @@ def train(
         metric=metric,
         rule=rule,
         seed=seed,
+        clean=clean,
         progress=progress,
     )
 

@@ -11,21 +11,19 @@ from typing import Any, Literal
 from mainspring.core.declarations import Declaration
 from mainspring.core.values import Release, Verdict
 from mainspring.pipeline.step import Step, as_step
+from mainspring.store.deployments import DECLARED as DECLARED
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
 STAGES = ("ingest", "validate", "prepare", "split", "train", "package", "evaluate", "gate", "release")
 
 
-DECLARED = "declared"
-"""The small state under which a loop's rules for watching it are kept."""
-
-
 def declare(home: Home, declaration: Declaration) -> None:
-    """Keep the rules by which *declaration*'s loop is watched, for the commands that know only its name."""
+    """Keep what the commands that know only the loop's name must know: how it is watched, and FILE's folder."""
     rules = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
     retrain = None if declaration.retrain is None else asdict(declaration.retrain)
-    Deployments(home).save_state(declaration.name, DECLARED, {"monitor": rules, "retrain": retrain})
+    told = {"monitor": rules, "retrain": retrain, "folder": declaration.folder}
+    Deployments(home).save_state(declaration.name, DECLARED, told)
 
 
 def steps(declaration: Declaration) -> tuple[Step, ...]:
@@ -125,13 +123,14 @@ def _stages(declaration: Declaration) -> list[Step]:
         stage("validate", "mainspring.data.validate:validate", ("ingest",), ("home",), roles=roles),
         stage("prepare", "mainspring.loop.stages:prepare", ("validate",), ("home",),
               roles=roles, features=declaration.features, task=declaration.task,
-              window=None if retrain is None else retrain.window, columns=_columns(declaration),
+              window=None if retrain is None else retrain.window,
+              clean=declaration.clean, columns=_columns(declaration),
               counted=tuple(getattr(declaration.release, "guardrails", ())), metric=metric,
               floor=declaration.gate.at_least),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,
-              rule=declaration.split, seed=seed),
+              rule=declaration.split, seed=seed, clean=declaration.clean),
         stage("package", "mainspring.loop.stages:package", ("train",), ("home", "progress"),
               features=declaration.features, unit=declaration.unit, loop=name),
         stage("evaluate", "mainspring.loop.stages:evaluate", ("package", "split"), ("home", "progress"),

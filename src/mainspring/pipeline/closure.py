@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.pipeline.codebase import Codebase, Imported
-from mainspring.pipeline.following import Key, Needs
+from mainspring.pipeline.pieces import Key, Needs
 
 _KINDS = ("units", "modules", "libraries", "notes", "opaque", "whole", "asked")
 _ALONE = ("alone", "")

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mainspring.pipeline.effects import Effects, Place, Source
+from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.modules import ModuleText, Project
+from mainspring.pipeline.pieces import Key, Needs, Piece
 from mainspring.pipeline.running import check
 from mainspring.pipeline.units import parse
 
@@ -18,9 +19,9 @@ class Imported:
 
     codebase: Codebase
     modules: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    altered: dict[Place, list[tuple[str, int]]] = field(default_factory=dict)
+    altered: dict[Global, list[tuple[str, int]]] = field(default_factory=dict)
 
-    def add(self, name: str) -> Iterator[Place]:
+    def add(self, name: str) -> Iterator[Global]:
         """Add module *name*; gives the places that it, and what it imports, alter. Each module's importers are kept."""
         ahead: list[tuple[str, tuple[str, int] | None]] = [(name, None)]
         while ahead:
@@ -56,16 +57,18 @@ def imports_of(source: Source) -> Iterator[tuple[str, tuple[str, int] | None]]:
 class Codebase(Project):
     """The project, with what several walks through it share.
 
-    needs, held, pieces, values, kept: what `walk` and `reach` have found of each unit, by module and index. files: the
+    needs, held, pieces, values, reading, kept: what was found of each unit (values: for a module that is imported with
+    the step's own, or not). reached: the `Closure` of what *counted* modules have imported. files: the
     data files that were asked for, (path, the file that names it) -> digest. whole: all there is, by the roots."""
 
-    needs: dict[tuple[str, int], Any] = field(default_factory=dict)
-    held: dict[tuple[str, int], Any] = field(default_factory=dict)
-    pieces: dict[tuple[str, int], Any] = field(default_factory=dict)
-    values: dict[tuple[str, int], Any] = field(default_factory=dict)
-    kept: dict[tuple[str, int], frozenset[Place]] = field(default_factory=dict)
+    needs: dict[Key, Needs] = field(default_factory=dict)
+    held: dict[Key, Needs] = field(default_factory=dict)
+    pieces: dict[Key, Piece] = field(default_factory=dict)
+    values: dict[tuple[Key, bool], tuple[tuple[Global, Piece], ...]] = field(default_factory=dict)
+    reading: dict[Key, bool] = field(default_factory=dict)
+    kept: dict[Key, frozenset[Global]] = field(default_factory=dict)
     files: dict[tuple[str, str], str] = field(default_factory=dict)
-    whole: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    whole: dict[tuple[str, ...], Needs] = field(default_factory=dict)
     reached: Any = None
     counted: int = 0
     _sources: dict[str, Source] = field(default_factory=dict)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mainspring.pipeline.modules import ModuleText
-from mainspring.pipeline.names import Chain, Unit
+from mainspring.pipeline.names import FORMAT, Chain, Unit
 from mainspring.pipeline.scopes import Import
 from mainspring.pipeline.units import Parsed
 
-Place = tuple[str, str]
+Global = tuple[str, str]
 """A module and a name in it; ("", library) is an installed library's state, (module, "*") the module itself."""
 
 WHOLE = "*"
@@ -20,7 +20,7 @@ _OUTSIDE = re.compile(
     r"^(open|read\w*|load\w*|get|getenv|getcwd|now|today|utcnow|time\w*|monotonic|perf_counter|urandom|uuid\w*|argv|"
     r"environ|listdir|scandir|glob|rglob|iterdir|exists|is_file|stat|run|Popen|check_output|urlopen|connect|execute|"
     r"query|input|stdin|random\w*|rand\w*|choice|shuffle|sample|normal|integers|default_rng|hostname|node|getuser|"
-    r"scan_\w*|from_file|fetch\w*|download\w*|request|post)$"
+    r"scan_\w*|from_file|fetch\w*|download\w*|request|post|parse_args|parse_known_args|prompt|confirm)$"
 )
 
 
@@ -41,35 +41,25 @@ class Effects:
     """The statements of the project's modules that alter something as they are imported. find: a module by name."""
 
     find: Callable[[str], Source | None]
-    _known: dict[str, Mapping[Place, tuple[int, ...]]] = field(default_factory=dict)
+    _known: dict[str, Mapping[Global, tuple[int, ...]]] = field(default_factory=dict)
     _called: dict[tuple[str, int], tuple[Unit, Source, tuple[tuple[str, int], ...]]] = field(default_factory=dict)
 
-    def of(self, source: Source) -> Mapping[Place, tuple[int, ...]]:
+    def of(self, source: Source) -> Mapping[Global, tuple[int, ...]]:
         """What each place is altered by: indices of the units of *source*."""
         if source.name not in self._known:
-            found: dict[Place, list[int]] = {}
+            found: dict[Global, list[int]] = {}
             for index, unit in enumerate(source.parsed.units):
                 for place in set(self._of_unit(source, unit)):
                     found.setdefault(place, []).append(index)
             self._known[source.name] = {place: tuple(indices) for place, indices in found.items()}
         return self._known[source.name]
 
-    def kept_by(self, module: str, index: int) -> Iterator[Place]:
+    def kept_by(self, module: str, index: int) -> Iterator[Global]:
         """What the functions in a unit, not those they call, alter when they are called."""
         unit, source, _ = self._step(module, index)
         yield from self._deferred(unit, source, deepest=None)
 
-    def outside(self, source: Source, unit: Unit) -> bool:
-        """Whether *unit*, as it runs, may read something that isn't code: a file, the environment, the clock."""
-        if any(map(reads, unit.uses)):
-            return True
-        started = [place for chain in unit.calls for place in self.places(source, chain)]
-        return any(
-            any(map(reads, [*each.uses, *(rest for _, rest in each.through)]))
-            for each, _ in self._reached_from(started)
-        )
-
-    def binders(self, places: Iterable[Place]) -> list[tuple[str, int]]:
+    def binders(self, places: Iterable[Global]) -> list[tuple[str, int]]:
         """The project's units that bind *places*."""
         return [step for place in places for step in self._binders(place)]
 
@@ -83,13 +73,13 @@ class Effects:
                     ahead.append(use)
                     yield use
 
-    def places(self, source: Source, chain: Chain) -> Iterator[Place]:
+    def places(self, source: Source, chain: Chain) -> Iterator[Global]:
         """What *chain* stands for in *source*, and what that stands for where it is imported from."""
         yield from self._places(source, chain, set())
 
     # ------------------------------------------------------------------------------------------------------- one unit
 
-    def _of_unit(self, source: Source, unit: Unit) -> Iterator[Place]:
+    def _of_unit(self, source: Source, unit: Unit) -> Iterator[Global]:
         for chain in unit.changes:
             yield from self.places(source, chain)
         for chain in unit.configures:
@@ -101,13 +91,14 @@ class Effects:
             for called, where in self._reached_from(self.places(source, chain)):
                 yield from self._deferred(called, where, depth)
 
-    def _configured(self, source: Source, chain: Chain) -> Iterator[Place]:
+    def _configured(self, source: Source, chain: Chain) -> Iterator[Global]:
         """A method called for its effect alters its object; a library's function only where its name says so."""
         for module, name in self.places(source, chain[:-1]):
-            if (module and name != WHOLE) or (not module and any(map(_CONFIGURES.match, chain[1:]))):
+            configured = not module and chain[-1] != FORMAT and any(map(_CONFIGURES.match, chain[1:]))
+            if (module and name != WHOLE) or configured:
                 yield module, name
 
-    def _deferred(self, unit: Unit, source: Source, deepest: int | None) -> Iterator[Place]:
+    def _deferred(self, unit: Unit, source: Source, deepest: int | None) -> Iterator[Global]:
         for chain, depth in unit.deferred.items():
             if deepest is None or depth <= deepest:
                 yield from self.places(source, chain)
@@ -121,7 +112,7 @@ class Effects:
 
     # -------------------------------------------------------------------------------------------- what a call reaches
 
-    def _reached_from(self, places: Iterable[Place]) -> Iterator[tuple[Unit, Source]]:
+    def _reached_from(self, places: Iterable[Global]) -> Iterator[tuple[Unit, Source]]:
         """The project's units that a call of *places* may run, however deep."""
         ahead = [start for place in places for start in self._binders(place)]
         seen = set(ahead)
@@ -145,13 +136,13 @@ class Effects:
             self._called[key] = unit, source, tuple(steps)
         return self._called[key]
 
-    def _binders(self, place: Place) -> list[tuple[str, int]]:
+    def _binders(self, place: Global) -> list[tuple[str, int]]:
         source = self.find(place[0]) if place[0] else None
         return [] if source is None else [(source.name, index) for index in source.parsed.binders.get(place[1], ())]
 
     # -------------------------------------------------------------------------------------------- what names stand for
 
-    def _places(self, source: Source, chain: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Place]:
+    def _places(self, source: Source, chain: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Global]:
         if (source.name, chain) in seen:
             return
         seen.add((source.name, chain))
@@ -167,11 +158,11 @@ class Effects:
                 if found is not None:
                     yield from self._places(found, chain, seen)
 
-    def _imported(self, source: Source, target: Import, rest: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Place]:
+    def _imported(self, source: Source, target: Import, rest: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Global]:
         name = target.absolute(source.text.parent)
         yield from self._member(name, rest if target.name is None else (target.name, *rest), seen)
 
-    def _member(self, name: str, members: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Place]:
+    def _member(self, name: str, members: Chain, seen: set[tuple[str, Chain]]) -> Iterator[Global]:
         found = self.find(name)
         if found is None:
             yield "", name.partition(".")[0]

@@ -6,6 +6,8 @@ import ast
 import functools
 import inspect
 import math
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType, MethodType, ModuleType
@@ -14,11 +16,19 @@ from typing import Any
 from blake3 import blake3
 
 from mainspring.pipeline import live
-from mainspring.pipeline.modules import ModuleText, Project, is_project_namespace, namespace_of
+from mainspring.pipeline.modules import (
+    ModuleText,
+    Project,
+    canonical_name,
+    is_installed,
+    is_project_namespace,
+    namespace_of,
+)
 from mainspring.pipeline.units import meaning, parse
 
 _PLAIN = (bool, int, str, bytes, type(None), type(...))
 _DEEPEST = 12
+_MAINS = ("__main__", "__mp_main__")
 GIVEN_NAME = "entry_"
 """How the names begin that lambdas and nested functions are given."""
 
@@ -55,6 +65,23 @@ def entries(things: Sequence[Any], project: Project) -> list[Entry]:
             found.append(_entry(type(thing), project, texts))
             found += [replace(_entry(part, project, texts), asked=False) for part in held(thing)]
     return found
+
+
+def named(name: str, project: Project) -> Entry:
+    """An entry for "module:qualname", as kept values note the code that they hold; without a qualname that a statement
+    binds, for the whole module. What nobody finds is another each time."""
+    module, _, qualname = name.partition(":")
+    if module in _MAINS:
+        module = canonical_name(vars(sys.modules["__main__"]))
+    text = project(module)
+    if text is None:
+        root = module.partition(".")[0]
+        if is_installed(root):
+            return Entry("", libraries=(root,))
+        return Entry("", opaque=uuid.uuid4().hex, notes=(f"{name} can't be found, though a value holds it",))
+    if qualname.partition(".")[0] in parse(text.text).binders:
+        return Entry(f"{text.name}:{qualname}")
+    return Entry("", module=text.name)
 
 
 def locate(things: Sequence[Any], project: Project | None = None) -> tuple[str, ...]:
@@ -145,9 +172,7 @@ def _entry(thing: Any, project: Project, texts: dict[str, ModuleText]) -> Entry:
 def _foreign(thing: Any, function: Any) -> Entry:
     """A library's function needs no code of the user's; one made by exec or typed at a prompt has no source."""
     module = str(getattr(function, "__module__", None) or "")
-    code = getattr(function, "__code__", None)
-    made_up = code is not None and code.co_filename.startswith("<") and not code.co_filename.startswith("<frozen")
-    if not made_up and module not in ("__main__", "__mp_main__", ""):
+    if not live.is_sourceless(function) and module not in (*_MAINS, ""):
         return Entry("", libraries=(module.partition(".")[0],))
     name = getattr(function, "__qualname__", repr(thing))
     note = f"{name}: its source can't be had; write it in a file"
@@ -192,7 +217,7 @@ def reference(thing: Any, project: Project) -> tuple[str, str] | None:
         name = _top_level_name(thing, text)
         return None if name is None else (text.name, name)
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-    if not module or not name or "<" in name or module in ("__main__", "__mp_main__"):
+    if not module or not name or "<" in name or module in _MAINS:
         return None
     return str(module), str(name)
 

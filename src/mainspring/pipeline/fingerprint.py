@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import PurePath
@@ -18,14 +18,18 @@ from uuid import UUID
 
 from blake3 import blake3
 
-from mainspring.core.errors import DeclarationError
+from mainspring.core.errors import DeclarationError, StoreError
+from mainspring.core.wording import brief
 from mainspring.pipeline.step import Step
 
 MISSING = "missing"
 """Stands for the digest of a data file that isn't there."""
+HELD = "what its inputs hold"
+"""Stands for what is in no piece of the code that a step's inputs hold."""
 
 Digest = Callable[[Any], str]
 
+_WRITTEN_IN = ("builtins", "datetime", "decimal", "fractions", "pathlib", "uuid", "zoneinfo")
 _WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, complex, range)
 
 
@@ -79,7 +83,6 @@ def _rows(more: int) -> str:
 
 _READABLE = 60
 """A longer change of state is for `--json`."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SENTENCES = {
     "new": "has never run",
     "code": "code changed: {where}",
@@ -99,7 +102,7 @@ _SENTENCES = {
 class Parts:
     """What a fingerprint was made of. parameters: name -> (digest, short text); libraries: name -> version;
     inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name);
-    files: data file -> digest."""
+    files: data file -> digest; held: name -> digest of each piece of code that the values of its inputs hold."""
 
     code: Mapping[str, str]
     libraries: Mapping[str, str]
@@ -107,13 +110,15 @@ class Parts:
     inputs: Mapping[str, str]
     state: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
         known = {name: digest for name, (digest, _) in self.parameters.items()}
-        groups = (self.code, self.libraries, known, self.inputs, *([self.files] if self.files else []))
-        texts = (_digest("group", *(text for pair in sorted(group.items()) for text in pair)) for group in groups)
-        return _digest("step", *texts, digest(self.state))
+        groups = [self.code, self.libraries, known, self.inputs, *([self.files] if self.files or self.held else [])]
+        groups += [self.held] if self.held else []
+        texts = (hashed("group", *(text for pair in sorted(group.items()) for text in pair)) for group in groups)
+        return hashed("step", *texts, digest(self.state))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -123,19 +128,19 @@ class Parts:
             "inputs": dict(self.inputs),
             "state": self.state,
             **({"files": dict(self.files)} if self.files else {}),
+            **({"held": dict(self.held)} if self.held else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Parts:
         parameters = {name: (pair[0], pair[1]) for name, pair in kept["parameters"].items()}
-        files = kept.get("files", {})
-        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"], files)
+        files, held = kept.get("files", {}), kept.get("held", {})
+        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"], files, held)
 
     def differences(self, old: Parts) -> list[Reason]:
         """What has changed since *old*, the step's own matters before its inputs."""
-        found = [
-            Reason("code", name, old.code.get(name), self.code.get(name)) for name in _changed(old.code, self.code)
-        ]
+        before, now = {**old.held, **old.code}, {**self.held, **self.code}
+        found = [Reason("code", name, before.get(name), now.get(name)) for name in _changed(before, now)]
         for name in _changed(old.files, self.files):
             found.append(Reason("file", name, old.files.get(name), self.files.get(name)))
         for name in _changed(old.parameters, self.parameters):
@@ -149,17 +154,12 @@ class Parts:
         return found
 
 
-def fingerprint(
-    step: Step,
-    code_digest: str | Mapping[str, str],
-    inputs: Mapping[str, str],
-    state: Any = None,
-    libraries: Mapping[str, str] | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    other: Digest | None = None,
-) -> str:
-    """The digest of all that the result of *step* depends on; see `parts`."""
-    return parts(step, code_digest, inputs, state, libraries, parameters, other).fingerprint
+def telling(step: str, reasons: Iterable[Reason]) -> list[Reason]:
+    """*reasons* without those that stand for all code, where the changed pieces of it are named."""
+    found = list(reasons)
+    whole = [reason for reason in found if reason.kind == "code" and reason.where in (step, HELD)]
+    named = sum(reason.kind == "code" for reason in found) > len(whole)
+    return [reason for reason in found if not (named and reason in whole)]
 
 
 def parts(
@@ -172,24 +172,25 @@ def parts(
     other: Digest | None = None,
     code: Digest | None = None,
     files: Mapping[str, str] | None = None,
+    held: Mapping[str, str] | None = None,
 ) -> Parts:
     """What the fingerprint of *step* is made of.
 
     inputs: digests of its inputs' values. parameters: the run parameters it takes, added to its own. other: the digest
     of a value that isn't plain (frames, arrays); code: of a function or class among the parameters. files: digests of
-    the data files that its code names.
+    the data files that its code names. held: the pieces of code that the values of its inputs hold.
     """
     pieces = {step.name: code_digest} if isinstance(code_digest, str) else dict(code_digest)
     known: dict[str, tuple[str, str]] = {}
     for name, value in sorted({**step.parameters, **(parameters or {})}.items()):
         try:
-            known[name] = (digest(value, other=other, code=code), _brief(value))
-        except (TypeError, AttributeError, pickle.PicklingError, RecursionError) as error:
+            known[name] = (digest(value, other=other, code=code), brief(value, 80))
+        except (TypeError, AttributeError, pickle.PicklingError, RecursionError, StoreError) as error:
             raise DeclarationError(
-                f"step {step.name!r}: parameter {name}={_brief(value)} can't be fingerprinted ({error}); "
+                f"step {step.name!r}: parameter {name}={brief(value, 80)} can't be fingerprinted ({error}); "
                 f"give plain values, or make it inside the step"
             ) from error
-    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}))
+    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}), dict(held or {}))
 
 
 def digest(value: Any, *, other: Digest | None = None, code: Digest | None = None) -> str:
@@ -200,7 +201,7 @@ def digest(value: Any, *, other: Digest | None = None, code: Digest | None = Non
     >>> digest(1) == digest(1.0), digest(0.0) == digest(-0.0), digest(True) == digest(1)
     (False, False, False)
     """
-    return _Canonical(other or _pickled, code or _named).digest(value)
+    return _Canonical(other or _pickled, code or path).digest(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,68 +212,95 @@ class _Canonical:
     def digest(self, value: Any) -> str:
         kind = type(value)
         if value is None or kind in (bool, int, str, bytes):
-            return _digest(kind.__name__, value if kind is bytes else str(value))
+            return hashed(kind.__name__, value if kind is bytes else str(value))
         if kind is float:
-            return _digest("float", value.hex())
+            return hashed("float", value.hex())
         if kind in (list, tuple):
-            return _digest(kind.__name__, *map(self.digest, value))
+            return hashed(kind.__name__, *map(self.digest, value))
         if kind is dict:
-            return _digest("dict", *(self.digest(part) for item in value.items() for part in item))
+            return hashed("dict", *(self.digest(part) for item in value.items() for part in item))
         if kind in (set, frozenset):
-            return _digest(kind.__name__, *sorted(map(self.digest, value)))
+            return hashed(kind.__name__, *sorted(map(self.digest, value)))
         return self._object(value, kind)
 
     def _object(self, value: Any, kind: type) -> str:
         if isinstance(value, Enum):
-            return _digest("enum", self._class(kind), value.name)
+            several = [self.digest(value.value)] if isinstance(value, Flag) else []
+            return hashed("enum", self._class(kind), str(value.name), *several)
         if isinstance(value, MethodType):
-            return _digest("method", *map(self.digest, (value.__func__, value.__self__)))
+            return hashed("method", *map(self.digest, (value.__func__, value.__self__)))
         if isinstance(value, type | FunctionType | BuiltinFunctionType):
-            return _digest("code", self.code(value))
+            return hashed("code", self.code(value))
         if isinstance(value, partial):
-            return _digest("partial", *map(self.digest, (value.func, value.args, value.keywords)))
-        if isinstance(value, _WRITTEN):
-            return _digest("written", _path(kind), repr(value))
+            return hashed("partial", *map(self.digest, (value.func, value.args, value.keywords, vars(value))))
+        if (
+            isinstance(value, _WRITTEN)
+            and kind.__module__ in _WRITTEN_IN
+            and _is_written(getattr(value, "tzinfo", None))
+        ):
+            return hashed("written", path(kind), repr(value))
         if is_dataclass(value):
-            return _digest("dataclass", self._class(kind), *self._fields(value))
+            names = [each.name for each in fields(value)]
+            named = {name: getattr(value, name) for name in names}
+            return hashed("dataclass", self._class(kind), *self._named(named), *self._named(_beside(value, names)))
         if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
             return self._estimator(value, kind)
-        return _digest("other", self._class(kind), self.other(value))
+        return hashed("other", self._class(kind), self.other(value))
 
-    def _fields(self, value: Any) -> list[str]:
-        return [part for each in fields(value) for part in (each.name, self.digest(getattr(value, each.name)))]
+    def _named(self, values: Mapping[str, Any]) -> list[str]:
+        return [part for name, value in values.items() for part in (name, self.digest(value))]
 
     def _estimator(self, value: Any, kind: type) -> str:
-        """An estimator is its class and parameters; one that was fitted is its whole content too."""
+        """An estimator is its class, its parameters and what it holds beside them; one that was fitted is its whole
+        content too."""
         parameters = value.get_params(deep=False)
-        named = [part for name in sorted(parameters) for part in (name, self.digest(parameters[name]))]
-        fitted = any(name.endswith("_") and not name.startswith("_") for name in getattr(value, "__dict__", ()))
-        return _digest("estimator", self._class(kind), *named, self.other(value) if fitted else "")
+        named = self._named({name: parameters[name] for name in sorted(parameters)})
+        beside = _beside(value, parameters)
+        if any(name.endswith("_") and not name.startswith("_") for name in beside):
+            return hashed("estimator", self._class(kind), *named, self.other(value))
+        return hashed("estimator", self._class(kind), *named, *self._named(beside))
 
     def _class(self, kind: type) -> str:
         """A class of the user's own counts with its code, a library's or ours by its name."""
-        return _digest("class", _path(kind), self.code(kind))
+        return hashed("class", path(kind), self.code(kind))
 
 
-def _digest(kind: str, *parts: str | bytes) -> str:
-    hashed = blake3(kind.encode())
+def _beside(value: Any, names: Collection[str]) -> dict[str, Any]:
+    """What an object holds beside the attributes *names*; what it only remembers, to be quicker, doesn't count."""
+    kind, found = type(value), dict(getattr(value, "__dict__", {}))
+    for each in kind.__mro__:
+        slots = vars(each).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
+                found[slot] = getattr(value, slot)
+    return {
+        name: found[name]
+        for name in sorted(found)
+        if name not in names and not isinstance(inspect.getattr_static(kind, name, None), cached_property)
+    }
+
+
+def _is_written(zone: Any) -> bool:
+    return zone is None or type(zone).__module__ in _WRITTEN_IN
+
+
+def hashed(kind: str, *parts: str | bytes) -> str:
+    """The digest of these parts, each with its length before it."""
+    known = blake3(kind.encode())
     for part in parts:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        hashed.update(b"%d:" % len(content))
-        hashed.update(content)
-    return hashed.hexdigest()
+        known.update(b"%d:" % len(content))
+        known.update(content)
+    return known.hexdigest()
 
 
 def _pickled(value: Any) -> str:
     return blake3(pickle.dumps(value, protocol=5)).hexdigest()
 
 
-def _named(thing: Any) -> str:
-    return _path(thing)
-
-
-def _path(thing: Any) -> str:
-    return f"{thing.__module__}:{getattr(thing, '__qualname__', thing)}"
+def path(thing: Any) -> str:
+    """The name of a function or class, with its module."""
+    return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -285,8 +313,3 @@ def _first(part: Any) -> Any:
 
 def _shown(parameters: Mapping[str, tuple[str, str]], name: str) -> str | None:
     return parameters[name][1] if name in parameters else None
-
-
-def _brief(value: Any) -> str:
-    text = _ADDRESS.sub("", " ".join(repr(value).split()))  # two functions of one name differ in their code
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mainspring.pipeline.codebase import Codebase
-from mainspring.pipeline.effects import WHOLE, Place, Source
+from mainspring.pipeline.effects import WHOLE, Global, Source
 from mainspring.pipeline.modules import is_builtin
 from mainspring.pipeline.names import LITERAL, Chain, Unit
+from mainspring.pipeline.pieces import Needs
 from mainspring.pipeline.scopes import Import
-
-Key = tuple[str, int]
-"""A module and the index of a unit in it."""
 
 _OWN_NAMES = frozenset({"globals", "vars", "locals"})
 _FINDS_CODE = frozenset(
@@ -24,22 +22,6 @@ _FINDS_CODE = frozenset(
     }
 )  # fmt: skip
 _FILE = "mainspring.file"
-
-
-@dataclass(slots=True)
-class Needs:
-    """What one statement needs. wanted: places that others may alter; opaque: stands for code without source; whole:
-    modules of which everything counts; asked: data files by the module that names them, each a path, or the beginning
-    of a computed one. (The keys of dictionaries are sets that keep their order.)"""
-
-    units: dict[Key, None] = field(default_factory=dict)
-    wanted: dict[Place, None] = field(default_factory=dict)
-    modules: dict[str, None] = field(default_factory=dict)
-    libraries: dict[str, None] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
-    opaque: dict[str, None] = field(default_factory=dict)
-    whole: dict[str, None] = field(default_factory=dict)
-    asked: dict[tuple[str, str | None, str], None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -281,6 +263,6 @@ class Following:
     def _reach(self, module: Source, index: int) -> None:
         self.needs.units[module.name, index] = None
 
-    def _want(self, place: Place) -> None:
+    def _want(self, place: Global) -> None:
         self.needs.wanted[place] = None
         self.needs.wanted[place[0], WHOLE] = None

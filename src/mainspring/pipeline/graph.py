@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import heapq
 import inspect
-import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.core.errors import DeclarationError, UsageError
+from mainspring.pipeline import typed
 from mainspring.pipeline.step import Step, as_step
 
 
@@ -131,7 +131,11 @@ class Graph:
         self.check({name: text})
         node = next(node for node in self.nodes.values() if name in node.parameters)
         wanted = _annotation(node.step.function, name) or type(node.parameters[name])
-        return _parsed(name, text, wanted)
+        try:
+            return typed.parsed(text, wanted)
+        except ValueError:
+            written = " or ".join(f"--set {name}={each}" for each in typed.examples(wanted))
+            raise UsageError(f"run parameter {name}={text!r} is no {typed.title(wanted)}; write {written}") from None
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -268,24 +272,6 @@ def _closure(name: str, following: typing.Callable[[str], Iterable[str]]) -> fro
 
 def _annotation(function: Any, name: str) -> Any:
     try:
-        return typing.get_type_hints(function).get(name)
+        return typing.get_type_hints(function, include_extras=True).get(name)
     except (NameError, TypeError, AttributeError):
         return None
-
-
-def _parsed(name: str, text: str, wanted: Any) -> Any:
-    if wanted is str:
-        return text
-    if wanted is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return text.lower() in ("true", "yes", "1")
-    try:
-        if wanted in (int, float):
-            return wanted(text)
-        value = json.loads(text)
-    except ValueError:
-        if wanted in (int, float, bool):
-            raise UsageError(f"run parameter {name}={text!r} is no {wanted.__name__}; write --set {name}=...") from None
-        return text
-    if wanted is bool:
-        raise UsageError(f"run parameter {name}={text!r} is no bool; write --set {name}=true or {name}=false")
-    return value

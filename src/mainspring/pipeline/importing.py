@@ -17,42 +17,32 @@ from mainspring.pipeline.names import Chain, Unit, chain_of
 
 _HARMLESS = frozenset(
     [
-        "__future__",
-        "abc",
-        "catboost",
-        "collections",
-        "contextlib",
-        "copy",
-        "dataclasses",
-        "decimal",
-        "enum",
-        "fractions",
-        "functools",
-        "itertools",
-        "lightgbm",
-        "logging",
-        "mainspring",
-        "math",
-        "numbers",
-        "operator",
-        "pathlib",
-        "re",
-        "sklearn",
-        "statistics",
-        "string",
-        "textwrap",
-        "types",
-        "typing",
-        "typing_extensions",
-        "warnings",
-        "xgboost",
+        "__future__", "abc", "attr", "attrs", "base64", "bisect", "catboost", "collections", "contextlib",
+        "contextvars", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib", "heapq",
+        "itertools", "json", "lightgbm", "logging", "mainspring", "math", "msgspec", "numbers", "operator",
+        "pathlib", "pydantic", "queue", "re", "rich", "sklearn", "statistics", "string", "struct", "structlog",
+        "textwrap", "tqdm", "types", "typing", "typing_extensions", "warnings", "weakref", "xgboost", "zoneinfo",
     ]
+)  # fmt: skip
+_READ_ONLY = frozenset(
+    ["datetime", "numpy", "pandas", "polars", "pyarrow", "scipy", "sqlalchemy", "threading", "torch", "uuid"]
 )
-_READ_ONLY = frozenset(["datetime", "numpy", "pandas", "polars", "pyarrow", "scipy", "torch"])
 """Their names may be read, as in a type, but only some of their functions be called."""
-_CALLED = frozenset({"polars.col", "polars.lit", "polars.when", "datetime.timedelta", "datetime.date", "datetime.time"})
+_CALLED = frozenset(
+    [
+        "polars.col", "polars.lit", "polars.when", "datetime.timedelta", "datetime.date", "datetime.time",
+        "threading.Lock", "threading.RLock", "threading.Event", "threading.Condition", "threading.Semaphore",
+        "threading.local", "sqlalchemy.Column", "sqlalchemy.MetaData", "sqlalchemy.String",
+        "sqlalchemy.create_engine", "sqlalchemy.orm.mapped_column", "sqlalchemy.orm.relationship",
+        "argparse.ArgumentParser", "asyncio.Lock", "requests.Session", "httpx.Client", "uuid.UUID",
+        "typer.Typer",
+    ]
+)  # fmt: skip
 _KEEPERS = frozenset({"dataclasses", "mainspring", "sklearn"})
-_HARMFUL = ("sklearn.datasets", "pathlib.Path.home", "pathlib.Path.cwd", "mainspring.frame")
+_HARMFUL = (
+    "sklearn.datasets", "pathlib.Path.home", "pathlib.Path.cwd", "mainspring.frame", "pydantic.BaseSettings",
+    "rich.prompt", "xgboost.DMatrix", "xgboost.Booster", "lightgbm.Booster", "lightgbm.Dataset", "catboost.Pool",
+)  # fmt: skip
 _BUILTINS = frozenset(
     ["__import__", "breakpoint", "compile", "eval", "exec", "globals", "hash", "id", "input", "locals", "open", "vars"]
 )
@@ -60,7 +50,24 @@ _BUILTINS = frozenset(
 
 def outside(project: Codebase, modules: Iterable[str]) -> str | None:
     """Where one of *modules* may read something outside as it is imported; None where none does."""
-    ahead = [(name, index, False) for name in modules for index in _units(project, name)]
+    return _first(project, [(name, index, False) for name in modules for index in _units(project, name)])
+
+
+def may_read(project: Codebase, source: Source, index: int, by: tuple[ast.AST, ...] = ()) -> bool:
+    """Whether something outside may go into what a unit, or the expressions *by* in it, makes as its module is
+    imported; also by way of the values that it uses."""
+    if by:
+        runs = _Runs(project, source, source.parsed.units[index], called=False, by=by)
+        return (
+            next(runs.harmful(), None) is not None or _first(project, [*runs.calls(), *runs.data()], True) is not None
+        )
+    if (source.name, index) not in project.reading:
+        project.reading[source.name, index] = _first(project, [(source.name, index, False)], True) is not None
+    return project.reading[source.name, index]
+
+
+def _first(project: Codebase, ahead: list[tuple[str, int, bool]], through_data: bool = False) -> str | None:
+    """The first place at which these units, run or called, may read something outside."""
     seen = set(ahead)
     while ahead:
         name, index, called = ahead.pop()
@@ -70,7 +77,7 @@ def outside(project: Codebase, modules: Iterable[str]) -> str | None:
         runs = _Runs(project, source, source.parsed.units[index], called)
         for what, line in runs.harmful():
             return f"{source.text.path}, line {line}: {what}"
-        for step in runs.calls():
+        for step in (*runs.calls(), *(runs.data() if through_data else ())):
             if step not in seen:
                 seen.add(step)
                 ahead.append(step)
@@ -84,12 +91,13 @@ def _units(project: Codebase, name: str) -> Iterable[int]:
 
 @dataclass(slots=True)
 class _Runs(ast.NodeVisitor):
-    """What runs of a unit at import; *called*: a function's body too, or a class's methods."""
+    """What runs of a unit at import; *called*: a function's body too, or a class's methods. by: only these of it."""
 
     project: Codebase
     source: Source
     node: Unit
     called: bool
+    by: tuple[ast.AST, ...] = ()
     used: list[tuple[Chain, bool, bool, int]] = field(default_factory=list)
     passed: bool = False
     attributes: list[tuple[str, int]] = field(default_factory=list)
@@ -98,7 +106,7 @@ class _Runs(ast.NodeVisitor):
     def __post_init__(self) -> None:
         self.dead = self.node.dead
         if not isinstance(self.node.node, ast.Import | ast.ImportFrom):
-            self.visit(self.node.node)
+            self._each(self.by or [self.node.node])
 
     def harmful(self) -> Iterator[tuple[str, int]]:
         for attribute, line in self.attributes:
@@ -120,6 +128,14 @@ class _Runs(ast.NodeVisitor):
                 found = self.project.source(name)
                 if found is not None and found.parsed.units[index].data:  # whatever function that is
                     yield from ((*step, True) for step in self.project.effects.reached([(name, index)]))
+
+    def data(self) -> Iterator[tuple[str, int, bool]]:
+        """The project's values that are used."""
+        for chain in {chain for chain, *_ in self.used}:
+            for name, index in self.project.effects.binders(self.project.effects.places(self.source, chain)):
+                found = self.project.source(name)
+                if found is not None and found.parsed.units[index].data:
+                    yield name, index, False
 
     def visit(self, node: ast.AST) -> None:
         if id(node) not in self.dead:

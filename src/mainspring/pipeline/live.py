@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
 import pickle
@@ -11,6 +12,10 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from blake3 import blake3
+
+from mainspring.pipeline import fingerprint
+
+_LAZY = ("dask.", "duckdb.", "fsspec.", "ibis.", "pyarrow._dataset.", "pyspark.", "tables.", "xarray.", "zarr.")
 
 
 def is_sourceless(function: Any) -> bool:
@@ -44,10 +49,33 @@ def digest(thing: Any) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """The digest of any value; one that can't be pickled differs from every other."""
+    """The digest of any value by what it would be copied from, the same in every process; one that can't be copied, or
+    that reads its content only when asked, differs from every other."""
+    try:
+        return fingerprint.digest(value, other=_copied, code=fingerprint.path)
+    except RecursionError:  # it refers to itself
+        return _pickled(value)
+    except Exception:  # any object may refuse to be copied, in any way
+        return uuid.uuid4().hex
+
+
+def _copied(value: Any) -> str:
+    kind = type(value)
+    if f"{kind.__module__}.".startswith(_LAZY) or kind.__name__ == "LazyFrame":
+        raise TypeError(f"a {kind.__name__} reads its content when it is asked")
+    reduce = copyreg.dispatch_table.get(kind)
+    made = value.__reduce_ex__(4) if reduce is None else reduce(value)
+    if isinstance(made, str):
+        return made
+    function, arguments, state, items, pairs = (*made, None, None, None)[:5]
+    whole = (fingerprint.path(function), arguments, state, list(items or ()), list(map(list, pairs or ())))
+    return fingerprint.digest(whole, other=_copied, code=fingerprint.path)
+
+
+def _pickled(value: Any) -> str:
     try:
         return blake3(pickle.dumps(value, protocol=5)).hexdigest()
-    except Exception:  # any object may refuse to be pickled, in any way
+    except Exception:  # as above
         return uuid.uuid4().hex
 
 

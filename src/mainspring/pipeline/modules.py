@@ -167,6 +167,17 @@ class Project:
         return None if origin is None else _read(name, origin, {})
 
 
+def is_installed(name: str) -> bool:
+    """Whether top-level module *name* is an installed library's, or Python's own."""
+    if name in sys.modules:
+        return _in_library(name) or name in sys.stdlib_module_names
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    return spec is not None and (spec.origin is None or not is_project_file(spec.origin))
+
+
 def _origin(name: str) -> Path | None:
     """The file of module *name* of the user's as the import system finds it, which may know more than `sys.path`."""
     if name in sys.stdlib_module_names:

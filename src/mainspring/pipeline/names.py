@@ -25,6 +25,7 @@ Chain = tuple[str, ...]
 LITERAL = "<literal>"
 """Follows an importing function in a chain whose argument was read."""
 
+FORMAT = "register_format"
 _EXECUTE = frozenset({"exec", "eval", "compile", "globals", "vars", "locals", "__import__", "__builtins__"})
 _IMPORT = frozenset({"__import__", "import_module"})
 _FINDS = frozenset({"__subclasses__", "__globals__", "f_globals", "f_locals", "f_builtins"})
@@ -307,6 +308,8 @@ class Reader(ast.NodeVisitor):
             self.unit.configures.add(chain_of(call.func) or (*root, "()"))
         chain = chain_of(call.func)
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if chain is not None and chain[-1] == FORMAT and given:  # the class is kept and read as it says
+            self._change(chain_of(given[0]))
         if chain is not None and chain[-1] not in _SHOWS:
             self.unit.passes |= {(chain[0], name) for part in given if (name := chain_of(part)) is not None}
 

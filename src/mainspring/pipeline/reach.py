@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
-from mainspring.pipeline import datafiles, live
+from mainspring.pipeline import datafiles
 from mainspring.pipeline.codebase import Codebase
-from mainspring.pipeline.effects import Effects, Source
-from mainspring.pipeline.entries import entries, locate, references
-from mainspring.pipeline.fingerprint import digest
-from mainspring.pipeline.names import Unit
-from mainspring.pipeline.running import value_of
+from mainspring.pipeline.effects import Effects, Global, Source
+from mainspring.pipeline.entries import Entry, entries, locate, named, references
+from mainspring.pipeline.fingerprint import hashed
+from mainspring.pipeline.pieces import Piece, Place
+from mainspring.pipeline.trace import Trace
 from mainspring.pipeline.units import canonical
-from mainspring.pipeline.walk import Walk
+from mainspring.pipeline.values import values_of
 
-__all__ = ["Place", "Reach", "locate", "reach", "references"]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a piece of code stands. kind: function, class, constant, import, statement, value or module."""
-
-    kind: str
-    name: str
-    file: str
-    line: int
+__all__ = ["Place", "Reach", "locate", "reach", "reach_names", "references"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +52,43 @@ def reach(things: Sequence[Any], project: Codebase | None = None) -> Reach:
     {}
     """
     project = Codebase() if project is None else project
-    found = entries(things, project)
-    walk = Walk(project, {name: text for entry in found for name, text in entry.texts.items()})
+    return _reached(entries(things, project), project)
+
+
+def reach_names(names: Sequence[str], project: Codebase) -> Reach:
+    """The code that *names* reach, each "module:qualname": what kept values note of the code they hold."""
+    return _reached([named(name, project) for name in names], project)
+
+
+def _reached(found: list[Entry], project: Codebase) -> Reach:
+    trace = Trace(project, {name: text for entry in found for name, text in entry.texts.items()})
     for entry in found:
-        walk.enter(entry)
-    walk.finish()
+        trace.enter(entry)
+    trace.finish()
     points = tuple(entry.reference for entry in found if entry.asked)
-    reached = walk.reached()
-    kept: list[set[tuple[str, str]]] = []
-    pieces = [piece for name, indices in reached.items() for piece in _pieces(walk, name, indices, kept)]
+    reached = trace.reached()
+    kept: list[set[Global]] = []
+    pieces = [piece for name, indices in reached.items() for piece in _pieces(trace, name, indices, kept)]
     return Reach(
-        digest=_digest([*sorted(walk.found.opaque), *points, *(f"{piece.key} {piece.digest}" for piece in pieces)]),
-        modules=_Cuts(walk, reached),
-        libraries=tuple(sorted(walk.found.libraries)),
+        digest=hashed("reach", *sorted(trace.found.opaque), *points, *(f"{each.key} {each.digest}" for each in pieces)),
+        modules=_Cuts(trace, reached),
+        libraries=tuple(sorted(trace.found.libraries)),
         entry_points=points,
         pieces={piece.key: piece.digest for piece in pieces},
-        widened=tuple(walk.found.notes),
+        widened=tuple(trace.found.notes),
         places={piece.key: piece.place for piece in pieces},
-        files=_files(walk),
+        files=_files(trace),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    key: str
-    digest: str
-    place: Place
 
 
 class _Cuts(Mapping[str, str]):
     """The modules, each cut when it is asked for."""
 
-    def __init__(self, walk: Walk, reached: Mapping[str, list[int]]) -> None:
+    def __init__(self, trace: Trace, reached: Mapping[str, list[int]]) -> None:
         self._sources = {
             name: (source, indices)
             for name, indices in reached.items()
-            if (source := walk.source(name)) is not None and not _is_folder(source)
+            if (source := trace.source(name)) is not None and not _is_folder(source)
         }
         self._cut: dict[str, str] = {}
 
@@ -123,16 +112,16 @@ class _Cuts(Mapping[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _pieces(walk: Walk, name: str, indices: list[int], kept: list[set[tuple[str, str]]]) -> Iterator[_Piece]:
+def _pieces(trace: Trace, name: str, indices: list[int], kept: list[set[Global]]) -> Iterator[Piece]:
     """Each statement reached under a name of its own, with its digest; and values that no statement tells."""
-    source = walk.source(name)
+    source = trace.source(name)
     if source is None:
         return
     if source.parsed.futures:
         place = Place("import", "__future__", source.text.path, 1)
-        yield _Piece(f"{name}:__future__", _digest([source.parsed.futures]), place)
-    known = walk.project.pieces if walk.project.source(name) is source else {}
-    values = walk.imports(name)
+        yield Piece(f"{name}:__future__", hashed("futures", source.parsed.futures), place)
+    known = trace.project.pieces if trace.project.source(name) is source else {}
+    at_import = trace.imports(name)
     seen: dict[str, int] = {}
     for index in indices:
         piece = known.get((name, index))
@@ -140,94 +129,52 @@ def _pieces(walk: Walk, name: str, indices: list[int], kept: list[set[tuple[str,
             piece = known[name, index] = _piece(source, index)
         seen[piece.key] = number = seen.get(piece.key, 0) + 1
         yield piece if number == 1 else replace(piece, key=f"{piece.key} ({number})")
-        if values and source.parsed.units[index].data:
-            yield from _values(walk, source, index, kept)
+        yield from _values(trace, source, index, at_import, kept)
 
 
-def _piece(source: Source, index: int) -> _Piece:
+def _piece(source: Source, index: int) -> Piece:
     unit = source.parsed.units[index]
     key = f"{source.name}:{unit.name}"
-    return _Piece(key, _digest([canonical(unit)]), Place(unit.kind, unit.name, source.text.path, unit.line))
+    return Piece(key, hashed("unit", canonical(unit)), Place(unit.kind, unit.name, source.text.path, unit.line))
 
 
-def _values(walk: Walk, source: Source, index: int, kept: list[set[tuple[str, str]]]) -> Iterator[_Piece]:
-    """What the names of a unit mean by now, where its text alone doesn't tell. A value that functions which are
-    reached alter themselves, as they run, isn't what the code made of it."""
-    known = walk.project.values
-    if (source.name, index) not in known:
-        known[source.name, index] = dict(_values_of(walk, source, source.parsed.units[index]))
-    for name, piece in known[source.name, index].items():
+def _values(trace: Trace, source: Source, index: int, at_import: bool, kept: list[set[Global]]) -> Iterator[Piece]:
+    """The values that a unit made. One that functions which are reached alter themselves, as they run, isn't what the
+    code made of it."""
+    known = trace.project.values
+    key = ((source.name, index), at_import)
+    if key not in known:
+        known[key] = tuple(values_of(trace.project, source, index, at_import=at_import))
+    for place, piece in known[key]:
         if not kept:
-            kept.append(_kept(walk))
-        if (source.name, name) not in kept[0]:
+            kept.append(_kept(trace))
+        if place not in kept[0]:
             yield piece
 
 
-def _values_of(walk: Walk, source: Source, unit: Unit) -> Iterator[tuple[str, _Piece]]:
-    for name in sorted(unit.binds):
-        there, value = value_of(source.text, name)
-        if not there or unit.gives(name, value):
-            continue
-        found = _steady(value, walk)
-        if found is None and walk.project.effects.outside(source, unit):
-            found = live.digest_of(value)
-        if found is not None:
-            place = Place("value", name, source.text.path, unit.line)
-            yield name, _Piece(f"{source.name}:{name} (value)", found, place)
-
-
-def _kept(walk: Walk) -> set[tuple[str, str]]:
+def _kept(trace: Trace) -> set[Global]:
     """What functions that are reached alter themselves as they run."""
-    known = walk.project.kept
-    found: set[tuple[str, str]] = set()
-    for key in walk.found.units:
-        source = walk.project.source(key[0])
+    known = trace.project.kept
+    found: set[Global] = set()
+    for key in trace.found.units:
+        source = trace.project.source(key[0])
         if source is None or key[1] >= len(source.parsed.units):  # a nested function, which was given a name
-            found.update(Effects(walk.source).kept_by(*key))
+            found.update(Effects(trace.source).kept_by(*key))
             continue
         if key not in known:
-            known[key] = frozenset(walk.project.effects.kept_by(*key))
+            known[key] = frozenset(trace.project.effects.kept_by(*key))
         found |= known[key]
     return found
 
 
-def _steady(value: Any, walk: Walk) -> str | None:
-    """The digest of a plain value, wherever the project lies; None for another."""
-    try:
-        return digest(_relative(value, [str(root) for root in walk.project.roots]), other=_refuse, code=_path)
-    except (TypeError, AttributeError, RecursionError):
-        return None
-
-
-def _relative(value: Any, roots: list[str]) -> Any:
-    if isinstance(value, PurePath):
-        return ("path", _relative(str(value), roots))
-    if isinstance(value, str):
-        root = next((root for root in roots if value == root or value.startswith(f"{root}{os.sep}")), None)
-        return value if root is None else f"<project>{value[len(root) :]}"
-    if type(value) in (list, tuple):
-        return [type(value).__name__, *(_relative(each, roots) for each in value)]
-    if type(value) is dict:
-        return {_relative(key, roots): _relative(each, roots) for key, each in value.items()}
-    return value
-
-
-def _refuse(value: Any) -> str:
-    raise TypeError(f"a {type(value).__name__} isn't plain")
-
-
-def _path(thing: Any) -> str:
-    return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
-
-
-def _files(walk: Walk) -> dict[str, str]:
+def _files(trace: Trace) -> dict[str, str]:
     found = {}
-    for module, path, folder in walk.found.asked:
-        source = walk.source(module)
+    for module, path, folder in trace.found.asked:
+        source = trace.source(module)
         here = Path(source.text.path) if source is not None and source.text.path else None
         name = f"{folder or '.'}/" if path is None else path
         found[name] = datafiles.digest(name, here)
-        walk.project.files[name, str(here or "")] = found[name]
+        trace.project.files[name, str(here or "")] = found[name]
     return dict(sorted(found.items()))
 
 
@@ -240,11 +187,3 @@ def _cut(source: Source, indices: list[int]) -> str:
         return source.text.text
     parts = [source.parsed.futures, *(source.parsed.units[index].source for index in indices)]
     return "\n".join(part for part in parts if part) + "\n"
-
-
-def _digest(parts: Iterable[str]) -> str:
-    hashed = blake3()
-    for part in parts:
-        content = part.encode("utf-8", "surrogatepass")
-        hashed.update(len(content).to_bytes(8, "little") + content)
-    return hashed.hexdigest()

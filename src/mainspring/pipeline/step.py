@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from mainspring.core.declarations import number_of_bytes, seconds
 from mainspring.core.errors import DeclarationError
+from mainspring.core.wording import brief
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 State = Callable[[Mapping[str, Any]], Any]
@@ -38,10 +39,10 @@ class Condition:
             holds = bool(value >= self.least)
         except (TypeError, ValueError) as error:
             raise DeclarationError(
-                f"at_least({self.step!r}, {self.least}) needs a number, but {self.step!r} gave {_brief(value)}; "
+                f"at_least({self.step!r}, {self.least}) needs a number, but {self.step!r} gave {brief(value)}; "
                 f"let a step return the number"
             ) from error
-        return None if holds else f"{self.step} is {_brief(value)}, at least {self.least} is asked"
+        return None if holds else f"{self.step} is {brief(value)}, at least {self.least} is asked"
 
 
 def at_least(step: str, least: float) -> Condition:
@@ -138,7 +139,7 @@ def _check_each(name: str, each: Mapping[str, Any]) -> None:
     for parameter, values in each.items():
         if not isinstance(values, str | list | tuple):
             raise DeclarationError(
-                f"step {name!r}: each={{{parameter!r}: {_brief(values)}}} must be a list, "
+                f"step {name!r}: each={{{parameter!r}: {brief(values)}}} must be a list, "
                 f"or the name of a step that gives one"
             )
 
@@ -212,12 +213,7 @@ def as_step(thing: Any) -> Step:
 def _name(function: Any) -> str:
     name = getattr(function, "__name__", None)
     if not callable(function) or isinstance(function, type) or not isinstance(name, str) or name == "<lambda>":
-        raise DeclarationError(f"{_brief(function)} is no step; write a named function: def rows(): ...")
+        raise DeclarationError(f"{brief(function)} is no step; write a named function: def rows(): ...")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise DeclarationError(f"step {name!r} is async; call asyncio.run(...) inside a plain function")
     return name
-
-
-def _brief(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

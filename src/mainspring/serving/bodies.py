@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from mainspring.core.errors import InvalidRequest, Overloaded, RequestError, TooLarge
+from mainspring.core.errors import (
+    InvalidRequest,
+    Overloaded,
+    RequestError,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    WrongFormat,
+)
+
+Headers = list[tuple[bytes, bytes]]
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -18,25 +30,74 @@ _MOST_DEPTH = 32
 _NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
-async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises TooLarge, before reading it where its length is announced."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise TooLarge(f"the body has {int(value):,} bytes, at most {limit:,} are taken; send fewer rows at once")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return _bounded(body, limit)
-    parts, size = [body], len(body)
-    while message.get("more_body"):
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer before it is sent."""
+
+    body: bytes
+    status: int = 200
+    headers: Headers = field(default_factory=list)
+    content_type: bytes = b"application/json"
+
+
+class Intake:
+    """Reads bodies: each of at most *limit* bytes, all that come at one time of at most *room*."""
+
+    def __init__(self, limit: int, room: int) -> None:
+        self.limit, self.room = limit, max(room, 2 * limit)
+        self._held = 0
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, unpacked; raises TooLarge, before reading it where its length is announced."""
+        packed = None
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit():
+                self._bound(int(value), "the body has {:,} bytes")
+            elif name == b"content-encoding" and value.strip().lower() != b"identity":
+                packed = value.strip().lower()
         message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("the client went away before its body had come")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise TooLarge(f"the body is larger than {limit:,} bytes; send fewer rows at once")
-    return b"".join(parts)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._rest(body, receive)
+        self._bound(len(body), "the body has {:,} bytes")
+        return body if packed is None else self._unpacked(body, packed)
+
+    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+        """The body that comes in parts; what is held for all of them together is bounded too."""
+        parts, size = [first], 0
+        try:
+            while True:
+                size += len(parts[-1])
+                self._held += len(parts[-1])
+                self._bound(size, "the body has more than {:,} bytes")
+                if self._held > self.room:
+                    raise TooMany("too many large bodies come at once; try again in a second")
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidRequest("the client went away before its body had come")
+                parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    return b"".join(parts)
+        finally:
+            self._held -= size
+
+    def _unpacked(self, body: bytes, coding: bytes) -> bytes:
+        if coding not in (b"gzip", b"x-gzip", b"deflate"):
+            raise WrongFormat(f"content encoding {coding.decode('latin-1')[:40]!r} is not read here; use gzip or none")
+        unpack = zlib.decompressobj(wbits=47)
+        try:
+            unpacked = unpack.decompress(body, self.limit + 1)
+        except zlib.error as error:
+            raise InvalidRequest(f"the body is not {coding.decode()}: {error}") from None
+        self._bound(len(unpacked), "the unpacked body has more than {:,} bytes")
+        if not unpack.eof:
+            raise InvalidRequest(f"the body ends before its {coding.decode()} does")
+        return unpacked
+
+    def _bound(self, size: int, what: str) -> None:
+        if size > self.limit:
+            said = what.format(size if "more than" not in what else self.limit)
+            raise TooLarge(f"{said}, at most {self.limit:,} are taken; send fewer rows at once")
 
 
 def parse(body: bytes) -> Any:
@@ -58,15 +119,39 @@ def parse(body: bytes) -> Any:
     return value
 
 
+def text(body: bytes) -> str:
+    """*body* as text; what isn't UTF-8 raises InvalidRequest."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not UTF-8: {error}") from None
+
+
 def encode(value: Any) -> bytes:
     """*value* as JSON; numbers that JSON can't write become null."""
     return _encode(value)
 
 
-def failure(error: RequestError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Status, body and headers of a refused request."""
-    headers = [(b"retry-after", b"1")] if isinstance(error, Overloaded) else []
-    return error.status, problem(type(error).__name__, str(error)), headers
+def header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    """The first value of a header, empty when there is none."""
+    return next((value for name, value in headers if name == wanted), b"")
+
+
+def media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What the body is said to be, without parameters; empty when nothing is said."""
+    return header(headers, b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def refusal(error: RequestError) -> Reply:
+    """The answer to a refused request."""
+    return Reply(problem(type(error).__name__, str(error)), error.status, refusal_headers(error))
+
+
+def refusal_headers(error: RequestError) -> Headers:
+    """The headers that go with a refusal's status."""
+    if isinstance(error, Overloaded | TooMany):
+        return [(b"retry-after", b"1")]
+    return [(b"www-authenticate", b"Bearer")] if isinstance(error, Unauthorized) else []
 
 
 def problem(code: str, message: str) -> bytes:
@@ -74,23 +159,11 @@ def problem(code: str, message: str) -> bytes:
     return _encode({"error": {"code": code, "message": message}})
 
 
-async def send(
-    send: Send,
-    status: int,
-    body: bytes,
-    headers: list[tuple[bytes, bytes]] | None = None,
-    content_type: bytes = b"application/json",
-) -> None:
+async def send(send: Send, reply: Reply) -> None:
     """Send a whole answer."""
-    fixed = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": fixed + (headers or [])})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _bounded(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise TooLarge(f"the body has {len(body):,} bytes, at most {limit:,} are taken; send fewer rows at once")
-    return body
+    fixed = [(b"content-type", reply.content_type), (b"content-length", str(len(reply.body)).encode())]
+    await send({"type": "http.response.start", "status": reply.status, "headers": fixed + reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
 def _keys(value: Any, depth: int = 0) -> int:

@@ -1,13 +1,18 @@
-"""Who may speak to the endpoint: exact Host and Origin on loopback, so that no web page can (DNS rebinding, CSRF)."""
+"""Who may speak to the endpoint: exact Host and Origin on loopback, so that no web page can (DNS rebinding, CSRF), and
+whoever has the token, where there is one."""
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Iterable
+from hashlib import sha256
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mainspring.core.errors import RequestError, Unauthorized
 from mainspring.serving import bodies
+from mainspring.serving.bodies import Reply
 from mainspring.serving.measures import Measures
 
 _log = logging.getLogger(__name__)
@@ -16,20 +21,23 @@ _log = logging.getLogger(__name__)
 class Door:
     """Refuses foreign hosts and origins, and turns whatever escapes the app into a plain 500.
 
-    hosts: the names and ports by which the endpoint may be called, such as "127.0.0.1:8700"; None: any.
+    hosts: the names and ports by which the endpoint may be called, such as "127.0.0.1:8700"; None: any. token_hash: of
+    the token that every request but one for its health must carry; None: no token.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[bytes] | None, measures: Measures) -> None:
-        self.app, self._hosts, self._measures = app, hosts, measures
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[bytes] | None, measures: Measures, token_hash: str | None = None
+    ) -> None:
+        self.app, self._hosts, self._measures, self._token_hash = app, hosts, measures, token_hash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        why = None if self._hosts is None else refusal(scope["headers"], self._hosts)
-        if why:
-            self._measures.count("mainspring_refused_total", status="403")
-            await bodies.send(send, 403, bodies.problem("Forbidden", why))
+        refused = self._refused(scope)
+        if refused is not None:
+            self._measures.count("mainspring_refused_total", status=str(refused.status))
+            await bodies.send(send, refused)
             return
         begun: list[bool] = []
 
@@ -42,13 +50,49 @@ class Door:
         except Exception:
             _log.exception("a request to %s failed", scope["path"])
             if not begun:
-                await bodies.send(send, 500, bodies.problem("Failed", "the endpoint failed; its log says why"))
+                await bodies.send(send, Reply(bodies.problem("Failed", "the endpoint failed; its log says why"), 500))
+
+    def _refused(self, scope: Scope) -> Reply | None:
+        why = None if self._hosts is None else refusal(scope["headers"], self._hosts)
+        if why:
+            return Reply(bodies.problem("Forbidden", why), 403)
+        if self._token_hash is None or scope["path"] in OPEN or carries(scope["headers"], self._token_hash):
+            return None
+        return _shaped(scope["path"], Unauthorized("send the endpoint's token as 'Authorization: Bearer ...'"))
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await self.app(scope, receive, send)
+
+
+OPEN = frozenset({"/healthz", "/ping", "/v2/health/live", "/v2/health/ready"})
+"""What a load balancer asks, which has no token; these answers name nothing."""
+
+
+def token_hash(token: str) -> str:
+    """What the serving process knows of the token."""
+    return sha256(token.encode()).hexdigest()
+
+
+def carries(headers: Iterable[tuple[bytes, bytes]], known: str) -> bool:
+    """Whether *headers* have the token whose hash is *known*; it takes as long for any wrong token.
+
+    >>> carries([(b"authorization", b"Bearer abc")], token_hash("abc"))
+    True
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    scheme, _, token = (given[0] if len(given) == 1 else b"").partition(b" ")
+    return hmac.compare_digest(sha256(token.strip()).hexdigest(), known) and scheme.lower() == b"bearer"
+
+
+def _shaped(path: str, error: RequestError) -> Reply:
+    """A refusal as the clients of the path's protocol read it."""
+    if path.startswith("/v2"):
+        told = {"error": str(error), "code": type(error).__name__}
+        return Reply(bodies.encode(told), error.status, bodies.refusal_headers(error))
+    return bodies.refusal(error)
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes]) -> str | None:
@@ -63,9 +107,15 @@ def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes]) -> 
     if len(given) != 1 or given[0] not in hosts:
         return "this host name is not served; call 127.0.0.1 or localhost with the port of this server"
     origins = [value.lower() for name, value in headers if name == b"origin"]
-    if any(not origin.startswith(b"http://") or origin.removeprefix(b"http://") not in hosts for origin in origins):
+    if any(_site(origin) not in hosts for origin in origins):
         return "requests from other sites are refused"
     return None
+
+
+def _site(origin: bytes) -> bytes:
+    """Host and port of an origin; TLS or not is the server's, for a page of the other scheme has another port."""
+    scheme, _, site = origin.partition(b"://")
+    return site if scheme in (b"http", b"https") else b""
 
 
 def loopback(port: int) -> frozenset[bytes]:

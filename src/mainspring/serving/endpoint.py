@@ -1,4 +1,4 @@
-"""The data plane over HTTP: predictions, feedback, health, metrics, MLflow's scoring protocol."""
+"""The data plane over HTTP: predictions by every protocol, feedback, health, metrics and what it says of itself."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import metadata
 from typing import Any
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainspring.core.errors import Conflict, InvalidRequest, InvalidRows, NotServed, RequestError, TooLarge
-from mainspring.serving import bodies, invocations, openapi
+from mainspring.core.errors import (
+    Conflict,
+    InvalidRequest,
+    InvalidRows,
+    MethodNotTaken,
+    NotServed,
+    RequestError,
+    TooLarge,
+)
+from mainspring.serving import asked, bodies, open_inference, openapi, page
+from mainspring.serving.asked import Asked, Body, Read
+from mainspring.serving.bodies import Intake, Reply
 from mainspring.serving.door import Door
 from mainspring.serving.feedback import Feedback
 from mainspring.serving.measures import Measures
-from mainspring.serving.served import Answer, ServedLoop, no_loop
+from mainspring.serving.served import Answer, Routing, ServedLoop, no_loop
 
 MAX_ROWS = 100_000
 MAX_BODY_BYTES = 32 << 20
+_BODIES_BYTES = 256 << 20
 _LARGE_BODY_BYTES = 100_000
 _UNIT_HEADER = b"mainspring-unit"
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer before it is sent."""
-
-    body: bytes
-    status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    content_type: bytes = b"application/json"
-
-
 Handle = Callable[[Scope, Receive], Awaitable[Reply]]
+Refuse = Callable[[RequestError], Reply]
 
 
 class Endpoint:
@@ -53,70 +55,85 @@ class Endpoint:
         max_rows: int = MAX_ROWS,
         max_body_bytes: int = MAX_BODY_BYTES,
         hosts: frozenset[bytes] | None = None,
+        token_hash: str | None = None,
     ) -> None:
         self.loops, self.measures = loops, Measures()
-        self._threads, self._ready = threads, ready
-        self._max_rows, self._max_body_bytes = max_rows, max_body_bytes
+        self._threads, self._ready, self._max_rows = threads, ready, max_rows
+        self._intake = Intake(max_body_bytes, _BODIES_BYTES)
         self._feedback: dict[str, Feedback] = {}
-        self.app: ASGIApp = Door(self._routes(), hosts, self.measures)
+        self.app: ASGIApp = Door(self._routes(), hosts, self.measures, token_hash)
 
     def _routes(self) -> Router:
-        post, get = [
-            ("/predict/{loop}", self._predict),
-            ("/feedback/{loop}", self._take_feedback),
-            ("/invocations", self._invoke),
-            ("/loops/{loop}/invocations", self._invoke),
-        ], [
-            ("/healthz", self._health),
-            ("/ping", self._health),
-            ("/readyz", self._readiness),
-            ("/metrics", self._metrics),
-            ("/openapi.json", self._openapi),
-        ]  # fmt: skip
-        routes = [Route(path, _Asgi(handle, "POST")) for path, handle in post]
-        routes += [Route(path, _Asgi(handle, "GET", "HEAD")) for path, handle in get]
-        return Router(routes, default=_Asgi(_nowhere), redirect_slashes=False)
+        """Every path; the ones that are called most come first, for they are tried in this order."""
+        by_mlflow, by_kserve, by_v2 = (
+            partial(self._predict, read) for read in (asked.mlflow, asked.kserve, open_inference.ask)
+        )
+        routes = [
+            *self._post(partial(self._predict, asked.own), "/predict/{loop}"),
+            *self._post(by_v2, "/v2/models/{loop}/infer", "/v2/models/{loop}/versions/{version}/infer", refuse=_V2),
+            *self._post(by_kserve, "/v1/models/{loop}:predict"),
+            *self._post(by_mlflow, "/invocations", "/loops/{loop}/invocations", "/endpoints/{loop}/invocations"),
+            *self._post(self._take_feedback, "/feedback/{loop}"),
+            *self._get(self._health, "/healthz", "/ping"),
+            *self._get(self._readiness, "/readyz"),
+            *self._get(self._metrics, "/metrics"),
+            *self._get(self._openapi, "/openapi.json"),
+            *self._get(self._docs, "/docs"),
+            *self._get(_mlflow_version, "/version"),
+            *self._get(self._kserve_models, "/v1/models"),
+            *self._get(self._kserve_model, "/v1/models/{loop}"),
+            *self._get(_v2_server, "/v2", "/v2/", refuse=_V2),
+            *self._get(_v2_live, "/v2/health/live", refuse=_V2),
+            *self._get(self._v2_ready, "/v2/health/ready", refuse=_V2),
+            *self._get(self._v2_model, "/v2/models/{loop}", "/v2/models/{loop}/versions/{version}", refuse=_V2),
+            *self._get(
+                self._v2_model_ready,
+                "/v2/models/{loop}/ready",
+                "/v2/models/{loop}/versions/{version}/ready",
+                refuse=_V2,
+            ),
+        ]
+        return Router(routes, default=_Asgi(_nowhere, self.measures), redirect_slashes=False)
+
+    def _post(self, handle: Handle, *paths: str, refuse: Refuse = bodies.refusal) -> list[Route]:
+        return [Route(path, _Asgi(handle, self.measures, refuse, "POST")) for path in paths]
+
+    def _get(self, handle: Handle, *paths: str, refuse: Refuse = bodies.refusal) -> list[Route]:
+        return [Route(path, _Asgi(handle, self.measures, refuse, "GET", "HEAD")) for path in paths]
 
     # -------------------------------------------------------------------------------------------------- predictions
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Reply:
-        served = self._served(scope)
-        with _Timed(self.measures, served.name) as timed:
-            body = await bodies.read(scope, receive, self._max_body_bytes)
-            began = timed.start()
-            rows, strict = _rows(await self._parse(body))
-            strict = strict or b"strict=true" in scope["query_string"]
-            answer = await self._answer(served, rows, scope, strict, began)
-            timed.version = answer.loaded.version.number
-        return Reply(bodies.encode(_told(answer)), headers=_recorded(answer))
-
-    async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
+    async def _predict(self, read: Read, scope: Scope, receive: Receive) -> Reply:
+        """What every door does: read rows as its protocol writes them, answer them, and say it in its words."""
         served = self._only(scope)
-        with _Timed(self.measures, served.name) as timed:
-            body = await bodies.read(scope, receive, self._max_body_bytes)
+        with _Timed(self.measures, served.name, scope) as timed:
+            body = Body(await self._intake.read(scope, receive), scope["headers"], scope["query_string"])
             began = timed.start()
-            inputs = served.live().champion.manifest.inputs
-            if _header(scope, b"content-type").partition(b";")[0].strip() == b"text/csv":
-                rows = invocations.rows_of_csv(_text(body), inputs)
-            else:
-                rows = invocations.rows_of(await self._parse(body), inputs.names)
-            answer = await self._answer(served, rows, scope, False, began)
+            given = await self._read(read, body, served.live())
+            answer = await self._answer(served, given, scope, began)
             timed.version = answer.loaded.version.number
-        return Reply(bodies.encode({"predictions": answer.said.labels}), headers=_recorded(answer))
+            return given.tell(answer)
 
-    async def _parse(self, body: bytes) -> Any:
+    async def _read(self, read: Read, body: Body, routing: Routing) -> Asked:
         """A large body is read in a thread, so that it doesn't stop the small ones."""
-        if len(body) < _LARGE_BODY_BYTES:
-            return bodies.parse(body)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, bodies.parse, body)
+        if len(body.content) < _LARGE_BODY_BYTES:
+            return read(body, routing.champion)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read, body, routing.champion)
 
-    async def _answer(self, served: ServedLoop, rows: list[Any], scope: Scope, strict: bool, began: float) -> Answer:
+    async def _answer(self, served: ServedLoop, given: Asked, scope: Scope, began: float) -> Answer:
+        rows = given.rows
         if not rows:
             raise InvalidRows("there are no rows; give at least one")
         if len(rows) > self._max_rows:
             raise TooLarge(f"{len(rows):,} rows, at most {self._max_rows:,} are taken at once; send them in parts")
-        unit = _header(scope, _UNIT_HEADER).decode("latin-1")[:512] or None
-        answer = await served.predict(rows, unit=unit, strict=strict, began=began)
+        answer = await served.predict(
+            rows,
+            unit=(given.unit or bodies.header(scope["headers"], _UNIT_HEADER).decode("latin-1"))[:512] or None,
+            strict=given.strict,
+            began=began,
+            version=scope["path_params"].get("version"),
+            explain=given.explain,
+        )
         version = str(answer.loaded.version.number)
         self.measures.count("mainspring_rows_total", len(rows), loop=served.name, version=version)
         if answer.extra:
@@ -129,7 +146,9 @@ class Endpoint:
 
     async def _take_feedback(self, scope: Scope, receive: Receive) -> Reply:
         served = self._served(scope)
-        given = await self._parse(await bodies.read(scope, receive, self._max_body_bytes))
+        body = Body(await self._intake.read(scope, receive), scope["headers"])
+        large = len(body.content) >= _LARGE_BODY_BYTES
+        given = await asyncio.get_running_loop().run_in_executor(self._threads, body.json) if large else body.json()
         items = given if isinstance(given, list) else [given]
         if not items:
             raise InvalidRequest('the list is empty; give {"id": ..., "label": ...}')
@@ -147,19 +166,55 @@ class Endpoint:
 
     async def _readiness(self, scope: Scope, receive: Receive) -> Reply:
         loops = {name: _standing(served) for name, served in sorted(self.loops.items())}
-        ready = self._ready() and all(served.routing is not None for served in self.loops.values())
+        ready = self._is_ready()
         return Reply(bodies.encode({"ready": ready, "loops": loops}), 200 if ready else 503)
 
+    def _is_ready(self) -> bool:
+        return self._ready() and all(served.routing is not None for served in self.loops.values())
+
     async def _metrics(self, scope: Scope, receive: Receive) -> Reply:
-        shares: dict[tuple[str, str], float] = {}
         for name, served in self.loops.items():
+            self.measures.gauge("mainspring_queue", served.queue, loop=name)
+            self.measures.gauge("mainspring_log_lag_seconds", round(served.records.lag_seconds(), 3), loop=name)
             if served.routing is not None:
+                self.measures.forget("mainspring_version_share", loop=name)
                 for loaded in served.routing.versions():
-                    shares[name, str(loaded.version.number)] = _share(served, loaded.version.number)
-        return Reply(self.measures.text(shares).encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+                    number = loaded.version.number
+                    share = _share(served.routing, number)
+                    self.measures.gauge("mainspring_version_share", share, loop=name, version=str(number))
+        return Reply(self.measures.text().encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
         return Reply(bodies.encode(openapi.document(self.loops, self._max_rows)))
+
+    async def _docs(self, scope: Scope, receive: Receive) -> Reply:
+        made = page.made(openapi.document(self.loops, self._max_rows))
+        return Reply(made.encode(), headers=page.HEADERS, content_type=b"text/html; charset=utf-8")
+
+    async def _kserve_models(self, scope: Scope, receive: Receive) -> Reply:
+        return Reply(bodies.encode({"models": sorted(self.loops)}))
+
+    async def _kserve_model(self, scope: Scope, receive: Receive) -> Reply:
+        served = self._served(scope)
+        served.live()
+        return Reply(bodies.encode({"name": served.name, "ready": True}))
+
+    async def _v2_ready(self, scope: Scope, receive: Receive) -> Reply:
+        ready = self._is_ready()
+        return Reply(bodies.encode({"ready": ready}), 200 if ready else 503)
+
+    async def _v2_model(self, scope: Scope, receive: Receive) -> Reply:
+        served, routing = self._served(scope), self._served(scope).live()
+        version = scope["path_params"].get("version")
+        loaded = routing.champion if version is None else routing.version(version)
+        return Reply(bodies.encode(open_inference.metadata(served.name, loaded, routing.versions())))
+
+    async def _v2_model_ready(self, scope: Scope, receive: Receive) -> Reply:
+        served, version = self._served(scope), scope["path_params"].get("version")
+        routing = served.live()
+        if version is not None:
+            routing.version(version)
+        return Reply(bodies.encode({"name": served.name, "ready": True}))
 
     # ------------------------------------------------------------------------------------------------------- loops
 
@@ -180,39 +235,60 @@ class Endpoint:
 
 
 class _Asgi:
-    """A handler as an ASGI application; refusals are told in one shape."""
+    """A handler as an ASGI application; refusals are told in the shape of its protocol."""
 
-    def __init__(self, handle: Handle, *methods: str) -> None:
-        self._handle, self._methods = handle, methods
+    def __init__(self, handle: Handle, measures: Measures, refuse: Refuse = bodies.refusal, *methods: str) -> None:
+        self._handle, self._measures, self._refuse, self._methods = handle, measures, refuse, methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if self._methods and scope["method"] not in self._methods:
-                raise MethodNotTaken(f"{scope['method']} is not taken here; use {self._methods[0]}")
+                raise MethodNotTaken(f"{scope['method'][:20]} is not taken here; use {self._methods[0]}")
             reply = await self._handle(scope, receive)
         except RequestError as error:
-            status, body, headers = bodies.failure(error)
-            reply = Reply(body, status, headers)
-        await bodies.send(send, reply.status, reply.body, reply.headers, reply.content_type)
+            reply = self._refuse(error)
+            if isinstance(error, MethodNotTaken):
+                reply.headers.append((b"allow", ", ".join(self._methods).encode()))
+            if not scope.get(_COUNTED):
+                self._measures.count("mainspring_refused_total", status=str(error.status))
+        await bodies.send(send, reply)
 
 
-class MethodNotTaken(RequestError):
-    """The path is right, the method isn't."""
-
-    status = 405
+_V2 = open_inference.refusal
+_COUNTED = "mainspring.counted"
+"""In a request's scope: it is counted under its loop."""
 
 
 async def _nowhere(scope: Scope, receive: Receive) -> Reply:
-    raise NotServed("no such path; there are POST /predict/{loop}, POST /feedback/{loop}, GET /openapi.json and others")
+    raise NotServed("no such path; there are POST /predict/{loop}, POST /feedback/{loop}, GET /docs and others")
+
+
+async def _mlflow_version(scope: Scope, receive: Receive) -> Reply:
+    return Reply(_installed("mlflow-skinny").encode(), content_type=b"text/plain; charset=utf-8")
+
+
+async def _v2_server(scope: Scope, receive: Receive) -> Reply:
+    told = {"name": "mainspring", "version": _installed("mainspring"), "extensions": ["binary_tensor_data"]}
+    return Reply(bodies.encode(told))
+
+
+async def _v2_live(scope: Scope, receive: Receive) -> Reply:
+    return Reply(bodies.encode({"live": True}))
+
+
+@cache
+def _installed(distribution: str) -> str:
+    return metadata.version(distribution)
 
 
 class _Timed:
     """Counts a request of a loop by its status, and its latency from the last byte of its body."""
 
-    def __init__(self, measures: Measures, loop: str) -> None:
+    def __init__(self, measures: Measures, loop: str, scope: Scope) -> None:
         self._measures, self._loop = measures, loop
         self._began = time.perf_counter()
         self.version = 0
+        scope[_COUNTED] = True
 
     def start(self) -> float:
         self._began = time.perf_counter()
@@ -225,37 +301,7 @@ class _Timed:
         status = 200 if error is None else error.status if isinstance(error, RequestError) else 500
         version = str(self.version) if self.version else ""
         self._measures.count("mainspring_requests_total", loop=self._loop, version=version, status=str(status))
-        self._measures.latency(time.perf_counter() - self._began, self._loop)
-
-
-def _rows(given: Any) -> tuple[list[Any], bool]:
-    """The rows of a /predict body, and whether it asks for strictness."""
-    if not isinstance(given, dict | list):
-        raise InvalidRequest('the body must be {"rows": [{...}]}, a list of rows, or one row as an object')
-    if isinstance(given, dict) and not isinstance(given.get("rows"), list):
-        if set(given) <= {"rows", "strict"} and isinstance(given.get("rows"), str | dict | None) and "rows" in given:
-            raise InvalidRows(f"rows must be a list of objects, not {str(given['rows'])[:60]!r}")
-        return [given], False
-    strict = isinstance(given, dict) and given.get("strict") is True
-    rows = given["rows"] if isinstance(given, dict) else given
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise InvalidRows(f"row {number} is {str(row)[:60]!r}, not an object with a value for each column")
-    return rows, strict
-
-
-def _told(answer: Answer) -> dict[str, Any]:
-    said = answer.said
-    told: dict[str, Any] = {"model": answer.loaded.name, "ids": answer.ids, "predictions": said.labels}
-    if not answer.loaded.regression:
-        told["classes"] = answer.loaded.classes
-        if said.probabilities is not None:
-            told["probabilities"] = said.probabilities
-    return told
-
-
-def _recorded(answer: Answer) -> list[tuple[bytes, bytes]]:
-    return [] if answer.recorded else [(b"mainspring-recorded", b"no")]
+        self._measures.latency(time.perf_counter() - self._began, self._loop, version)
 
 
 def _standing(served: ServedLoop) -> dict[str, Any]:
@@ -272,20 +318,8 @@ def _standing(served: ServedLoop) -> dict[str, Any]:
     }
 
 
-def _share(served: ServedLoop, number: int) -> float:
-    routing = served.live()
+def _share(routing: Routing, number: int) -> float:
     canary = routing.route.share if routing.canary else 0.0
     if routing.canary and routing.canary.version.number == number:
         return canary
     return 1.0 - canary if routing.champion.version.number == number else 0.0
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not UTF-8: {error}") from None

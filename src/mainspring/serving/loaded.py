@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mainspring.core.errors import BundleError
+from mainspring.core.errors import BundleError, NotExplained
 from mainspring.core.protocols import Model
 from mainspring.serving import runtime
 from mainspring.serving.rows import Columns
@@ -35,7 +35,8 @@ class Loaded:
     """One version in memory.
 
     joins: whether rows of several requests may share a model call; only where the sample's answers are the same, bit
-    for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample.
+    for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample. probabilistic: whether it
+    gives probabilities.
     """
 
     def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None) -> None:
@@ -44,6 +45,7 @@ class Loaded:
         self.name, self.classes = version.name, tuple(manifest.classes)
         self.regression = manifest.task == "regression"
         sample = None if sample is None or sample.is_empty() else sample.head(32)
+        self.probabilistic = not self.regression and (sample is None or _probabilistic(model, sample.head(1)))
         self.columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
         self.joins = sample is not None and _joins(model, sample)
         self.row_seconds = 0.0 if sample is None else _seconds(model, sample.head(1))
@@ -51,6 +53,16 @@ class Loaded:
     def say(self, typed: Sequence[Any]) -> Said:
         """The answers for rows that `columns` has read."""
         return _plain(self.model.predict(self.columns.frame(typed)), self.classes, len(typed))
+
+    def explain(self, typed: Sequence[Any]) -> list[dict[str, Any]]:
+        """What each feature column adds to the answers; raises NotExplained where the model can't tell."""
+        explain = getattr(self.model, "explain", None)
+        if explain is None:
+            raise NotExplained("explain=true is not available for this model; leave it out")
+        try:
+            return list(explain(self.columns.frame(typed)))
+        except (BundleError, ImportError) as error:
+            raise NotExplained(f"explain=true is not available here: {error}") from error
 
 
 def load(version: Version, model: Model, sample: pl.DataFrame | None) -> Loaded:
@@ -114,6 +126,10 @@ def _joins(model: Model, sample: pl.DataFrame) -> bool:
         if whole != [row for part in parts for row in part]:
             return False
     return True
+
+
+def _probabilistic(model: Model, row: pl.DataFrame) -> bool:
+    return model.predict(row).probabilities is not None
 
 
 def _seconds(model: Model, row: pl.DataFrame) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -19,6 +19,8 @@ _HELP = {
     "mainspring_load_failures_total": ("counter", "Versions that could not be loaded"),
     "mainspring_request_seconds": ("histogram", "Seconds from a request's last byte to its answer"),
     "mainspring_version_share": ("gauge", "Share of the units that a version gets"),
+    "mainspring_queue": ("gauge", "Requests that wait for their answer now"),
+    "mainspring_log_lag_seconds": ("gauge", "Age of the oldest record that is not yet safe from a loss of power"),
 }
 
 
@@ -33,26 +35,32 @@ class Measures:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, Labels]] = Counter()
+        self._gauges: dict[tuple[str, Labels], float] = {}
         self._latencies: dict[Labels, list[int]] = {}
         self._seconds: Counter[Labels] = Counter()
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         self._counts[name, tuple(labels.items())] += by
 
-    def latency(self, seconds: float, loop: str) -> None:
-        labels = (("loop", loop),)
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        self._gauges[name, tuple(labels.items())] = value
+
+    def forget(self, name: str, **labels: str) -> None:
+        """Drop the gauges of *name* that have these labels."""
+        had = set(labels.items())
+        self._gauges = {key: value for key, value in self._gauges.items() if key[0] != name or not had <= set(key[1])}
+
+    def latency(self, seconds: float, loop: str, version: str) -> None:
+        labels = (("loop", loop), ("version", version))
         counts = self._latencies.setdefault(labels, [0] * (len(_BUCKETS) + 1))
         counts[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds[labels] += seconds  # type: ignore[assignment]
 
-    def text(self, shares: Mapping[tuple[str, str], float] | None = None) -> str:
-        """The exposition format; *shares*: (loop, version) -> share of the units now."""
+    def text(self) -> str:
+        """The exposition format."""
         lines: dict[str, list[str]] = {name: [] for name in _HELP}
-        for (name, labels), value in sorted(self._counts.items()):
+        for (name, labels), value in sorted({**self._counts, **self._gauges}.items()):
             lines[name].append(f"{name}{_labels(labels)} {value}")
-        for (loop, version), share in sorted((shares or {}).items()):
-            labels = (("loop", loop), ("version", version))
-            lines["mainspring_version_share"].append(f"mainspring_version_share{_labels(labels)} {share}")
         for labels, counts in sorted(self._latencies.items()):
             lines["mainspring_request_seconds"] += self._histogram(labels, counts)
         return "".join(_section(name, each) for name, each in lines.items() if each)

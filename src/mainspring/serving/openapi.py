@@ -7,7 +7,9 @@ from typing import Any
 
 from mainspring.core.schema import Column, Type
 from mainspring.serving.loaded import Loaded
+from mainspring.serving.open_inference import metadata
 from mainspring.serving.served import ServedLoop
+from mainspring.serving.tensors import DATATYPES
 
 _JSON_TYPES: dict[Type, dict[str, Any]] = {
     Type.INTEGER: {"type": "integer", "format": "int64"},
@@ -50,25 +52,88 @@ def document(loops: Mapping[str, ServedLoop], max_rows: int) -> dict[str, Any]:
 
 
 def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
-    row = _row(loaded)
+    row, label, example = _row(loaded), _label(loaded), _example_row(loaded)
     several = {"type": "array", "minItems": 1, "maxItems": max_rows, "items": row}
     rows = {"type": "object", "required": ["rows"], "properties": {"rows": several}}
-    predict = _operation(f"Predict with {loaded.name}", _answer(loaded), {"oneOf": [rows, several, row]}, _REFUSALS)
-    predict["parameters"] = [_UNIT, _STRICT]
-    label = _label(loaded)
+    predict = _operation(
+        f"Predict with {loaded.name}", _answer(loaded), {"oneOf": [rows, several, row]}, _REFUSALS, {"rows": [example]}
+    )
+    predict["parameters"] = [_UNIT, _STRICT, _EXPLAIN]
     feedback = {"oneOf": [_feedback(label), {"type": "array", "minItems": 1, "items": _feedback(label)}]}
     taken = {"type": "object", "properties": {"ids": _IDS, "new": {"type": "integer"}, "known": {"type": "integer"}}}
-    refusals = ("400", "404", "409", "413", "422", "503")
-    mlflow = {"type": "object", "properties": {"dataframe_records": {"type": "array", "items": row}}}
-    said = {"type": "object", "properties": {"predictions": {"type": "array", "items": label}}}
+    refusals = ("400", "404", "409", "413", "415", "422", "503")
+    known = {"id": "the id of an answer", "label": _example_label(loaded)}
     return {
         f"/predict/{name}": {"post": predict},
-        f"/feedback/{name}": {"post": _operation("What a prediction should have said", taken, feedback, refusals)},
-        f"/loops/{name}/invocations": {"post": _operation("MLflow's scoring protocol", said, mlflow, _REFUSALS)},
+        f"/feedback/{name}": {
+            "post": _operation("What a prediction should have said", taken, feedback, refusals, known)
+        },
+        **_protocols(name, loaded, row, example),
     }
 
 
-_REFUSALS = ("400", "413", "422", "500", "503")
+def _protocols(name: str, loaded: Loaded, row: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """The doors for clients of other servers."""
+    said = {"type": "object", "properties": {"predictions": {"type": "array", "items": _label(loaded)}}}
+    records, instances = (
+        {"type": "object", "required": [form], "properties": {form: {"type": "array", "items": row}}}
+        for form in ("dataframe_records", "instances")
+    )
+    mlflow = _operation("MLflow's scoring protocol", said, records, _REFUSALS, {"dataframe_records": [example]})
+    kserve = _operation("KServe's V1 protocol", said, instances, _REFUSALS, {"instances": [example]})
+    inference = _operation("Open Inference Protocol V2", {"type": "object"}, _TENSORS, (), _example_tensors(loaded))
+    inference["responses"] |= dict.fromkeys(_REFUSALS, {"description": "refused"})
+    return {
+        f"/loops/{name}/invocations": {"post": mlflow},
+        f"/v1/models/{name}:predict": {"post": kserve},
+        f"/v2/models/{name}": {"get": _operation("The tensors that go in and out", {"type": "object"})},
+        f"/v2/models/{name}/infer": {"post": inference},
+    }
+
+
+def _example_row(loaded: Loaded) -> dict[str, Any]:
+    """A row that fits; made of the contract, so that no real row is shown."""
+    return {column.name: _example(column) for column in loaded.manifest.inputs}
+
+
+def _example(column: Column) -> Any:
+    low, high = column.low or 0.0, column.high or 1.0
+    return {
+        Type.INTEGER: int((low + high) // 2),
+        Type.FLOAT: round((low + high) / 2, 3),
+        Type.BOOLEAN: True,
+        Type.TEXT: column.levels[0] if column.levels else "text",
+        Type.DATETIME: "2026-01-01T12:00:00",
+        Type.DATE: "2026-01-01",
+    }[column.type]
+
+
+def _example_label(loaded: Loaded) -> Any:
+    return 1.0 if loaded.regression else loaded.classes[-1]
+
+
+def _example_tensors(loaded: Loaded) -> dict[str, Any]:
+    described = metadata("", loaded, [])["inputs"]
+    row = _example_row(loaded)
+    return {"inputs": [{**each, "shape": [1], "data": [row[each["name"]]]} for each in described]}
+
+
+_REFUSALS = ("400", "413", "415", "422", "429", "500", "503")
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"enum": list(DATATYPES)},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+        "data": {"type": "array"},
+    },
+}
+_TENSORS = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": _TENSOR, "minItems": 1}},
+}
 _UNIT = {
     "name": "Mainspring-Unit",
     "in": "header",
@@ -76,6 +141,12 @@ _UNIT = {
     "description": "what a release sticks to",
 }
 _STRICT = {"name": "strict", "in": "query", "schema": {"type": "boolean"}, "description": "refuse unknown columns"}
+_EXPLAIN = {
+    "name": "explain",
+    "in": "query",
+    "schema": {"type": "boolean"},
+    "description": "what each feature column adds, for linear models and boosters",
+}
 
 
 def _row(loaded: Loaded) -> dict[str, Any]:
@@ -105,6 +176,7 @@ def _answer(loaded: Loaded) -> dict[str, Any]:
         "predictions": {"type": "array", "items": _label(loaded)},
     }
     if not loaded.regression:
+        properties["explanations"] = {"type": "array", "items": {"type": "object"}}
         properties |= {"classes": {"const": list(loaded.classes)}, "probabilities": {"type": "array", "items": numbers}}
     return {"type": "object", "required": ["model", "ids", "predictions"], "properties": properties}
 
@@ -126,7 +198,11 @@ def _feedback(label: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(
-    summary: str, answer: dict[str, Any], body: dict[str, Any] | None = None, refusals: tuple[str, ...] = ()
+    summary: str,
+    answer: dict[str, Any],
+    body: dict[str, Any] | None = None,
+    refusals: tuple[str, ...] = (),
+    example: Any = None,
 ) -> dict[str, Any]:
     error = {
         "description": "refused",
@@ -140,5 +216,6 @@ def _operation(
         },
     }
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        content = {"schema": body} if example is None else {"schema": body, "example": example}
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     return operation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mainspring.core.errors import BundleError
+from mainspring.core.errors import BundleError, NotExplained
 from mainspring.core.quiet import heard
+from mainspring.serving.explanation import Explainer, explainer
 from mainspring.serving.inputs import conform
 from mainspring.statistics.metrics import Predictions
 from mainspring.store import estimators
@@ -38,8 +40,15 @@ class Runtime:
     array([False, True])
     """
 
-    def __init__(self, sealed: Sealed, encoding: Encoding, functions: Sequence[Any], answer: Answer) -> None:
-        self.digest = sealed.digest
+    def __init__(
+        self,
+        sealed: Sealed,
+        encoding: Encoding,
+        functions: Sequence[Any],
+        answer: Answer,
+        estimator: Callable[[], Any] | None = None,
+    ) -> None:
+        self.digest, self._estimator = sealed.digest, estimator
         self.manifest: Manifest = sealed.manifest
         self._encoding = encoding
         self._functions = tuple(functions)
@@ -65,6 +74,20 @@ class Runtime:
             codes, probabilities = self._codes[codes], _spread(probabilities, self._codes, len(self._labels))
         return Predictions(labels=self._labels[codes], probabilities=probabilities, classes=self.manifest.classes)
 
+    def explain(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
+        """What each feature column adds to the answer, row by row; raises NotExplained where the model can't tell."""
+        rows = conform(rows, self.manifest.inputs, fractions=not self._functions)
+        with heard():
+            return self._explainer.explain(self._matrix(rows))
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        """It needs the Python model, which a process that answers by ONNX has not loaded."""
+        if self._estimator is None:
+            raise NotExplained("explain=true is not available for this model; leave it out")
+        classes = self.manifest.classes
+        return explainer(self._estimator(), self._encoding, [classes[code] for code in self.manifest.codes])
+
     def _matrix(self, rows: pl.DataFrame) -> Any:
         return self._encoding.transform(apply_features(self._functions, rows) if self._functions else rows)
 
@@ -88,7 +111,7 @@ def load(folder: Path, *, keys: Keys | None = None, threads: int = 1) -> Runtime
     encoding = Encoding.from_json(json.loads(sealed.read("encoding.json")))
     functions = [code.find(reference) for reference in manifest.features]
     answer = _onnx(sealed.read("model.onnx"), threads) if manifest.runtime == "onnx" else _python(sealed, code)
-    runtime = Runtime(sealed, encoding, functions, answer)
+    runtime = Runtime(sealed, encoding, functions, answer, partial(_estimator, sealed, code))
     check(runtime, sealed)
     return runtime
 
@@ -144,8 +167,7 @@ def _onnx(content: bytes, threads: int) -> Answer:
 def _python(sealed: Sealed, code: UserCode) -> Answer:
     """The Python model's answers."""
     manifest = sealed.manifest
-    content = sealed.read(f"model.{manifest.model_format}")
-    model = estimators.load(content, manifest.model_format, code, manifest.user_types, signed_here=sealed.signed_here)
+    model = _estimator(sealed, code)
 
     def answer(matrix: Any) -> Said:
         with heard():  # "X does not have valid feature names"
@@ -156,6 +178,12 @@ def _python(sealed: Sealed, code: UserCode) -> Answer:
         return np.searchsorted(model.classes_, said), probabilities, None
 
     return answer
+
+
+def _estimator(sealed: Sealed, code: UserCode) -> Any:
+    manifest = sealed.manifest
+    content = sealed.read(f"model.{manifest.model_format}")
+    return estimators.load(content, manifest.model_format, code, manifest.user_types, signed_here=sealed.signed_here)
 
 
 def _label_array(classes: Sequence[Any]) -> Array:

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError
+from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError, TooMany
 from mainspring.core.protocols import Clock
 from mainspring.serving.loaded import Loaded, Said
 from mainspring.serving.rows import Row, Rows
@@ -23,7 +23,10 @@ from mainspring.store.records import Arm, PredictionRecord, Records
 _log = logging.getLogger(__name__)
 _SLOW_SECONDS = 0.005
 _MOST_WAITING = 512
+_MOST_SECONDS = 4.0
 _MANY_ROWS = 500
+_PINNED = -1
+"""The route's revision of an answer whose version the request chose: a release counts only units that it drew."""
 
 
 class ModelFailed(RequestError):
@@ -47,6 +50,14 @@ class Routing:
             return "canary", self.canary
         return "champion", self.champion
 
+    def version(self, number: str) -> Loaded:
+        """The version of this number; raises NotServed when it isn't loaded."""
+        for loaded in self.versions():
+            if str(loaded.version.number) == number:
+                return loaded
+        known = ", ".join(str(loaded.version.number) for loaded in self.versions())
+        raise NotServed(f"version {number[:20]!r} is not loaded; loaded: {known}")
+
     def versions(self) -> list[Loaded]:
         """What is loaded, the champion first."""
         return [loaded for loaded in (self.champion, self.canary, self.previous) if loaded is not None]
@@ -61,6 +72,7 @@ class Answer:
     said: Said
     extra: int
     recorded: bool
+    explanations: list[dict[str, Any]] | None = None
 
 
 @dataclass(slots=True)
@@ -103,10 +115,16 @@ class ServedLoop:
     unrecorded: int = 0
     _waiting: list[_Ask] = field(default_factory=list)
     _in_flight: int = 0
+    _seconds_in_flight: float = 0.0
     _row_seconds: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.labels = Labels(self.records)
+
+    @property
+    def queue(self) -> int:
+        """Requests that wait for their answer."""
+        return self._in_flight
 
     def live(self) -> Routing:
         """The routing; raises NotServed or Overloaded while nothing can answer."""
@@ -114,37 +132,67 @@ class ServedLoop:
             raise Overloaded(f"loop {self.name!r} can't answer: {self.why_not}")
         return self.routing
 
-    async def predict(self, rows: Sequence[Row], *, unit: str | None, strict: bool, began: float) -> Answer:
-        """Answer *rows* as one unit with one version; InvalidRows names what doesn't fit."""
+    async def predict(
+        self,
+        rows: Sequence[Row],
+        *,
+        unit: str | None,
+        strict: bool,
+        began: float,
+        version: str | None = None,
+        explain: bool = False,
+    ) -> Answer:
+        """Answer *rows* as one unit with one version, that of the number *version* or, without, the unit's own.
+
+        InvalidRows names what doesn't fit.
+        """
         routing = self.live()
-        if self._in_flight >= _MOST_WAITING:
-            raise Overloaded(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
+        self._admit()
         ids = self.identify(len(rows))
         unit = unit or _unit(rows[0], routing.champion.manifest) or ids[0]
-        arm, loaded = routing.pick(unit)
+        arm, loaded = routing.pick(unit) if version is None else ("champion", routing.version(version))
+        revision = routing.route.revision if version is None else _PINNED
         try:
             read = await self._read(loaded, rows, strict)
         except InvalidRows as error:
             if arm == "canary":
-                self._refused(_Ask(arm, loaded, routing.route.revision, _NO_ROWS, unit, ids, began, error=error), rows)
+                self._refused(_Ask(arm, loaded, revision, _NO_ROWS, unit, ids, began, error=error), rows)
             raise
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        ask = _Ask(arm, loaded, routing.route.revision, read, unit, ids, began, answered)
+        explanations = None
+        if explain:
+            explanations = await self._in_thread(partial(loaded.explain, read.typed))
+            began = time.perf_counter()  # how long the explanation took says nothing of the version
+        answer = await self._answered(_Ask(arm, loaded, revision, read, unit, ids, began))
+        return answer if explanations is None else replace(answer, explanations=explanations)
+
+    def _admit(self) -> None:
+        """Refuse what would wait too long: by count, and by the seconds that the model needs for those before."""
+        if self._in_flight >= _MOST_WAITING or self._seconds_in_flight > _MOST_SECONDS:
+            raise TooMany(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
+
+    async def _answered(self, ask: _Ask) -> Answer:
+        """The answer, with those of the same turn of the event loop."""
+        loop = asyncio.get_running_loop()
+        ask.answered = loop.create_future()
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._waiting.append(ask)
+        seconds = self._expected_seconds([ask])
         self._in_flight += 1
+        self._seconds_in_flight += seconds
         try:
-            return await answered
+            return await ask.answered
         finally:
             self._in_flight -= 1
+            self._seconds_in_flight -= seconds
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
 
     async def _read(self, loaded: Loaded, rows: Sequence[Row], strict: bool) -> Rows:
         """Many rows are checked in a thread, so that a large request doesn't stop the small ones."""
         check = partial(loaded.columns.read, rows, strict=strict)
-        if len(rows) < _MANY_ROWS:
-            return check()
-        return await asyncio.get_running_loop().run_in_executor(self.threads, check)
+        return check() if len(rows) < _MANY_ROWS else await self._in_thread(check)
 
     def _refused(self, ask: _Ask, rows: Sequence[Row]) -> None:
         """Rows that the champion takes and the canary doesn't count against the canary."""

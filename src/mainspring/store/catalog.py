@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from blake3 import blake3
 from mainspring.core.errors import HomeDamaged, MainspringError
 from mainspring.store import documents, formats
 from mainspring.store.files import Files
+from mainspring.store.formats import Written
 from mainspring.store.home import Home
 from mainspring.store.pickles import Key
 
@@ -30,19 +31,25 @@ _warned: set[type] = set()
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A kept value. content: a small document, kept by whoever keeps the artifact; else the object store has it."""
+    """A kept value. content: a small document, kept by whoever keeps the artifact; else the object store has it.
+    names: the classes and functions that it holds, whose code isn't in it; see `contents`."""
 
     digest: str
     format: str
     content: str | None = None
+    names: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, str]:
-        kept = {"digest": self.digest, "format": self.format}
-        return kept if self.content is None else {**kept, "content": self.content}
+    def to_json(self) -> dict[str, Any]:
+        kept: dict[str, Any] = {"digest": self.digest, "format": self.format}
+        if self.content is not None:
+            kept["content"] = self.content
+        if self.names:
+            kept["names"] = self.names
+        return kept
 
     @classmethod
-    def from_json(cls, kept: dict[str, str]) -> Artifact:
-        return cls(kept["digest"], kept["format"], kept.get("content"))
+    def from_json(cls, kept: Mapping[str, Any]) -> Artifact:
+        return cls(kept["digest"], kept["format"], kept.get("content"), tuple(kept.get("names", ())))
 
 
 class Catalog:
@@ -69,9 +76,13 @@ class Catalog:
         artifact, blobs = self._encode(value, _warn if warn else None)
         return artifact, [self.files.write(blob) for blob in blobs]
 
+    def artifact(self, value: Any) -> Artifact:
+        """What *value* would be kept as; nothing is written."""
+        return self._encode(value)[0]
+
     def digest(self, value: Any) -> str:
         """The digest that *value* would be kept under."""
-        return self._encode(value)[0].digest
+        return self.artifact(value).digest
 
     def load(self, artifact: Artifact) -> Any:
         """The value of *artifact*, checked. Raises HomeDamaged or NotInStore when it must be made again."""
@@ -108,26 +119,30 @@ class Catalog:
             self._document(artifact) if artifact.format == DOCUMENT else _named(artifact.format, artifact.digest)
             for artifact in artifacts
         ]
-        artifact, blobs = _document_artifact(nodes)
+        artifact, blobs = _document_artifact(nodes, {name for artifact in artifacts for name in artifact.names})
         return artifact, [self.files.write(blob) for blob in blobs]
 
     def _encode(self, value: Any, pickled: Callable[[Any, str], None] | None = None) -> tuple[Artifact, list[bytes]]:
         """The artifact of *value* and its objects. pickled: is told what has no format, and why."""
-        blobs: list[bytes] = []
-        node = documents.encode(value, lambda leaf: self._reference(leaf, blobs, pickled))
+        leaves: list[Written] = []
+        node = documents.encode(value, lambda leaf: self._reference(leaf, leaves, pickled))
+        names = {name for leaf in leaves for name in leaf.names}
+        blobs = [leaf.content for leaf in leaves if len(leaf.content) > _INLINE_BYTES]
         if _is_object(node):
-            return Artifact(node["digest"], node["format"]), blobs
-        artifact, own = _document_artifact(node)
+            return Artifact(node["digest"], node["format"], names=tuple(sorted(names))), blobs
+        artifact, own = _document_artifact(node, names)
         return artifact, [*blobs, *own]
 
-    def _reference(self, value: Any, blobs: list[bytes], pickled: Callable[[Any, str], None] | None) -> documents.Node:
-        format, content, reason = formats.write(value, self._key)
-        if reason and pickled is not None:
-            pickled(value, reason)
-        if len(content) <= _INLINE_BYTES:
-            return {"$": "bytes", "format": format, "content": b64encode(content).decode()}
-        blobs.append(content)
-        return _named(format, blake3(content).hexdigest())
+    def _reference(
+        self, value: Any, leaves: list[Written], pickled: Callable[[Any, str], None] | None
+    ) -> documents.Node:
+        leaf = formats.write(value, self._key)
+        leaves.append(leaf)
+        if leaf.why and pickled is not None:
+            pickled(value, leaf.why)
+        if len(leaf.content) <= _INLINE_BYTES:
+            return {"$": "bytes", "format": leaf.format, "content": b64encode(leaf.content).decode()}
+        return _named(leaf.format, blake3(leaf.content).hexdigest())
 
     def _document(self, artifact: Artifact) -> documents.Node:
         if artifact.content is None:
@@ -151,13 +166,13 @@ class Catalog:
         return formats.read(format, content, self._key)
 
 
-def _document_artifact(node: documents.Node) -> tuple[Artifact, list[bytes]]:
+def _document_artifact(node: documents.Node, names: Iterable[str] = ()) -> tuple[Artifact, list[bytes]]:
     text = json.dumps(node, separators=(",", ":"))
     content = text.encode()
     digest = blake3(content).hexdigest()
     if len(content) <= _KEPT_BYTES:
-        return Artifact(digest, DOCUMENT, text), []
-    return Artifact(digest, DOCUMENT), [content]
+        return Artifact(digest, DOCUMENT, text, tuple(sorted(names))), []
+    return Artifact(digest, DOCUMENT, None, tuple(sorted(names))), [content]
 
 
 def _warn(value: Any, reason: str) -> None:

@@ -18,6 +18,8 @@ from mainspring.store.home import Home
 
 VersionState = Literal["registered", "champion", "canary", "waiting", "held", "retired", "rolled back"]
 Kind = Literal["gate", "release", "retrain", "monitor"]
+DECLARED = "declared"
+"""The small state with what a declaration says to the commands that know only its loop's name."""
 
 _TABLES = (
     """create table if not exists versions (

@@ -6,15 +6,17 @@ numpy and polars only: this runs on each served request. What a column becomes i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from mainspring.core.cleaning import Clean
 from mainspring.core.errors import FeaturesError
 from mainspring.core.wording import place
+from mainspring.store.cleaning import Cleaning
 from mainspring.store.encoded_columns import (
     LARGEST,
     Array,
@@ -84,6 +86,7 @@ class Encoding:
     kind: what the estimator needs. "ordered" (boosting): categories as codes, missing stays NaN. "filled" (trees,
     forests): codes, missing filled by the median and marked where training had it. "scaled" (linear models and
     anything else): one column per level, filled, standardised. "named": the columns as they are, as a pandas frame.
+    cleaning: what the user declared, done before.
     Numbers that need nothing stay bit for bit what they were, in column order.
 
     >>> encoding = Encoding.fit(pl.DataFrame({"age": [20.0, None, 40.0], "paid": [True, False, True]}), "filled")
@@ -96,6 +99,7 @@ class Encoding:
     kind: Kind
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
+    cleaning: Cleaning = Cleaning()
 
     @cached_property
     def outputs(self) -> tuple[Output, ...]:
@@ -116,26 +120,29 @@ class Encoding:
         return places, fills, np.array([o.centre for o in outputs]), np.array([o.scale for o in outputs])
 
     @classmethod
-    def fit(cls, features: pl.DataFrame, kind: Kind) -> Encoding:
+    def fit(cls, features: pl.DataFrame, kind: Kind, clean: Iterable[Clean] = ()) -> Encoding:
         """The encoding of *features*, the training rows' feature columns, for estimators of *kind*."""
+        cleaning = Cleaning.fit(features, clean)
         columns: list[Column] = []
-        notes: list[str] = []
-        for values in features.iter_columns():
+        notes: list[str] = list(cleaning.notes)
+        for values in cleaning.apply(features).iter_columns():
             column, said = fitted_column(values, kind)
             columns += [] if column is None else [column]
             notes += said
-        return cls(kind, tuple(columns), tuple(notes))
+        return cls(kind, tuple(columns), tuple(notes), replace(cleaning, notes=()))
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The feature columns that the model uses."""
-        return tuple(column.name for column in self.columns)
+        origins = self.cleaning.origins()
+        return tuple(dict.fromkeys(origins.get(column.name, column.name) for column in self.columns))
 
     def transform(self, features: pl.DataFrame) -> Any:
         """The float64 matrix (rows x names) of *features*; of kind "named" a pandas frame.
 
         Raises FeaturesError when a column is missing or isn't what it was in training.
         """
+        features = self.cleaning.apply(features)
         if self.kind == "named":
             named = [column for column in self.columns if isinstance(column, Named)]
             return pl.DataFrame([column.values(_values(features, column.name)) for column in named]).to_pandas()
@@ -171,11 +178,13 @@ class Encoding:
             "kind": self.kind,
             "columns": [column_to_json(column) for column in self.columns],
             "notes": list(self.notes),
+            **({"cleaning": self.cleaning.to_json()} if self.cleaning.operations else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
-        return cls(data["kind"], tuple(map(column_from_json, data["columns"])), tuple(data["notes"]))
+        columns = tuple(map(column_from_json, data["columns"]))
+        return cls(data["kind"], columns, tuple(data["notes"]), Cleaning.from_json(data.get("cleaning", ())))
 
 
 def _values(features: pl.DataFrame, name: str) -> pl.Series:

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -111,8 +112,9 @@ class Files:
         """Remove what writers that were killed have left behind."""
         before = time.time() - _STALE_SECONDS
         for path in self._temporary.glob(f"{_PREFIX}*"):
-            if path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its writer has just put it in its place
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def _unwritable(self, error: OSError) -> StoreError:
         return StoreError(f"{self.folder} can't be written ({error.strerror}); make room or mend it, then run again")

@@ -14,6 +14,7 @@ from typing import Any
 
 from mainspring.core.errors import BundleError, DeclarationError, HomeDamaged, MainspringError, StoreError
 from mainspring.store import pickles
+from mainspring.store.contents import names_in
 from mainspring.store.pickles import Key
 
 Buffer = bytes | memoryview
@@ -45,6 +46,16 @@ _SUFFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 class Unfit(Exception):
     """A format can't give this value back as it is; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value's content in its format. why: why it is a pickle; names: the code that it holds, see `contents`."""
+
+    format: str
+    content: bytes
+    why: str = ""
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +103,21 @@ def registered(kind: type) -> Format | None:
     return next((_registered[parent] for parent in kind.__mro__ if parent in _registered), None)
 
 
-def write(value: Any, key: Key) -> tuple[str, bytes, str]:
-    """The format for *value*, its content in that format, and why it is a pickle ("" if it isn't)."""
+def write(value: Any, key: Key) -> Written:
+    """*value* in the format for its type."""
     own = registered(type(value))
     if own is not None:
-        return f"user:{own.suffix}", _written(own, value), ""
+        return Written(f"user:{own.suffix}", _written(own, value), names=frozenset(names_in(value, own.read)))
     format = _format(value)
     reason = "it has no format"
     if format != PICKLE:
         try:
-            return format, _module(format).write(format, value), ""
+            content = _module(format).write(format, value)
+            return Written(format, content, names=frozenset(names_in(value) if format == "skops" else ()))
         except Unfit as unfit:
             reason = str(unfit)
-    return PICKLE, pickles.write(value, key), reason
+    content, names = pickles.write(value, key)
+    return Written(PICKLE, content, reason, names)
 
 
 def read(format: str, content: Buffer, key: Key) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import os
 import pickle
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, StoreError
+from mainspring.store.contents import Pickler
 from mainspring.store.home import Home
 
 _KEY_BYTES = 32
@@ -51,14 +53,16 @@ class Key:
         return self._known
 
 
-def write(value: Any, key: Key) -> bytes:
-    """*value* as a signed pickle. Raises StoreError for what can't be pickled."""
+def write(value: Any, key: Key) -> tuple[bytes, frozenset[str]]:
+    """*value* as a signed pickle, and the names of the code it holds. Raises StoreError for what can't be pickled."""
     if isinstance(value, Iterator):
         raise StoreError(
             f"a {type(value).__name__} gives its content only once and can't be kept; return a list or a frame"
         )
+    pickler = Pickler(file := io.BytesIO())
     try:
-        return key.sign(pickle.dumps(value, protocol=5))
+        pickler.dump(value)
+        return key.sign(file.getvalue()), frozenset(pickler.names)
     except StoreError:
         raise
     except Exception as error:

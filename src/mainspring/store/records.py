@@ -81,6 +81,10 @@ class Records:
         self._feedback.place()
         return self._predictions.place()
 
+    def lag_seconds(self) -> float:
+        """The age of the oldest prediction that a loss of power would take."""
+        return self._predictions.lag_seconds()
+
     def sync(self) -> None:
         """Everything written so far is on the disk."""
         self._predictions.sync()

@@ -55,6 +55,7 @@ class Segments:
         self._descriptor = -1
         self._seed = self._end = self._written = self._synced = 0
         self._dirty: threading.Event | None = None
+        self._unsafe_since: float | None = None
 
     def files(self) -> list[Path]:
         """The files, the oldest first."""
@@ -81,6 +82,8 @@ class Segments:
                     f"{self.folder} can't be written ({error.strerror}); make room, then try again"
                 ) from error
             self._written += 1
+            if self._unsafe_since is None:
+                self._unsafe_since = time.monotonic()
             return Frame(self._file.name, start, self._end, payload)
 
     def sync(self) -> None:
@@ -91,9 +94,11 @@ class Segments:
                 return
             with self._write_lock:
                 reached, descriptor = self._written, os.dup(self._descriptor)
+                since, self._unsafe_since = self._unsafe_since, None
             try:
                 os.fdatasync(descriptor)
             except OSError as error:
+                self._unsafe_since = since
                 raise StoreError(f"{self.folder} can't be made durable ({error.strerror}); check the disk") from error
             finally:
                 os.close(descriptor)
@@ -107,6 +112,11 @@ class Segments:
                 target=self._sync_always, args=(self._dirty,), name=f"sync {self.kind}", daemon=True
             ).start()
         self._dirty.set()
+
+    def lag_seconds(self) -> float:
+        """The age of the oldest frame that a loss of power would take; 0 where there is none."""
+        since = self._unsafe_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def place(self) -> tuple[str, int]:
         """The file and the offset at which the next frame goes; the writer's file is opened for it."""

@@ -81,7 +81,7 @@ class Folds:
         found = self._encoded.get((kind, fold))
         if found is None:
             train, test = (self.rows.features[rows] for rows in self.parts[fold])
-            encoding = Encoding.fit(train, kind)
+            encoding = Encoding.fit(train, kind, self.rows.clean)
             found = self._encoded[kind, fold] = (encoding.transform(train), encoding.transform(test))
             while len(self._encoded) > 1 and sum(map(_bytes, self._encoded.values())) > _CACHE_BYTES:
                 del self._encoded[next(iter(self._encoded))]

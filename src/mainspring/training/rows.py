@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mainspring.core.cleaning import Clean
 from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.values import Frame, Task
 from mainspring.store.encoding import apply_features
@@ -22,26 +23,28 @@ SAMPLE_ROWS = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingRows:
-    """target: class indices (of *classes* there are so many), or numbers where classes is 0."""
+    """target: class indices (of *classes* there are so many), or numbers where classes is 0. clean: how the features
+    are cleaned, which is learnt anew wherever an encoding is."""
 
     features: pl.DataFrame
     target: npt.NDArray[Any]
     weight: Array | None
     task: Task
     classes: int
+    clean: tuple[Clean, ...] = ()
 
     def at(self, rows: Indices) -> tuple[npt.NDArray[Any], Array | None]:
         """Target and weight of these rows."""
         return self.target[rows], None if self.weight is None else self.weight[rows]
 
 
-def training_rows(frame: Frame, features: Sequence[Any]) -> TrainingRows:
+def training_rows(frame: Frame, features: Sequence[Any], clean: tuple[Clean, ...] = ()) -> TrainingRows:
     """The rows of *frame* after the functions of *features*; columns with a role of their own are no features."""
     made = apply_features(features, frame.data.drop(frame.roles.hidden, strict=False))
     made = made.drop(frame.roles.special, strict=False)
     if not made.width:
         raise TrainingError("no feature column is left beside target, key, time and group; name more columns in data=")
-    return TrainingRows(made, _target(frame), _weight(frame), frame.task, len(frame.classes))
+    return TrainingRows(made, _target(frame), _weight(frame), frame.task, len(frame.classes), clean)
 
 
 def transformers(features: Sequence[Any]) -> tuple[Any, ...]:

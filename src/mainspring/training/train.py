@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainspring.core.declarations import Search
+from mainspring.core.declarations import Clean, Search
 from mainspring.core.errors import TrainingError
 from mainspring.core.protocols import Named, Progress
 from mainspring.core.quiet import heard
@@ -39,6 +39,7 @@ def train(
     metric: str | Named | None,
     rule: Any,
     seed: int,
+    clean: tuple[Clean, ...] = (),
     progress: Progress | None = None,
 ) -> Candidate:
     """The best of *models* for the training rows, refitted on all of them.
@@ -51,7 +52,7 @@ def train(
     choices = contenders(models, frame.task, transformers=transformers(features), seed=seed)
     for choice in choices:
         check_metric(choice, measure)
-    rows = training_rows(frame, features)
+    rows = training_rows(frame, features, clean)
     if search is None and _has_auto(models):
         search = AUTO_SEARCH
     if search is None and len(choices) == 1:
@@ -132,7 +133,7 @@ def _fitted(found: Found, rows: TrainingRows, progress: Progress | None) -> tupl
     tell = progress if progress and not found.trials else _silent
     tell("train", 0, 1)
     started = time.perf_counter()
-    encoding = Encoding.fit(rows.features, found.contender.kind)
+    encoding = Encoding.fit(rows.features, found.contender.kind, rows.clean)
     if not encoding.columns:
         raise TrainingError(f"no column is left to learn from: {'; '.join(encoding.notes)}")
     model = found.contender.build(found.parameters)

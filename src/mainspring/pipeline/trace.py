@@ -1,4 +1,4 @@
-"""The walk through the user's code: from statement to statement, until nothing new is reached."""
+"""The trace of the user's code: from statement to statement, until nothing new is reached."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 
 from mainspring.pipeline.closure import Closure
 from mainspring.pipeline.codebase import Codebase, Imported
-from mainspring.pipeline.effects import Place, Source
+from mainspring.pipeline.effects import Global, Source
 from mainspring.pipeline.entries import Entry
-from mainspring.pipeline.following import Following, Key, Needs
+from mainspring.pipeline.following import Following
 from mainspring.pipeline.modules import ModuleText
 from mainspring.pipeline.names import Unit
 from mainspring.pipeline.notebook import NOTEBOOK
+from mainspring.pipeline.pieces import Key, Needs
 from mainspring.pipeline.running import functions_in, value_of
 from mainspring.pipeline.units import parse
 
 
 @dataclass(slots=True)
-class Walk:
+class Trace:
     """One walk, and what it has reached: units by module, and the rest as in `Needs`."""
 
     project: Codebase
@@ -142,7 +143,7 @@ class Walk:
         for name in source.parsed.units[key[1]].binds:
             self._want((key[0], name))
 
-    def _want(self, place: Place) -> None:
+    def _want(self, place: Global) -> None:
         if place not in self.found.wanted:
             self.found.wanted[place] = None
             self._reach_altering(place)
@@ -156,7 +157,7 @@ class Walk:
                 if place in self.found.wanted:
                     self._reach_altering(place)
 
-    def _reach_altering(self, place: Place) -> None:
+    def _reach_altering(self, place: Global) -> None:
         """Reach the statements that alter *place*, in whatever module they stand."""
         for imported in self._imported:
             for key in imported.altered.get(place, ()):

@@ -1,0 +1,66 @@
+"""What a source gives, in batches of an even size: so much is in memory at once, whatever the source makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import polars as pl
+
+from mainspring.core.errors import SourceError
+
+BATCH_ROWS = 1 << 18
+BATCH_BYTES = 32 << 20
+
+
+def batches(parts: Iterable[tuple[pl.DataFrame, Any]], name: str) -> Iterator[tuple[pl.DataFrame, Any]]:
+    """The rows of *parts* with the cursor behind them; only the last batch may be small.
+
+    Raises SourceError where a column is plain values in one part and lists or records in another.
+    """
+    held: list[pl.DataFrame] = []
+    rows, size = 0, 0
+    nested: dict[str, bool] = {}
+    cursor: Any = None
+    for part, cursor in parts:
+        _refuse_other_shape(part, nested, name)
+        for piece in _pieces(part):
+            held.append(piece)
+            rows, size = rows + piece.height, size + int(piece.estimated_size())
+            if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+                yield _united(held, name), cursor
+                held, rows, size = [], 0, 0
+    if held:
+        yield _united(held, name), cursor
+
+
+def _pieces(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """*part*, or slices of it where it is more than a batch."""
+    size = int(part.estimated_size())
+    wanted = max(part.height // BATCH_ROWS, size // BATCH_BYTES) + 1
+    if not part.height or wanted == 1:
+        yield part
+        return
+    rows = -(-part.height // wanted)
+    yield from part.iter_slices(rows)
+
+
+def _united(parts: list[pl.DataFrame], name: str) -> pl.DataFrame:
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return pl.concat(parts, how="diagonal_relaxed", rechunk=True)
+    except pl.exceptions.PolarsError as error:
+        raise _unfit(name, str(error).partition("\n")[0]) from error
+
+
+def _refuse_other_shape(part: pl.DataFrame, nested: dict[str, bool], name: str) -> None:
+    for column, kind in part.schema.items():
+        if kind == pl.Null:
+            continue
+        if nested.setdefault(column, kind.is_nested()) != kind.is_nested():
+            raise _unfit(name, f"column {column!r} is {kind} in some of them and not in others")
+
+
+def _unfit(name: str, reason: str) -> SourceError:
+    return SourceError(f"the parts of {name} don't fit: {reason}; give each column one type")

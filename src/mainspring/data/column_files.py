@@ -1,0 +1,88 @@
+"""Rows of files that know their columns' types: Parquet, Arrow, Excel."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mainspring.core.errors import SourceError
+from mainspring.core.sources import ArrowSource, ExcelSource, ParquetSource
+from mainspring.data.nested import flat
+from mainspring.data.stored import Stored
+
+BATCH_ROWS = 250_000
+
+
+def parquet(stored: Stored, source: ParquetSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of a Parquet file, batch by batch."""
+    with stored.open() as raw:
+        if raw.read(4) != b"PAR1":
+            raise SourceError(
+                f"{stored.name!r} can't be read: it isn't a Parquet file; write ms.csv(...) if it holds text"
+            )
+        raw.seek(0)
+        with pq.ParquetFile(raw) as file:
+            if not file.metadata.num_rows:
+                yield _polars(file.schema_arrow.empty_table(), stored.name)
+            for batch in file.iter_batches(BATCH_ROWS):
+                yield _polars(pa.Table.from_batches([batch]), stored.name)
+
+
+def arrow(stored: Stored, source: ArrowSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of an Arrow file or stream, batch by batch."""
+    with stored.open() as raw:
+        is_file = raw.read(6) == b"ARROW1"
+        raw.seek(0)
+        if not is_file:
+            stream = pa.ipc.open_stream(raw)
+            batches = iter(stream)
+        else:
+            stream = pa.ipc.open_file(raw)
+            batches = (stream.get_batch(place) for place in range(stream.num_record_batches))
+        empty = True
+        for batch in batches:
+            empty = False
+            yield _polars(pa.Table.from_batches([batch]), stored.name)
+        if empty:
+            yield _polars(stream.schema.empty_table(), stored.name)
+
+
+def excel(stored: Stored, source: ExcelSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of a sheet; the file is read as a whole."""
+    if importlib.util.find_spec("fastexcel") is None:
+        raise SourceError("ms.excel needs the extra 'excel': pip install 'mainspring[excel]'")
+    import fastexcel  # the extra's one door
+
+    with stored.open() as raw:
+        content = raw.read()
+    try:
+        book = fastexcel.read_excel(content)
+        if source.sheet and source.sheet not in book.sheet_names:
+            raise SourceError(
+                f"{stored.name!r} has no sheet {source.sheet!r}; it has {', '.join(map(repr, book.sheet_names))}"
+            )
+        header = book.load_sheet(source.sheet or 0, n_rows=0)
+        text: dict[str | int, Any] = {
+            column.name: "string" for column in header.available_columns() if column.name in text_columns
+        }
+        sheet = book.load_sheet(source.sheet or 0, schema_sample_rows=None, dtypes=text or None)  # types of all rows
+        frame = sheet.to_polars()
+    except fastexcel.FastExcelError as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"{stored.name!r} can't be read: {reason}; save it as .xlsx") from error
+    yield frame
+
+
+def _polars(table: pa.Table, name: str) -> pl.DataFrame:
+    names = table.column_names
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise SourceError(f"{name!r} has column {twice!r} twice; give each its own name")
+    made = pl.from_arrow(table)
+    assert isinstance(made, pl.DataFrame)
+    return flat(made, name)

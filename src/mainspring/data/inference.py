@@ -1,0 +1,128 @@
+"""The contract that rows suggest: what each column holds, from first values; and what more rows add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import polars as pl
+
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import SchemaMismatch
+from mainspring.core.schema import Column, Schema, Type
+from mainspring.core.wording import count
+from mainspring.data.casting import cast, first_values, instants, integers, kind_of, numbers
+
+LEVELS = 100
+"""Text with at most so many distinct values has levels in its contract."""
+
+
+def infer(frame: pl.DataFrame, roles: Roles, tolerated: float = 0.05) -> tuple[Schema, tuple[str, ...]]:
+    """The contract that the plain *frame* suggests, and notes.
+
+    Text becomes a date or an instant where all of it is ISO 8601, and a number where at most the share *tolerated*
+    isn't one and doesn't look like a code: those cells are mistakes, and their rows go to quarantine.
+    """
+    columns, notes = [], []
+    for values in frame.iter_columns():
+        kind, note = _kind(values, values.name == roles.time, tolerated)
+        columns.append(observed(cast(values, kind), kind, required=values.name in (roles.key, roles.time)))
+        notes += [note] if note else []
+    return Schema(tuple(columns)), tuple(notes)
+
+
+def observed(values: pl.Series, kind: Type, *, required: bool = False) -> Column:
+    """What *values*, cast to *kind*, tell of their column."""
+    nullable = not required and values.null_count() > 0
+    if values.null_count() == len(values):
+        return Column(values.name, kind, nullable, undecided=not required)
+    if kind in (Type.INTEGER, Type.FLOAT):
+        return Column(values.name, kind, nullable, *map(float, (values.min(), values.max())))  # type: ignore[arg-type]
+    if kind is Type.TEXT and (levels := values.drop_nulls().unique()).len() <= LEVELS:
+        return Column(values.name, kind, nullable, levels=tuple(sorted(levels.to_list())))
+    return Column(values.name, kind, nullable)
+
+
+def widened(column: Column, more: Column) -> Column:
+    """*column* with what *more* rows of it have shown; its type and its rules stay.
+
+    >>> widened(Column("x", Type.FLOAT, False, 1.0, 2.0), Column("x", Type.FLOAT, True, 1.5, 9.0)).high
+    9.0
+    """
+    if more.undecided:
+        return replace(column, nullable=column.nullable or more.nullable)
+    if column.undecided:
+        return replace(column, nullable=True, low=more.low, high=more.high, levels=more.levels, undecided=False)
+    both = None if column.levels is None or more.levels is None else sorted({*column.levels, *more.levels})
+    return replace(
+        column,
+        nullable=column.nullable or more.nullable,
+        low=_outermost(min, column.low, more.low),
+        high=_outermost(max, column.high, more.high),
+        levels=None if both is None or len(both) > LEVELS else tuple(both),
+    )
+
+
+def _outermost(choose: Callable[..., float], *ends: float | None) -> float | None:
+    return choose((end for end in ends if end is not None), default=None)
+
+
+def _kind(values: pl.Series, is_time: bool, tolerated: float) -> tuple[Type, str]:
+    found = kind_of(values)
+    if found is None:
+        return Type.FLOAT, f"column {values.name!r} has no value yet"
+    if is_time:
+        return _time_kind(values, found), ""
+    return text_kind(values, tolerated) if found is Type.TEXT else (found, "")
+
+
+def _time_kind(values: pl.Series, found: Type) -> Type:
+    """The time column is instants, whatever holds them; most of its text must be readable."""
+    if found is Type.DATE:
+        return Type.DATETIME
+    if found is not Type.TEXT:
+        return found
+    unread = instants(values).is_null() & values.is_not_null()
+    if unread.sum() > (len(values) - values.null_count()) / 2:
+        raise SchemaMismatch(
+            f"time column {values.name!r} can't be read as times, first {first_values(values, unread)}; "
+            "write them as 2013-01-31 or 2013-01-31T15:00:00, or convert them in the source"
+        )
+    return Type.DATETIME
+
+
+def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
+    text = values.drop_nulls()
+    if instants(text.head(100)).null_count() == 0 and (moments := instants(text)).null_count() == 0:
+        whole_days = (moments.dt.truncate("1d") == moments).all() and text.str.strip_chars().str.len_chars().max() == 10
+        return (Type.DATE if whole_days else Type.DATETIME), ""
+    strange = numbers(text).is_null()
+    wrong = int(strange.sum())
+    if not 0 < wrong <= tolerated * len(text) or text.str.contains(r"^\s*0\d").any():
+        return Type.TEXT, _kept_as_text(text, strange)
+    codes = text.filter(strange).str.contains(r"\d").sum()
+    if codes > wrong / 2:
+        return Type.TEXT, _kept_as_text(text, strange)
+    kind = Type.INTEGER if integers(text).null_count() == wrong else Type.FLOAT
+    examples = first_values(text, strange)
+    return kind, f"column {values.name!r} is read as {kind}; {count(wrong, 'value')} such as {examples} can't be"
+
+
+def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:
+    """What to say of a column that stays text although a person may see numbers or dates in it."""
+    shown, name = first_values(text, strange, 2), text.name
+    if text.str.contains(r"^\s*0\d+\s*$").any():
+        code = first_values(text, text.str.contains(r"^\s*0\d+\s*$"), 1)
+        return f"column {name!r} is taken as text: {code} begins with 0, as a code does"
+    if 0 < strange.sum() <= len(text) / 2:
+        return f"column {name!r} is taken as text: {count(int(strange.sum()), 'value')} such as {shown} are no numbers"
+    for pattern, what in _WRITTEN_OTHERWISE.items():
+        if text.str.contains(pattern).sum() > len(text) / 2:
+            return f"column {name!r} is taken as text: {what}, such as {shown}; convert them in the source"
+    return ""
+
+
+_WRITTEN_OTHERWISE = {
+    r"^\s*[-+]?\d+,\d+\s*$|^\s*[-+]?\d{1,3}([ ,.']\d{3})+([.,]\d+)?\s*$": "its numbers aren't written as 1234.5",
+    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b": "its dates aren't written as 2013-01-31",
+}

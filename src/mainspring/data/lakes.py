@@ -1,0 +1,173 @@
+"""Rows of tables that keep their versions: Delta Lake and Iceberg."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from mainspring.core.errors import SourceError, SourceNotFound
+from mainspring.core.sources import S3, DeltaSource, IcebergSource
+from mainspring.data import remote
+from mainspring.data.declared import identity
+from mainspring.data.nested import flat
+
+BATCH_ROWS = 250_000
+
+
+class Delta:
+    """A source that is a Delta table. Of a table whose old files all stand, only new ones are read."""
+
+    incremental = False
+
+    def __init__(self, source: DeltaSource) -> None:
+        self._source, self.name = source, f"Delta table {source.path!r}"
+
+    @property
+    def identity(self) -> Any:
+        return identity(self._source)
+
+    def position(self) -> Any:
+        """The table's own id, and its version."""
+        table = self._table()
+        return [str(table.metadata().id), int(table.version())]
+
+    def resumes(self, since: Any) -> bool:
+        """Where nothing was deleted, changed or written anew since then."""
+        table = self._table()
+        if not isinstance(since, list) or since[0] != str(table.metadata().id) or since[1] > table.version():
+            return False
+        try:
+            before = set(self._table(since[1]).file_uris())
+        except SourceError:
+            return False  # that version was cleaned away
+        return before <= set(table.file_uris())
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        """The rows of the files that came after version *since*, or of all."""
+        table = self._table()
+        stands = [str(table.metadata().id), int(table.version())]
+        known = set() if since is None else {_base(uri) for uri in self._table(since[1]).file_uris()}
+        try:
+            rows = table.to_pyarrow_dataset()
+            fragments = [each for each in rows.get_fragments() if _base(each.path) not in known]
+            chosen = ds.FileSystemDataset(fragments, rows.schema, rows.format, rows.filesystem)
+            yield from _frames(chosen.to_batches(batch_size=BATCH_ROWS), rows.schema, self.name, since, stands)
+        except (DeltaError, pa.ArrowException, OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _table(self, version: int | None = None) -> DeltaTable:
+        remote_path = remote.is_address(self._source.path)
+        path = self._source.path if remote_path else Path(self._source.path).expanduser().absolute().as_uri()
+        how = _storage(self._source.access or S3()) if remote_path else None
+        try:
+            if not remote_path and not Path(self._source.path).expanduser().is_dir():
+                raise SourceNotFound(f"no such folder: {self._source.path!r}; give the folder of a Delta table")
+            return DeltaTable(path, version=version, storage_options=how)
+        except TableNotFoundError as error:
+            raise SourceNotFound(f"{self._source.path!r} holds no Delta table; mend the path") from error
+        except (DeltaError, OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        reason = type(error).__name__ if self._source.access else str(error).strip().partition("\n")[0]
+        return SourceError(f"{self.name} can't be read: {reason}; check it, or its access=ms.S3(...)")
+
+
+class Iceberg:
+    """A source that is an Iceberg table. A new snapshot is read as a whole."""
+
+    incremental = False
+
+    def __init__(self, source: IcebergSource) -> None:
+        self._source, self.name = source, f"Iceberg table {source.path!r}"
+        if importlib.util.find_spec("pyiceberg") is None:
+            raise SourceError("ms.iceberg needs the extra 'iceberg': pip install 'mainspring[iceberg]'")
+
+    @property
+    def identity(self) -> Any:
+        return identity(self._source)
+
+    def position(self) -> Any:
+        """The table's own id, and its snapshot."""
+        table = self._table()
+        snapshot = table.current_snapshot()
+        return [str(table.metadata.table_uuid), None if snapshot is None else int(snapshot.snapshot_id)]
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        """All rows of the newest snapshot."""
+        table = self._table()
+        stands = self.position()
+        try:
+            batches = table.scan().to_arrow_batch_reader()
+            yield from _frames(iter(batches), batches.schema, self.name, since, stands)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise SourceError(f"{self.name} can't be read: {reason}; check its files") from error
+
+    def _table(self) -> Any:
+        from pyiceberg.exceptions import ValidationError  # the extra's one door
+        from pyiceberg.table import StaticTable
+
+        how = {f"s3.{name}": value for name, value in _iceberg_storage(self._source.access).items()}
+        try:
+            return StaticTable.from_metadata(self._metadata(), how)
+        except (ValidationError, OSError, ValueError) as error:
+            raise SourceError(f"{self.name} can't be read ({type(error).__name__}); give its metadata file") from error
+
+    def _metadata(self) -> str:
+        """The newest metadata file of a table in a folder here; else what was given."""
+        if remote.is_address(self._source.path) or self._source.path.endswith(".json"):
+            return self._source.path
+        folder = Path(self._source.path.removeprefix("file://")).expanduser()
+        found = sorted((folder / "metadata").glob("*.metadata.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+        if not found:
+            raise SourceNotFound(f"{self._source.path!r} holds no Iceberg table; give its folder or its metadata file")
+        return found[-1].absolute().as_uri()
+
+
+def _frames(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, name: str, since: Any, stands: Any
+) -> Iterator[tuple[pl.DataFrame, Any]]:
+    """Each batch with the old cursor, but the last."""
+    held: pl.DataFrame | None = None
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        if held is not None:
+            yield held, since
+        held = _frame(pa.Table.from_batches([batch]), name)
+    yield held if held is not None else _frame(schema.empty_table(), name), stands
+
+
+def _frame(table: pa.Table, name: str) -> pl.DataFrame:
+    made = pl.from_arrow(table)
+    assert isinstance(made, pl.DataFrame)
+    return flat(made, name)
+
+
+def _base(uri: str) -> str:
+    return uri.rpartition("/")[2]
+
+
+def _storage(access: S3) -> dict[str, str]:
+    plain = {"allow_http": "true"} if (access.endpoint or "").lower().startswith("http://") else {}
+    return {
+        f"aws_{name}" if name != "skip_signature" else name: value for name, value in remote.options(access).items()
+    } | plain
+
+
+def _iceberg_storage(access: S3 | None) -> dict[str, str]:
+    words = {
+        "access_key_id": "access-key-id",
+        "secret_access_key": "secret-access-key",
+        "session_token": "session-token",
+    }
+    return {words.get(name, name): value for name, value in remote.options(access or S3()).items()} if access else {}

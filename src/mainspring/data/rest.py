@@ -1,0 +1,266 @@
+"""Rows of an API that answers with JSON, page by page: the whole set, or an error that says why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import polars as pl
+
+from mainspring.core.errors import SourceError
+from mainspring.core.sources import RestSource
+from mainspring.data.declared import identity
+from mainspring.data.json_rows import at, objects, parsed
+from mainspring.data.nested import frame_of
+from mainspring.data.outbound import Answer, Outbound, shown
+
+_Rows = list[dict[str, Any]]
+
+
+class Api:
+    """A source that is an API. With since= only rows beyond the last one seen are asked for.
+
+    The cursor is the greatest value seen, and digests of the rows that have it: whether the server gives those again
+    or not, each row comes once.
+    """
+
+    def __init__(self, source: RestSource) -> None:
+        self._source, self.name = source, shown(source.url)
+        self.incremental = source.since is not None
+
+    @property
+    def identity(self) -> Any:
+        return identity(self._source)
+
+    def position(self) -> Any:
+        """Only reading can tell."""
+        return None
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        """The rows, page by page; the cursor moves with the last page, as only then nothing can be missing."""
+        newest = _Newest(self._source, since)
+        with Outbound(self._source.url, self._source.access) as server:
+            held: pl.DataFrame | None = None
+            for rows in _Walk(self._source, server).pages(newest.value):
+                if held is not None:
+                    yield held, since
+                held = frame_of(newest.beyond(rows), self.name)
+        if held is not None:
+            yield held, newest.cursor()
+
+
+class _Walk:
+    """One walk over all pages, and what they must have in common."""
+
+    def __init__(self, source: RestSource, server: Outbound) -> None:
+        self._source, self._server, self._name = source, server, shown(source.url)
+        self._paging = source.paging
+        self._count = 0
+        self._total: int | None = None
+        self._sizes: list[int] = []
+        self._seen: set[bytes] = set()
+        self._keys: set[Any] = set()
+
+    def pages(self, since: Any) -> Iterator[_Rows]:
+        """Each page's rows, the first one's also if it has none."""
+        url, parameters = self._source.url, self._parameters(since)
+        place = self._paging.start if self._paging is not None and self._paging.by == "page" else 0
+        while True:
+            moving = self._moving(place)
+            document, answer = self._server.ask(url, self._read, parameters=[*parameters, *moving])
+            rows = objects(at(document, self._source.rows, self._name), repr(self._name), self._source.rows)
+            self._check(rows, document)
+            if rows or not self._sizes[1:]:
+                yield rows
+            place = self._next(place, rows, document, answer)
+            if place is None:
+                break
+            if self._paging is not None and self._paging.by == "link":
+                url, parameters = place, []
+        self._refuse_other_total()
+
+    def _parameters(self, since: Any) -> list[tuple[str, str]]:
+        given = list(self._source.parameters)
+        if self._paging is not None and self._paging.size:
+            given.append((self._paging.size, str(self._paging.rows)))
+        if self._source.since is not None and since is not None:
+            given.append((self._source.since[0], str(since)))
+        return given
+
+    def _moving(self, place: Any) -> list[tuple[str, str]]:
+        if self._paging is None or self._paging.by == "link" or (self._paging.by == "cursor" and place == 0):
+            return []
+        return [(self._paging.parameter, str(place))]
+
+    def _read(self, body: bytes, answer: Answer) -> tuple[Any, Answer]:
+        return parsed(body, f"the answer of {self._name!r}"), answer
+
+    def _next(self, place: Any, rows: _Rows, document: Any, answer: Answer) -> Any:
+        """Where the next page is; None behind the last one."""
+        paging = self._paging
+        if paging is None:
+            if "next" in _links(answer):
+                raise SourceError(
+                    f"{self._name!r} has more pages than the one that was asked for; give paging=ms.Paging('link')"
+                )
+            return None
+        if paging.by == "page":
+            return None if not rows or self._complete() else place + 1
+        if paging.by == "offset":
+            return None if not rows or self._complete() else place + len(rows)
+        if paging.by == "cursor":
+            return self._unseen(_found(document, paging.next))
+        link = _found(document, paging.next) if paging.next else _links(answer).get("next")
+        if link is not None and not isinstance(link, str):
+            raise SourceError(f"{self._name!r} has no address at {paging.next!r} but {link!r}; mend next=")
+        return self._unseen(urljoin(answer.url, link) if link else None, link=True)
+
+    def _unseen(self, value: Any, link: bool = False) -> Any:
+        """The next cursor or address, which must be a new one, or there would be no end; None where there is none."""
+        if value is None or value == "" or value is False:
+            return None
+        if link and _server(value) != _server(self._source.url):
+            raise SourceError(f"{self._name!r} goes on at another server, {shown(value)!r}; give that server's address")
+        self._refuse_repeat(str(value).encode(), "the same next page")
+        return value
+
+    def _complete(self) -> bool:
+        return self._total is not None and self._count >= self._total
+
+    def _check(self, rows: _Rows, document: Any) -> None:
+        if rows and self._paging is not None and self._paging.by in ("page", "offset"):
+            content = json.dumps(rows, sort_keys=True).encode()
+            self._refuse_repeat(blake2b(content).digest(), "the same rows")
+        if self._paging is not None and self._paging.by == "page" and rows:
+            self._refuse_other_size(len(rows))
+        self._sizes.append(len(rows))
+        self._count += len(rows)
+        self._refuse_same_keys(rows)
+        if self._source.total:
+            self._note_total(at(document, self._source.total, self._name))
+
+    def _refuse_repeat(self, mark: bytes, what: str) -> None:
+        if mark in self._seen:
+            raise SourceError(
+                f"{self._name!r} gives {what} twice (page {len(self._sizes) + 1}), so some may be missing; check "
+                "paging= against the API's manual"
+            )
+        self._seen.add(mark)
+
+    def _refuse_other_size(self, size: int) -> None:
+        """A page numbered by a size that changes would leave rows out or repeat them; only the last may be shorter."""
+        if self._sizes and (size > self._sizes[0] or self._sizes[-1] < self._sizes[0]):
+            raise SourceError(
+                f"{self._name!r} gives pages of {self._sizes[0]:,}, then {self._sizes[-1]:,}, then {size:,} rows, so "
+                "some may be missing; page by offset or cursor, or ask for a size that it keeps: Paging(size=, rows=)"
+            )
+
+    def _refuse_same_keys(self, rows: _Rows) -> None:
+        if not self._source.unique:
+            return
+        for row in rows:
+            key = json.dumps(_found(row, self._source.unique))
+            if key in self._keys:
+                raise SourceError(
+                    f"{self._name!r} gives {self._source.unique} {key} twice: its rows moved while they were read; run "
+                    "again, or page by cursor"
+                )
+            self._keys.add(key)
+
+    def _note_total(self, total: Any) -> None:
+        if isinstance(total, str) and total.isdigit():
+            total = int(total)
+        if isinstance(total, bool) or not isinstance(total, int):
+            raise SourceError(f"{self._name!r} has {total!r} at {self._source.total!r}, no number of rows; mend total=")
+        if self._total is not None and total != self._total:
+            raise SourceError(
+                f"{self._name!r} had {self._total:,} rows in all, then {total:,}: they changed while they were read; "
+                "run again"
+            )
+        self._total = total
+
+    def _refuse_other_total(self) -> None:
+        if self._total is not None and self._count != self._total:
+            raise SourceError(
+                f"{self._name!r} gave {self._count:,} rows but says that there are {self._total:,}; check paging="
+            )
+
+
+class _Newest:
+    """The greatest value seen of the column that since= names, and which rows have it."""
+
+    def __init__(self, source: RestSource, since: Any) -> None:
+        self._column = source.since[1] if source.since is not None else ""
+        self._name, self._before = shown(source.url), since
+        self.value = None if since is None else since["value"]
+        self._at: list[str] = [] if since is None else list(since["rows"])
+
+    def beyond(self, rows: _Rows) -> _Rows:
+        """The rows that weren't there at the last reading."""
+        if not self._column:
+            return rows
+        kept = []
+        for row in rows:
+            value = _found(row, self._column)
+            if value is None or isinstance(value, bool | list | dict):
+                raise SourceError(
+                    f"a row of {self._name!r} has {value!r} as {self._column!r}, by which since= tells what is new; "
+                    "name a column that every row has"
+                )
+            mark = blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=12).hexdigest()
+            if self._before is None or not self._was_seen(value, mark):
+                kept.append(row)
+            self._note(value, mark)
+        return kept
+
+    def cursor(self) -> Any:
+        return None if self.value is None else {"value": self.value, "rows": sorted(self._at)}
+
+    def _was_seen(self, value: Any, mark: str) -> bool:
+        before = self._order(self._before["value"])
+        return self._order(value) < before or (self._order(value) == before and mark in self._before["rows"])
+
+    def _note(self, value: Any, mark: str) -> None:
+        try:
+            if self.value is None or self._order(value) > self._order(self.value):
+                self.value, self._at = value, [mark]
+            elif self._order(value) == self._order(self.value) and mark not in self._at:
+                self._at.append(mark)
+        except TypeError:
+            raise SourceError(
+                f"{self._name!r} has {self.value!r} and {value!r} as {self._column!r}, which have no order; name a "
+                "column of one kind in since="
+            ) from None
+
+    @staticmethod
+    def _order(value: Any) -> Any:
+        """Instants by time, whatever their offset; other text by its characters."""
+        if not isinstance(value, str):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _found(document: Any, path: str) -> Any:
+    """What stands at *path*; None where there is nothing."""
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _links(answer: Answer) -> dict[str, str]:
+    response = httpx.Response(200, headers=[("link", value) for value in answer.headers.get_list("link")])
+    return {name or "": link["url"] for name, link in response.links.items() if "url" in link}
+
+
+def _server(url: str) -> tuple[str, str, int | None]:
+    parsed_url = httpx.URL(url)
+    return parsed_url.scheme, parsed_url.host, parsed_url.port

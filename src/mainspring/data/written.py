@@ -1,0 +1,103 @@
+"""Numbers and dates as people write them, from text: what can't be one stays as it is, for the contract to judge."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from mainspring.core.errors import SourceError
+from mainspring.core.sources import CsvSource
+from mainspring.data.casting import first_values
+
+_CLOCK = re.compile(r"%[HIMSTRXfp.3-9+s]")
+
+
+class Forms:
+    """How a source writes numbers and dates. What a column is, its first frame decides."""
+
+    def __init__(self, source: CsvSource, file: str) -> None:
+        self._file, self._dates = file, source.dates
+        self._decimal, self._thousands = source.decimal, source.thousands
+        self._reads_numbers = source.decimal != "." or bool(source.thousands)
+        self._numbers: set[str] = set()
+        self._formats: dict[str, str] = {} if isinstance(source.dates, str) else dict(source.dates)
+        self._begun = False
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """*frame* with its numbers and dates read."""
+        if not self._reads_numbers and not self._dates:
+            return frame
+        if not self._begun:
+            self._refuse_unknown(frame)
+        columns = [self._column(column) if column.dtype == pl.String else column for column in frame.iter_columns()]
+        self._begun = True
+        return pl.DataFrame(columns)
+
+    def _column(self, column: pl.Series) -> pl.Series:
+        if isinstance(self._dates, str) and self._dates and column.name not in self._formats and not self._begun:
+            found = _moments(column, self._dates)
+            if column.null_count() < len(column) and found.null_count() == column.null_count():
+                self._formats[column.name] = self._dates
+        if column.name in self._formats:
+            return self._as_dates(column, self._formats[column.name])
+        return self._as_numbers(column) if self._reads_numbers else column
+
+    def _as_dates(self, column: pl.Series, form: str) -> pl.Series:
+        found = _moments(column, form)
+        unread = found.is_null() & column.is_not_null()
+        if not unread.any():
+            return found
+        if not self._begun and found.null_count() == len(found):
+            shown = first_values(column, unread, 1)
+            raise SourceError(
+                f"column {column.name!r} of {self._file!r} has {shown}, which isn't {form!r}; mend dates="
+            )
+        iso = found.dt.strftime("%Y-%m-%d" if found.dtype == pl.Date else "%Y-%m-%dT%H:%M:%S%.6f")
+        return iso.zip_with(~unread, column)
+
+    def _as_numbers(self, column: pl.Series) -> pl.Series:
+        group, point = re.escape(self._thousands), re.escape(self._decimal)
+        grouped = rf"\d{{1,3}}(?:{group}\d{{3}})+|" if group else ""
+        shape = rf"^\s*[-+]?(?:{grouped}\d+)(?:{point}\d*)?(?:[eE][-+]?\d+)?\s*$"
+        is_number = column.str.contains(shape).fill_null(False)
+        known = len(column) - column.null_count()
+        if known and is_number.sum() * 2 > known and not column.str.contains(r"^\s*[-+]?0\d").any():
+            self._numbers.add(column.name)
+        if column.name not in self._numbers:
+            return _booleans(column)
+        plain = column.str.strip_chars()
+        plain = plain.str.replace_all(self._thousands, "", literal=True) if group else plain
+        plain = plain.str.replace(self._decimal, ".", literal=True) if self._decimal != "." else plain
+        if int(is_number.sum()) < known:
+            return plain.zip_with(is_number, column)
+        whole = plain.cast(pl.Int64, strict=False)
+        return whole if whole.null_count() == column.null_count() else plain.cast(pl.Float64, strict=False)
+
+    def _refuse_unknown(self, frame: pl.DataFrame) -> None:
+        unknown = [name for name in self._formats if name not in frame.columns]
+        if unknown:
+            raise SourceError(
+                f"dates= names column {unknown[0]!r}, which {self._file!r} doesn't have; "
+                f"it has {', '.join(frame.columns[:30])}"
+            )
+
+
+def _moments(column: pl.Series, form: str) -> pl.Series:
+    text = column.str.strip_chars()
+    try:
+        if not _CLOCK.search(form):
+            return text.str.to_date(form, strict=False)
+        found = text.str.to_datetime(form, time_unit="us", strict=False)
+        aware = isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone
+        return found.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else found
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"dates={form!r} is no form of dates ({reason}); write one such as '%d.%m.%Y'") from error
+
+
+def _booleans(column: pl.Series) -> pl.Series:
+    known = column.drop_nulls()
+    if len(known) and known.is_in(["true", "false"]).all():
+        return (column == "true").alias(column.name)
+    return column

@@ -1,0 +1,116 @@
+"""Text typed on a command line, as the value of the type that a parameter is declared to have."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import Any
+
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+_NOTHING = ("none", "null", "")
+_EXAMPLES: dict[Any, str] = {
+    bool: "true", int: "3", float: "0.5", date: "2026-01-31", datetime: "2026-01-31T12:00", type(None): "none",
+}  # fmt: skip
+_READERS: dict[type, Callable[[str], Any]] = {
+    str: str, int: int, float: float, date: date.fromisoformat, datetime: datetime.fromisoformat,
+}  # fmt: skip
+
+
+def parsed(text: str, wanted: Any) -> Any:
+    """The value of type *wanted* that *text* stands for; ValueError where it is none.
+
+    >>> parsed("3", int | None), parsed("none", int | None), parsed("1,2", list[int])
+    (3, None, [1, 2])
+    """
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is typing.Annotated:
+        return parsed(text, arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return _first(text, arguments)
+    if origin is typing.Literal:
+        return _found(each for each in arguments if str(each) == text)
+    if origin in (list, tuple, set, frozenset):
+        return _several(text, origin, arguments)
+    return _one(text, wanted)
+
+
+def title(wanted: Any) -> str:
+    """What *wanted* is called: `int or None`, `'a' or 'b'`, `list of date`."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is typing.Annotated:
+        return title(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(title, arguments))
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (list, tuple, set, frozenset):
+        return f"{origin.__name__} of {title(arguments[0])}"
+    return "None" if wanted is type(None) else str(getattr(wanted, "__name__", wanted))
+
+
+def examples(wanted: Any) -> list[str]:
+    """Texts that could be written for *wanted*."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return [example for each in arguments for example in examples(each)[:1]]
+    if origin is typing.Literal:
+        return [str(each) for each in arguments]
+    if origin in (list, tuple, set, frozenset):
+        return [",".join(examples(arguments[0])[:2])]
+    if wanted is bool:
+        return ["true", "false"]
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        return [each.name for each in wanted]
+    return [_EXAMPLES.get(wanted, "...")]
+
+
+def _one(text: str, wanted: Any) -> Any:
+    if wanted is bool:
+        return _found(value for value, words in ((True, _YES), (False, _NO)) if text.lower() in words)
+    if wanted in _READERS:
+        return _READERS[wanted](text)
+    if isinstance(wanted, type) and issubclass(wanted, PurePath):
+        return Path(text)
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        return _found(each for each in wanted if text in (each.name, str(each.value)))
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _first(text: str, kinds: tuple[Any, ...]) -> Any:
+    """The first of *kinds* that *text* can be; plain text comes last."""
+    if type(None) in kinds and text.lower() in _NOTHING:
+        return None
+    for kind in sorted((kind for kind in kinds if kind is not type(None)), key=lambda kind: kind is str):
+        try:
+            return parsed(text, kind)
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def _several(text: str, kind: Callable[[list[Any]], Any], arguments: tuple[Any, ...]) -> Any:
+    """A JSON list, or items between commas; each is of the first of *arguments*, a tuple's of its own."""
+    try:
+        items = [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text)]
+    except (ValueError, TypeError):
+        items = [item.strip() for item in text.split(",")] if text.strip() else []
+    if kind is tuple and arguments and arguments[-1] is not ...:
+        if len(items) != len(arguments):
+            raise ValueError(text)
+        return tuple(parsed(item, wanted) for item, wanted in zip(items, arguments, strict=True))
+    return kind([parsed(item, arguments[0] if arguments else Any) for item in items])
+
+
+def _found(values: Iterator[Any]) -> Any:
+    """The first of *values*."""
+    for value in values:
+        return value
+    raise ValueError("it is none of them")

@@ -1,0 +1,152 @@
+"""Values that the user's modules made as they were imported, as pieces of code, where the text alone doesn't tell them.
+
+A plain value counts as it is. Another counts only where something outside may have gone into it: a file, the
+environment, a library that may read. One that can't be told differs from every other, so its step runs each time.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import FunctionType
+from typing import Any
+
+from mainspring.pipeline import live
+from mainspring.pipeline.codebase import Codebase
+from mainspring.pipeline.effects import WHOLE, Global, Source
+from mainspring.pipeline.fingerprint import digest, path
+from mainspring.pipeline.importing import may_read
+from mainspring.pipeline.pieces import Piece, Place
+from mainspring.pipeline.running import module_of, value_of
+
+_Get = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Something that a unit makes: a part of what the global *name* means. by: the expressions; none: all the unit."""
+
+    source: Source
+    name: str
+    by: tuple[ast.AST, ...] = ()
+    part: str = ""
+    get: _Get = lambda value: value
+
+
+def values_of(project: Codebase, source: Source, index: int, *, at_import: bool) -> Iterator[tuple[Global, Piece]]:
+    """What a unit made beside its text: each global that has it, and the piece.
+
+    at_import: its module is imported with the step's own; otherwise a function imports it first, as it runs."""
+    unit = source.parsed.units[index]
+    if isinstance(unit.node, ast.Import | ast.ImportFrom):
+        return
+    for made in _made(project, source, index):
+        found = _digest(project, source, index, made, at_import)
+        if found is not None:
+            name = f"{made.name}{made.part}"
+            place = Place("value", name, made.source.text.path, unit.line)
+            yield (made.source.name, made.name), Piece(f"{made.source.name}:{name} (value)", found, place)
+
+
+def _digest(project: Codebase, source: Source, index: int, made: _Made, at_import: bool) -> str | None:
+    """None: it follows from the code, or isn't this unit's to tell."""
+    unit, text = source.parsed.units[index], made.source.text
+    there, value = value_of(text, made.name)
+    own = unit.data and made.source is source and made.name in unit.binds
+    if there:
+        if own and unit.gives(made.name, value):
+            return None
+        steady = _steady(made.get(value), project)
+        if own and at_import and steady is not None:
+            return steady
+        if steady is not None and unit.data and not own:
+            return None  # it is told where the global is bound
+        return (steady or live.digest_of(made.get(value))) if may_read(project, source, index, made.by) else None
+    unread = module_of(text) is None and bool(text.path) and may_read(project, source, index, made.by)
+    return uuid.uuid4().hex if unread else None
+
+
+def _made(project: Codebase, source: Source, index: int) -> Iterator[_Made]:
+    unit = source.parsed.units[index]
+    node = unit.node
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from _defaults(source, node, node.name, "", lambda value: value)
+    elif isinstance(node, ast.ClassDef):
+        yield from _attributes(source, node)
+    else:
+        yield from (_Made(source, name) for name in sorted(unit.binds))
+        for (module, name), indices in project.effects.of(source).items():
+            other = project.source(module) if module and name != WHOLE and index in indices else None
+            if other is not None and name not in unit.binds:
+                yield _Made(other, name, get=_altered)
+
+
+def _defaults(
+    source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, part: str, get: _Get
+) -> Iterator[_Made]:
+    by = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
+    if by and not all(isinstance(each, ast.Constant) for each in by):
+        yield _Made(source, name, tuple(by), f"{part} (defaults)", lambda value: _defaults_of(get(value)))
+
+
+def _attributes(source: Source, node: ast.ClassDef) -> Iterator[_Made]:
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _defaults(source, each, node.name, f".{each.name}", _attribute(each.name))
+        elif isinstance(each, ast.Assign | ast.AnnAssign) and each.value is not None:
+            if isinstance(each.value, ast.Constant):
+                continue
+            for target in each.targets if isinstance(each, ast.Assign) else [each.target]:
+                if isinstance(target, ast.Name):
+                    yield _Made(source, node.name, (each.value,), f".{target.id}", _attribute(target.id))
+
+
+def _attribute(name: str) -> _Get:
+    return lambda value: inspect.getattr_static(value, name, None)
+
+
+def _defaults_of(function: Any) -> Any:
+    function = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    function = inspect.unwrap(function) if callable(function) else function
+    return (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None))
+
+
+def _altered(value: Any) -> Any:
+    """What can have been altered in a class or function: its attributes."""
+    if isinstance(value, type):
+        return {name: each for name, each in vars(value).items() if not name.startswith("__") and not _is_code(each)}
+    return vars(value) if isinstance(value, FunctionType) else value
+
+
+def _is_code(thing: Any) -> bool:
+    return callable(thing) or hasattr(type(thing), "__get__")
+
+
+def _steady(value: Any, project: Codebase) -> str | None:
+    """The digest of a plain value, wherever the project lies; None for another."""
+    try:
+        return digest(_relative(value, [str(root) for root in project.roots]), other=_refuse, code=path)
+    except (TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _relative(value: Any, roots: list[str]) -> Any:
+    if isinstance(value, PurePath):
+        return ("path", _relative(str(value), roots))
+    if isinstance(value, str):
+        root = next((root for root in roots if value == root or value.startswith(f"{root}{os.sep}")), None)
+        return value if root is None else f"<project>{value[len(root) :]}"
+    if type(value) in (list, tuple):
+        return [type(value).__name__, *(_relative(each, roots) for each in value)]
+    if type(value) is dict:
+        return {_relative(key, roots): _relative(each, roots) for key, each in value.items()}
+    return value
+
+
+def _refuse(value: Any) -> str:
+    raise TypeError(f"a {type(value).__name__} isn't plain")
