@@ -141,6 +141,37 @@ def test_a_file_that_reads_outside_as_it_is_loaded_is_always_loaded(call: Call) 
     assert f"FILE is loaded each time: {Path('file_of_manifest.py').resolve()}, line 2" in planned.output
 
 
+def test_the_plan_of_an_unchanged_file_tells_what_counts_more_than_needed(call: Call) -> None:
+    write(FILE.replace("return [fix(row) for row in rows]", "return [globals()['fix'](row) for row in rows]"))
+    call("run")
+    loaded, first = call("plan", "--json", "--until", "total")
+    again, second = call("plan", "--json")
+    assert loaded and not again
+    assert json.loads(second.stdout) == json.loads(first.stdout)
+    assert any(step.get("widened") for step in json.loads(second.stdout)["steps"])
+    assert "counts more than needed: the whole module file_of_manifest" in call("plan")[1].stdout
+
+
+def test_an_edit_of_the_code_that_a_kept_value_holds_has_the_file_loaded(call: Call) -> None:
+    Path("helper_of_manifest.py").write_text("class Model:\n    def predict(self, x):\n        return x + 1\n")
+    write(
+        "import mainspring as ms\n"
+        "def train():\n    from helper_of_manifest import Model\n    return Model()\n"
+        "def score(train):\n    return train.predict(1)\n"
+        "models = ms.Pipeline('models', [train, score])\n"
+    )
+    with pytest.warns(match="kept as a pickle"):
+        call("run")
+    assert not call("plan")[0]
+    Path("helper_of_manifest.py").write_text("class Model:\n    def predict(self, x):\n        return x + 2\n")
+
+    loaded, planned = call("plan", "--json")
+
+    steps = json.loads(planned.stdout)["steps"]
+    assert loaded and [step["state"] for step in steps] == ["run", "run"]
+    assert steps[1]["reasons"][0]["where"] == "helper_of_manifest:Model"
+
+
 def test_a_step_that_runs_each_time_has_the_file_loaded(call: Call) -> None:
     write(FILE.replace("def total", "@ms.step(cache=False)\ndef total"))
     call("run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -179,3 +180,17 @@ def test_a_finished_step_is_written_before_the_next_one_begins_to_take_long(run:
 
     run(first, second, report=lambda event: told.append(event.kind))
     assert seen == ["done", "running"]
+
+
+def test_steps_with_a_seed_draw_the_same_beside_others(run: Run) -> None:
+    def draw(number: int) -> float:
+        drawn = []
+        for _ in range(20):
+            drawn.append(float(np.random.random()))
+            time.sleep(0.001)
+        return sum(drawn)
+
+    seeded = [Step(f"s{number}", draw, parameters={"number": number}, seed=7) for number in range(3)]
+    other = Step("other", draw, parameters={"number": 9})
+    outputs = run(*seeded, other).outputs
+    assert outputs["s0"] == outputs["s1"] == outputs["s2"]

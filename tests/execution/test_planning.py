@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from mainspring.execution import code
 from mainspring.execution.engine import Outcome, execute
 from mainspring.execution.planning import PlannedStep, plan
 from mainspring.pipeline.graph import Graph, Selection
-from mainspring.pipeline.step import Step, as_step, at_least
+from mainspring.pipeline.step import Step, as_step, at_least, step
 from mainspring.store.home import Home
 
 Run = Callable[..., Outcome]
@@ -142,6 +143,43 @@ def test_a_source_that_only_reading_can_tell_runs(project: Path, home: Home, run
     planned = told(plan(Graph([blind, module.clean]), home=home, pipeline="seed"))
     assert planned["rows"] == ("run", ["only reading can tell whether there is something new"])
     assert planned["clean"] == ("maybe", ["input rows may change"])
+
+
+def test_a_condition_that_cant_be_judged_is_told_and_the_others_are_planned(home: Home, run: Run) -> None:
+    def words() -> str:
+        return "text"
+
+    @step(when=at_least("words", 1))
+    def asked() -> int:
+        return 1
+
+    def beside() -> int:
+        return 2
+
+    run(words, asked, beside)
+
+    planned = told(plan(Graph([words, asked, beside]), home=home, pipeline="seed"))
+
+    assert planned["words"] == planned["beside"] == ("cached", [])
+    assert planned["asked"][0] == "run" and "needs a number, but 'words' gave 'text'" in planned["asked"][1][0]
+
+
+def test_a_step_behind_a_stale_one_that_cant_be_fingerprinted_is_told(home: Home, run: Run) -> None:
+    def first(by: int = 1) -> int:
+        return by
+
+    def second(first: int, guard: Any) -> int:
+        return first
+
+    def graph(guard: object) -> Graph:
+        return Graph([first, Step("second", second, inputs=("first",), parameters={"guard": guard})])
+
+    execute(graph(1), home=home, pipeline="seed")
+
+    planned = told(plan(graph(threading.Lock()), home=home, pipeline="seed", parameters={"by": 2}))
+
+    assert planned["first"][0] == "run"
+    assert planned["second"][0] == "run" and "parameter guard=" in planned["second"][1][0]
 
 
 def test_a_condition_that_doesnt_hold_is_told(project: Path, home: Home, run: Run) -> None:

@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import Enum, IntEnum
-from functools import partial
+from enum import Enum, Flag, IntEnum
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,51 @@ class Place:
     y: int
 
 
+class Marked(Point):
+    """A plain subclass, whose other attribute is no field."""
+
+    def __init__(self, x: int, mark: str) -> None:
+        super().__init__(x, 2)
+        self.mark = mark
+
+    @cached_property
+    def slow(self) -> int:
+        return self.x
+
+
+class Slotted(Point):
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: int) -> None:
+        super().__init__(1, 2)
+        self.weight = weight
+
+
+class Day(datetime):
+    """Its own text leaves the mark out."""
+
+    mark = 0
+
+    def marked(self, mark: int) -> Day:
+        self.mark = mark
+        return self
+
+
+class Rights(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Hidden:
+    """An estimator that doesn't tell all."""
+
+    def __init__(self, told: int, hidden: int) -> None:
+        self.told, self.hidden = told, hidden
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"told": self.told}
+
+
 class Forest:
     """Looks like a scikit-learn estimator."""
 
@@ -117,6 +162,8 @@ def add(a: int, b: int) -> int:
 DIFFERENT: list[Any] = [
     1, 1.0, True, "1", b"1", Number.ONE, Decimal(1), 1 + 0j, None, 0.0, -0.0, float("nan"), float("inf"), "",
     [], (), {}, set(), [1], (1,), [[1]], ["a", "b"], ["ab"], {"a": 1}, {"a": 2}, {"b": 1}, Path("a"), range(3),
+    Marked(1, "a"), Marked(1, "b"), Slotted(1), Slotted(2), Hidden(1, 2), Hidden(1, 3), Rights.READ,
+    Rights.READ | Rights.WRITE, Day(2020, 1, 1).marked(1), Day(2020, 1, 1).marked(2),
     Colour.RED, Colour.BLUE, Point(1, 2), Point(2, 1), Place(1, 2), add, partial(add, 1), partial(add, 2),
     Forest().get_params, Forest(20).get_params,
     Forest(), Forest(20), Forest(base=Forest()), fitted(Forest(), 1), fitted(Forest(), 2), Forest,
@@ -130,6 +177,12 @@ def test_different_things_have_different_digests() -> None:
 
     assert len(set(digests)) == len(DIFFERENT)
     assert digests == [digest(value) for value in DIFFERENT]
+
+
+def test_what_an_object_only_remembers_to_be_quicker_does_not_count() -> None:
+    asked, fresh = Marked(1, "a"), Marked(1, "a")
+
+    assert asked.slow == 1 and digest(asked) == digest(fresh)
 
 
 def test_another_process_with_another_hash_seed_gives_the_same_digests() -> None:

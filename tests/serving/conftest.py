@@ -1,4 +1,4 @@
-"""Makes `stand_in` and `answering` importable for the tests of this room: a tiny real model, and what serves it."""
+"""Makes `stand_in`, `answering` and `bundled` importable for the tests of this room: a tiny real model, and what serves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-for name in ("stand_in", "answering"):
+for name in ("stand_in", "answering", "bundled"):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -125,14 +125,18 @@ def opened(digest: str) -> tuple[Logistic, pl.DataFrame]:
 
 
 class Process:
-    """A real serving process on its own port."""
+    """A real serving process on its own port; of the stand-in's versions, or with *bundles* of the home's own."""
 
-    def __init__(self, home: Home, sock: socket.socket | None = None, **settings: Any) -> None:
+    def __init__(
+        self, home: Home, sock: socket.socket | None = None, *, bundles: bool = False, **settings: Any
+    ) -> None:
         self.home = home
         self.sock = sock or listening()
-        self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
+        scheme = "https" if settings.get("cert") else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.sock.getsockname()[1]}"
+        command = [sys.executable, *(("-m", "mainspring.serving.worker") if bundles else (__file__,))]
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(self.sock.fileno(),)
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(self.sock.fileno(),)
         )
         assert self.process.stdin is not None
         given = {"home": str(home.path), "fd": self.sock.fileno(), **settings}

@@ -156,7 +156,9 @@ def test_health_readiness_and_metrics(world: World) -> None:
     assert ready["ready"] is True and ready["loops"]["flights"]["champion"] == 1
     assert 'mainspring_requests_total{loop="flights",version="1",status="200"} 1' in text
     assert 'mainspring_requests_total{loop="flights",version="",status="422"} 1' in text
-    assert 'mainspring_request_seconds_count{loop="flights"} 2' in text
+    assert 'mainspring_request_seconds_count{loop="flights",version="1"} 1' in text
+    assert 'mainspring_request_seconds_bucket{loop="flights",version="",le="+Inf"} 1' in text
+    assert 'mainspring_queue{loop="flights"} 0' in text and 'mainspring_log_lag_seconds{loop="flights"} ' in text
     assert 'mainspring_version_share{loop="flights",version="1"} 1.0' in text
 
 
@@ -186,7 +188,7 @@ def test_an_unforeseen_fault_shows_no_stack_trace(world: World, monkeypatch: pyt
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("mainspring.serving.endpoint._told", broken)
+    monkeypatch.setattr("mainspring.serving.asked._told", broken)
     answer = world.post("/predict/flights", ROW)
 
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "Failed"

@@ -255,6 +255,18 @@ def schema(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--fix", "fixes", multiple=True, metavar="COLUMN=SQL", help="Try a repair, such as \"x=replace(x, ',', '.')\".")
+@click.option("--write", "written", metavar="FILE", help="Write the rows into a CSV file, to be edited.")
+@click.option("--take", "edited", metavar="FILE", help="Try the rows as they stand in an edited FILE.")
+@click.option("--replay", is_flag=True, help="Put the rows that keep the contract now into the next version.")
+@_json
+def quarantine(**arguments: Any) -> None:
+    """Rows that broke a loop's contract: shown by reason, repaired, replayed."""
+    _call("quarantine", **arguments)
+
+
+@cli.command()
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--html", metavar="FILE", help="Write a standalone report with plots.")
 @_json

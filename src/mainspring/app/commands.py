@@ -265,6 +265,11 @@ def schema(*, home: str | None, **arguments: Any) -> int:
     return found
 
 
+def quarantine(*, home: str | None, **arguments: Any) -> int:
+    found: int = turn.call("mainspring.app.rejected:quarantine", _store(home), **arguments)
+    return found
+
+
 def doctor(*, home: str | None, as_json: bool) -> int:
     findings = turn.call("mainspring.app.doctor:examine", config.read(home=home))
     wrong = any(finding.state == "wrong" for finding in findings)

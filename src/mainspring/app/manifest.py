@@ -20,7 +20,7 @@ from mainspring.core.wording import count
 from mainspring.execution.outcome import Outputs
 from mainspring.loop import turn
 from mainspring.store.catalog import Artifact, Catalog
-from mainspring.store.contracts import contract_text
+from mainspring.store.contracts import said_by_people
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Hit, Journal
@@ -105,7 +105,7 @@ def loop_state(home: Home, loop: str) -> Any:
     """What a turn of *loop* sees beside its own steps: versions, traffic, labelled predictions, the contract."""
     deployments = Deployments(home)
     told = [deployments.route(loop), deployments.versions(loop), Records(home, loop).end()["feedback"],
-            contract_text(home, loop)]  # fmt: skip
+            said_by_people(home, loop)]  # fmt: skip
     return msgspec.json.encode(told, enc_hook=str).decode()
 
 

@@ -9,8 +9,9 @@ import polars as pl
 
 from mainspring.core.errors import SourceError
 
-BATCH_ROWS = 1 << 18
-BATCH_BYTES = 32 << 20
+BATCH_ROWS = 1 << 17
+BATCH_BYTES = 16 << 20
+"""A batch has at least so many rows, or so many bytes, and at most twice as much."""
 
 
 def batches(parts: Iterable[tuple[pl.DataFrame, Any]], name: str) -> Iterator[tuple[pl.DataFrame, Any]]:
@@ -35,14 +36,12 @@ def batches(parts: Iterable[tuple[pl.DataFrame, Any]], name: str) -> Iterator[tu
 
 
 def _pieces(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """*part*, or slices of it where it is more than a batch."""
-    size = int(part.estimated_size())
-    wanted = max(part.height // BATCH_ROWS, size // BATCH_BYTES) + 1
-    if not part.height or wanted == 1:
+    """*part*, or even slices of it where it is more than two batches."""
+    wanted = max(-(-part.height // (2 * BATCH_ROWS)), int(part.estimated_size()) // (2 * BATCH_BYTES))
+    if wanted <= 1:
         yield part
-        return
-    rows = -(-part.height // wanted)
-    yield from part.iter_slices(rows)
+    else:
+        yield from part.iter_slices(-(-part.height // wanted))
 
 
 def _united(parts: list[pl.DataFrame], name: str) -> pl.DataFrame:

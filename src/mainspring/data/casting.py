@@ -8,6 +8,12 @@ from mainspring.core.schema import Type
 from mainspring.store.tables import DTYPES
 
 _ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
+_FORMS = {
+    16: "%Y-%m-%dT%H:%M",
+    19: "%Y-%m-%dT%H:%M:%S",
+    23: "%Y-%m-%dT%H:%M:%S.%3f",
+    26: "%Y-%m-%dT%H:%M:%S.%6f",
+}
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
@@ -70,6 +76,23 @@ def instants(column: pl.Series) -> pl.Series:
         return column.cast(pl.Datetime("us"))
     if column.dtype != pl.String:
         return column if column.dtype == pl.Datetime("us") else _nothing(column, Type.DATETIME)
+    even = _evenly_written(column)
+    return _variously_written(column) if even is None else even
+
+
+def _evenly_written(column: pl.Series) -> pl.Series | None:
+    """All values written as the first one is, or None: nearly always so, and ten times as quick to read."""
+    example = next(iter(column.drop_nulls().head(1)), "")
+    form = _FORMS.get(len(example))
+    if form is None or example[10] not in "T ":
+        return None
+    moments = column.str.to_datetime(form.replace("T", example[10:11]), time_unit="us", strict=False)
+    if moments.null_count() > column.null_count() or (moments.dt.year() < 1000).any():  # such as "+201-01-01"
+        return None
+    return moments
+
+
+def _variously_written(column: pl.Series) -> pl.Series:
     text = column.str.strip_chars()
     text = text.set(~text.str.contains(_ISO).fill_null(False), None)
     text = text.str.replace(r"^(.{10})[ T]?", "${1}T").str.replace(r"\s+", "").str.replace(",", ".")

@@ -25,6 +25,7 @@ from mainspring.data.checking import check as check
 from mainspring.data.evolution import become
 from mainspring.data.inference import LEVELS as LEVELS
 from mainspring.data.inference import infer as infer
+from mainspring.data.repairs import Repairs
 from mainspring.store.contracts import contract_path as path
 from mainspring.store.contracts import kept_path, own_path
 from mainspring.store.home import Home, write_atomic
@@ -52,13 +53,14 @@ def save(home: Home, loop: str, schema: Schema) -> None:
 
 
 def stamp(home: Home, loop: str) -> Any:
-    """What changes when a person has changed the contract, and never by a run; None: nobody has."""
-    own, times = own_path(home, loop), _times(home, loop)
+    """What changes when a person has changed the contract or mended rows, and never by a run; None: nobody has."""
+    own, mended = own_path(home, loop), Repairs(home, loop).version()
     if not own.is_file():
-        return times or None
+        times = _times(home, loop)
+        return [times, mended] if times or mended is not None else None
     schema = contract_file.parsed(own.read_text(encoding="utf-8"), own)
     rules = [replace(column, nullable=True, low=None, high=None, levels=None).to_json() for column in schema]
-    told = json.dumps([rules, str(schema.evolution)], sort_keys=True)
+    told = json.dumps([rules, str(schema.evolution), mended], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=10).hexdigest()
 
 
@@ -66,7 +68,7 @@ def checked(home: Home, loop: str, frame: pl.DataFrame, schema: Schema, roles: R
     """`check`, with what the source has become kept as a proposal where the contract differs from it."""
     new = [name for name in frame.columns if name not in set(schema.names)]
     try:
-        found = check(frame, schema, roles, loop, growing=growing)
+        found = Repairs(home, loop).mended(check(frame, schema, roles, loop, growing=growing), roles, loop)
     except SchemaMismatch:
         propose(home, loop, become(frame, schema, roles))
         raise

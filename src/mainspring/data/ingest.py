@@ -20,12 +20,13 @@ from mainspring.data.batches import BATCH_ROWS, batches
 from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
-from mainspring.data.sources import Reader, beyond, reader
+from mainspring.data.sources import Reader, Resuming, beyond, reader
 from mainspring.data.unite import empty, filled, labelled_rows, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
 from mainspring.store.home import Home
 from mainspring.store.parts import Part, Staging
 from mainspring.store.records import Records
+from mainspring.store.row_digest import RowDigest
 
 _TRIES = 20
 
@@ -103,7 +104,7 @@ class _Work:
         stands = _plain(rows_of.position())
         if last is not None and frozen is not None and self._stands(last, stands, frozen):
             return last.dataset
-        since = None if last is None else beyond(rows_of, last.cursor)
+        since = None if last is None or _anew(rows_of, last, frozen) else beyond(rows_of, last.cursor)
         loaded, cursor = self._read(rows_of, since, last, frozen, staging, texts)
         told = _plain(asdict(self._roles))
         reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
@@ -163,9 +164,9 @@ class _Work:
         labels = labels_of(labelled)
         united = self._with_known(labelled, known, schema)
         source, own = filled(merged.parts, united, self._roles, staging)
-        source = list(merge.compacted(source, BATCH_ROWS, staging))
+        source = merge.compacted(source, BATCH_ROWS, staging)
         total = self._digest(source, loaded, known)
-        content = Content(tuple(source), (), tuple(total.blocks), total.digest(), labels)
+        content = Content(source, (), tuple(total.blocks), total.digest(), labels)
         same = last is not None and self._same(content, own, known, schema, last)
         self._versions.set_aside(loaded.bad, reading, base=base, only=same, again=overlap is not None)
         if same and last is not None:
@@ -182,14 +183,14 @@ class _Work:
         if not reading.whole:
             new = loaded.parts
             if not self._names and overlap in loaded.schema.names and known.source:
-                new = tuple(self._unrepeated(loaded, known, str(overlap), staging))
+                new = self._unrepeated(loaded, known, str(overlap), staging)
             return merge.merged(known.source, new, self._names, staging)
         added = max(0, loaded.good_rows - known.rows)
         if known.source and loaded.head == known.source_digest and known.dense and loaded.digest is not None:
             return Merged((*known.source, *merge.beyond(loaded.parts, known.rows, staging)), added)
         return Merged(loaded.parts, added)
 
-    def _unrepeated(self, loaded: Loaded, known: Content, column: str, staging: Staging) -> list[Part]:
+    def _unrepeated(self, loaded: Loaded, known: Content, column: str, staging: Staging) -> tuple[Part, ...]:
         """The new rows without those at the cursor that a version has already."""
         newest: Any = max(
             (value for part in known.source if (value := part.read([column])[column].max()) is not None), default=None
@@ -204,13 +205,13 @@ class _Work:
         before = retyped(before, schema)
         return pl.concat([before, labelled.join(before, on="_prediction", how="anti", maintain_order="left")])
 
-    def _digest(self, source: list[Part], loaded: Loaded, known: Content) -> Any:
-        if loaded.digest is not None and tuple(source) == loaded.parts:
+    def _digest(self, source: tuple[Part, ...], loaded: Loaded, known: Content) -> RowDigest:
+        if loaded.digest is not None and source == loaded.parts and not source[0].first:
             return loaded.digest
         return digested(source, known)
 
     def _same(self, content: Content, own: pl.DataFrame, known: Content, schema: Schema, last: Last) -> bool:
-        if content.source_digest != known.source_digest or _types(schema) != _types(last.dataset.schema):
+        if content.source_digest != known.source_digest or _rules(schema) != _rules(last.dataset.schema):
             return False
         before = known.predictions()
         return own.equals(empty(schema) if before is None else retyped(before, schema))
@@ -233,8 +234,14 @@ def _in_types(last: Last, schema: Schema, staging: Staging) -> Content:
     known = last.content
     if _types(schema) == _types(last.dataset.schema):
         return known
-    made = tuple(staging.put(retyped(part.read(), schema)) for part in known.source)
+    made = staging.settled([staging.put(retyped(part.read(), schema)) for part in known.source])
     return replace(known, source=made, blocks=(), source_digest="")
+
+
+def _anew(rows_of: Reader, last: Last, frozen: Schema | None) -> bool:
+    """Whether all rows must be held against a contract that a person has changed: those of a source that can give them
+    again. Rows behind a database's cursor stay as they were checked."""
+    return isinstance(rows_of, Resuming) and (frozen is None or _rules(frozen) != _rules(last.dataset.schema))
 
 
 def _types(schema: Schema) -> list[tuple[str, Type]]:

@@ -1,11 +1,11 @@
-"""The keys of the rows of one reading, held small: 8 bytes a row, whatever a key is."""
+"""Whether the keys of one reading's rows repeat: found without holding them, 8 bytes a row at most."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from mainspring.core.declarations import Roles
@@ -19,30 +19,41 @@ def names_of(roles: Roles) -> list[str]:
 
 
 class Keys:
-    """The keys seen so far. Two that are equal have the same hash; whether two of a hash are equal, the rows tell."""
+    """The keys of rows that come in batches. Those that only rise need no second look."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._seen: list[npt.NDArray[np.uint64]] = []
+        self._rising, self._last = True, None
 
     def add(self, rows: pl.DataFrame) -> None:
-        if self._names and rows.height:
-            self._seen.append(_hashes(rows.select(self._names)).to_numpy())
+        if self._names and rows.height and self._rising:
+            key = rows[self._names[0]]
+            self._rising = _rises(key, self._last)
+            self._last = key[-1]
 
     def refuse_duplicates(self, parts: Sequence[Part], roles: Roles, where: str) -> None:
-        """Raise DuplicateKeys where rows of *parts*, which are all that was added, repeat a key."""
-        if not self._seen:
+        """Raise DuplicateKeys where rows of *parts*, which are all that was added, repeat a key.
+
+        Keys that are equal have the same hash; whether two of the same hash are equal, the rows tell.
+        """
+        if not self._names or self._rising:
             return
-        seen = np.concatenate(self._seen)
-        self._seen = [seen]
+        seen = np.concatenate([_hashes(part.read(self._names)).to_numpy() for part in parts])
         seen.sort()
         twice = seen[1:][seen[1:] == seen[:-1]]
         if not len(twice):
             return
-        suspects = pl.Series(np.unique(twice))
-        rows = [part.read(self._names) for part in parts]
-        same = [keys.filter(_hashes(keys).is_in(suspects.implode())) for keys in rows]
-        refuse_duplicates(pl.concat(same), roles, where)
+        suspects = pl.Series(np.unique(twice)).implode()
+        rows = (part.read(self._names) for part in parts)
+        refuse_duplicates(pl.concat(keys.filter(_hashes(keys).is_in(suspects)) for keys in rows), roles, where)
+
+
+def _rises(key: pl.Series, last: Any) -> bool:
+    """Whether each value is greater than the one before it, and the first one than *last*."""
+    if not key.dtype.is_integer() or key.null_count() or (last is not None and key[0] <= last):
+        return False
+    values = key.to_numpy()
+    return bool((values[1:] > values[:-1]).all())
 
 
 def _hashes(keys: pl.DataFrame) -> pl.Series:

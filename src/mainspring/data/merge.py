@@ -55,15 +55,15 @@ def merged(
         whole = pl.concat([kept, differing.select(kept.columns)]).sort(ORDER)
         parts += [staging.put(whole)] if whole.height else []
     behind = _without(new, pl.concat(taken), staging) if taken else list(new)
-    return Merged((*parts, *behind), sum(part.rows for part in behind), changed, removed)
+    return Merged(staging.settled([*parts, *behind]), sum(part.rows for part in behind), changed, removed)
 
 
-def unrepeated(new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging) -> list[Part]:
+def unrepeated(new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging) -> tuple[Part, ...]:
     """*new* without the rows that are known and come again: of those whose *column* is *value*, each as often as it is
     among the *known* rows."""
     there = [part.read([column, ORDER]).filter(pl.col(column) == value) for part in known]
     if not any(rows.height for rows in there):
-        return list(new)
+        return tuple(new)
     old = pl.concat(
         part.read().filter(pl.col(column) == value) for part, rows in zip(known, there, strict=True) if rows.height
     )
@@ -77,10 +77,10 @@ def unrepeated(new: Sequence[Part], known: Sequence[Part], column: str, value: o
         old = _counted(old.join(known_ones, on=[*columns, _NTH], how="anti", nulls_equal=True).drop(_NTH), columns)
         kept = rows.join(known_ones.select(ORDER), on=ORDER, how="anti", maintain_order="left")
         parts += [part] if kept.height == rows.height else [staging.put(kept)] if kept.height else []
-    return parts
+    return staging.settled(parts)
 
 
-def beyond(parts: Sequence[Part], rows: int, staging: Staging) -> list[Part]:
+def beyond(parts: Sequence[Part], rows: int, staging: Staging) -> tuple[Part, ...]:
     """*parts* without their first so many *rows*."""
     found = []
     for part in parts:
@@ -89,7 +89,7 @@ def beyond(parts: Sequence[Part], rows: int, staging: Staging) -> list[Part]:
         elif rows < part.rows:
             found.append(staging.put(part.read().slice(rows)))
         rows -= part.rows
-    return found
+    return staging.settled(found)
 
 
 def compacted(parts: Sequence[Part], rows: int, staging: Staging, most: int = 24) -> tuple[Part, ...]:
@@ -101,10 +101,10 @@ def compacted(parts: Sequence[Part], rows: int, staging: Staging, most: int = 24
         if groups[-1] and sum(each.rows for each in groups[-1]) + part.rows > rows:
             groups.append([])
         groups[-1].append(part)
-    return tuple(
+    return staging.settled([
         group[0] if len(group) == 1 else staging.put(pl.concat([part.read() for part in group], how="diagonal"))
         for group in groups if group
-    )  # fmt: skip
+    ])  # fmt: skip
 
 
 def _keys(parts: Sequence[Part], names: Sequence[str]) -> pl.DataFrame:

@@ -42,7 +42,7 @@ def retyped(rows: pl.DataFrame, schema: Schema) -> pl.DataFrame:
 
 def filled(
     parts: Sequence[Part], labelled: pl.DataFrame, roles: Roles, staging: Staging
-) -> tuple[list[Part], pl.DataFrame]:
+) -> tuple[tuple[Part, ...], pl.DataFrame]:
     """The source's *parts*, and the *labelled* predictions that are rows of their own.
 
     By (key, time) a row is there once, and the source wins: of a prediction whose row the source has, only the label is
@@ -50,7 +50,7 @@ def filled(
     """
     names = [name for name in (roles.key, roles.time) if name] if roles.key else []
     if not names or not labelled.height:
-        return list(parts), labelled
+        return tuple(parts), labelled
     named = labelled.drop_nulls(names).unique(names, keep="last", maintain_order=True)
     nameless = labelled.filter(pl.any_horizontal(pl.col(names).is_null()))
     label = named.select(*names, pl.col(roles.target).alias(_LABEL))
@@ -60,7 +60,7 @@ def filled(
         found.append(hits.select(names))
         made.append(_filled(part, label, names, roles.target, staging) if hits[roles.target].null_count() else part)
     own = named.join(pl.concat(found), on=names, how="anti") if found else named
-    return made, pl.concat([own, nameless])
+    return staging.settled(made), pl.concat([own, nameless])
 
 
 def empty(schema: Schema) -> pl.DataFrame:

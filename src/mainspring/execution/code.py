@@ -119,7 +119,7 @@ def _pieces(name: str, found: Reach) -> dict[str, str]:
     """Each piece by name, or each module where there are many; *name* stands for what is in no piece."""
     if len(found.pieces) <= _MOST_PIECES:
         return {name: found.digest, **found.pieces}
-    return {name: found.digest, **{module: blake3(text.encode()).hexdigest() for module, text in found.modules.items()}}
+    return {name: found.digest, **found.digests}
 
 
 @cache

@@ -53,8 +53,8 @@ class Crew:
 
     executor: where steps run; None: lone tasks in this thread, others in threads beside it, and those with a timeout or
     a memory limit in worker processes. heard: takes (task, what, done, of) from a step of another process that tells
-    how far it is; printed: takes (task, text) that such a step has printed. wide: there is a fan-out, so two workers may
-    as well start at once.
+    how far it is; printed: takes (task, text) that such a step has printed. wide: there is a fan-out, so two workers
+    may as well start at once.
     """
 
     def __init__(
@@ -92,10 +92,14 @@ class Crew:
 
     def room(self, task: Task) -> bool:
         """Whether *task* may start beside what is at work. One that asks for more than there is runs alone. Warm
-        workers are given a task ahead each, so that none waits for the walk."""
+        workers are given a task ahead each, so that none waits for the walk. A step with a seed shares no process."""
         if not self._running:
             return not self._ended
-        steps = [task.node.step, *(running.task.node.step for running in self._running.values())]
+        tasks = [task, *(running.task for running in self._running.values())]
+        steps = [each.node.step for each in tasks]
+        together = [each.node.step for each in tasks if self._here(each)]
+        if self._here(task) and len(together) > 1 and any(step.seed is not None for step in together):
+            return False  # threads share the generators that a seed sets
         memory = sum(step.memory or 0 for step in steps)
         plain = isinstance(self._executor, Workers) and all(step.cpus == 1 and not step.memory for step in steps)
         width = self.width * 2 if plain else self.width

@@ -22,7 +22,8 @@ def declare(home: Home, declaration: Declaration) -> None:
     """Keep what the commands that know only the loop's name must know: how it is watched, and FILE's folder."""
     rules = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
     retrain = None if declaration.retrain is None else asdict(declaration.retrain)
-    told = {"monitor": rules, "retrain": retrain, "folder": declaration.folder}
+    roles = {name: getattr(declaration.roles, name) for name in ("target", "key", "time")}
+    told = {"monitor": rules, "retrain": retrain, "folder": declaration.folder, "roles": roles}
     Deployments(home).save_state(declaration.name, DECLARED, told)
 
 

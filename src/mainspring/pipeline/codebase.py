@@ -8,7 +8,7 @@ from typing import Any
 
 from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.modules import ModuleText, Project
-from mainspring.pipeline.pieces import Key, Needs, Piece
+from mainspring.pipeline.pieces import Group, Key, Needs, Piece
 from mainspring.pipeline.running import check
 from mainspring.pipeline.units import parse
 
@@ -58,13 +58,15 @@ class Codebase(Project):
     """The project, with what several walks through it share.
 
     needs, held, pieces, values, reading, kept: what was found of each unit (values: for a module that is imported with
-    the step's own, or not). reached: the `Closure` of what *counted* modules have imported. files: the
-    data files that were asked for, (path, the file that names it) -> digest. whole: all there is, by the roots."""
+    the step's own, or not); groups: of several units of a module. reached: the `Closure` of what *counted* modules have
+    imported. files: the data files that were asked for, (path, the file that names it) -> digest. whole: all there is,
+    by the roots."""
 
     needs: dict[Key, Needs] = field(default_factory=dict)
     held: dict[Key, Needs] = field(default_factory=dict)
     pieces: dict[Key, Piece] = field(default_factory=dict)
     values: dict[tuple[Key, bool], tuple[tuple[Global, Piece], ...]] = field(default_factory=dict)
+    groups: dict[tuple[str, tuple[int, ...], bool], Group] = field(default_factory=dict)
     reading: dict[Key, bool] = field(default_factory=dict)
     kept: dict[Key, frozenset[Global]] = field(default_factory=dict)
     files: dict[tuple[str, str], str] = field(default_factory=dict)

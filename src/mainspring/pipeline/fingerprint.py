@@ -245,7 +245,8 @@ class _Canonical:
             return hashed("dataclass", self._class(kind), *self._named(named), *self._named(_beside(value, names)))
         if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
             return self._estimator(value, kind)
-        return hashed("other", self._class(kind), self.other(value))
+        beside = _beside(value, ()) if isinstance(value, _WRITTEN) else {}  # a copy of such a one has none of it
+        return hashed("other", self._class(kind), self.other(value), *self._named(beside))
 
     def _named(self, values: Mapping[str, Any]) -> list[str]:
         return [part for name, value in values.items() for part in (name, self.digest(value))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mainspring.pipeline.effects import Global
@@ -27,6 +28,15 @@ class Piece:
     key: str
     digest: str
     place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pieces of one module that are reached, by key: their digests and places. digest: of all of them."""
+
+    pieces: Mapping[str, str]
+    places: Mapping[str, Place]
+    digest: str
 
 
 @dataclass(slots=True)

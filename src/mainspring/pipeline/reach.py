@@ -13,7 +13,7 @@ from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.entries import Entry, entries, locate, named, references
 from mainspring.pipeline.fingerprint import hashed
-from mainspring.pipeline.pieces import Piece, Place
+from mainspring.pipeline.pieces import Group, Piece, Place
 from mainspring.pipeline.trace import Trace
 from mainspring.pipeline.units import canonical
 from mainspring.pipeline.values import values_of
@@ -30,7 +30,7 @@ class Reach:
     entry_points: "module:qualname" of each thing asked for, in order; empty for a library's. pieces: "module:name" ->
     digest of each statement reached, to tell what changed; places: where each of them stands. widened: where the code
     couldn't be followed and more was taken than may be needed. files: the data files that it names by
-    `mainspring.file`, as they are written -> digest of their content.
+    `mainspring.file`, as they are written -> digest of their content. digests: module -> that of all its pieces.
     """
 
     digest: str
@@ -41,6 +41,7 @@ class Reach:
     widened: tuple[str, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def reach(things: Sequence[Any], project: Codebase | None = None) -> Reach:
@@ -67,16 +68,22 @@ def _reached(found: list[Entry], project: Codebase) -> Reach:
     trace.finish()
     points = tuple(entry.reference for entry in found if entry.asked)
     reached = trace.reached()
-    kept: list[set[Global]] = []
-    pieces = [piece for name, indices in reached.items() for piece in _pieces(trace, name, indices, kept)]
+    groups = _groups(trace, reached)
+    pieces: dict[str, str] = {}
+    places: dict[str, Place] = {}
+    for group in groups.values():
+        pieces.update(group.pieces)
+        places.update(group.places)
+    digests = {name: group.digest for name, group in groups.items()}
     return Reach(
-        digest=hashed("reach", *sorted(trace.found.opaque), *points, *(f"{each.key} {each.digest}" for each in pieces)),
+        digest=hashed("reach", *sorted(trace.found.opaque), *points, *map(" ".join, digests.items())),
         modules=_Cuts(trace, reached),
         libraries=tuple(sorted(trace.found.libraries)),
         entry_points=points,
-        pieces={piece.key: piece.digest for piece in pieces},
+        pieces=pieces,
+        digests=digests,
         widened=tuple(trace.found.notes),
-        places={piece.key: piece.place for piece in pieces},
+        places=places,
         files=_files(trace),
     )
 
@@ -112,16 +119,47 @@ class _Cuts(Mapping[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _pieces(trace: Trace, name: str, indices: list[int], kept: list[set[Global]]) -> Iterator[Piece]:
-    """Each statement reached under a name of its own, with its digest; and values that no statement tells."""
-    source = trace.source(name)
-    if source is None:
-        return
+def _groups(trace: Trace, reached: Mapping[str, list[int]]) -> dict[str, Group]:
+    """The pieces of each module that has any; those of one that many reach alike are gathered once."""
+    found: dict[str, Group] = {}
+    kept: list[set[Global]] = []
+    for name, indices in reached.items():
+        source = trace.source(name)
+        if source is None:
+            continue
+        at_import = trace.imports(name)
+        key = (name, tuple(indices), at_import)
+        group = trace.project.groups.get(key) if trace.project.source(name) is source else None
+        if group is None:
+            group, steady = _group(trace, source, indices, at_import, kept)
+            if steady and trace.project.source(name) is source:
+                trace.project.groups[key] = group
+        if group.pieces:
+            found[name] = group
+    return found
+
+
+def _group(
+    trace: Trace, source: Source, indices: list[int], at_import: bool, kept: list[set[Global]]
+) -> tuple[Group, bool]:
+    """The pieces of a module, and whether they are the same whoever reaches these units."""
+    pieces = list(_pieces(trace, source, indices))
+    values = [value for index in indices for value in _values(trace, source, index, at_import)]
+    if values and not kept:
+        kept.append(_kept(trace))
+    pieces += [piece for place, piece in values if place not in kept[0]]
+    digest = hashed("module", "\n".join(f"{each.key} {each.digest}" for each in pieces))
+    told = {piece.key: piece.digest for piece in pieces}
+    return Group(told, {piece.key: piece.place for piece in pieces}, digest), not values
+
+
+def _pieces(trace: Trace, source: Source, indices: list[int]) -> Iterator[Piece]:
+    """Each statement reached under a name of its own, with its digest."""
+    name = source.name
     if source.parsed.futures:
         place = Place("import", "__future__", source.text.path, 1)
         yield Piece(f"{name}:__future__", hashed("futures", source.parsed.futures), place)
     known = trace.project.pieces if trace.project.source(name) is source else {}
-    at_import = trace.imports(name)
     seen: dict[str, int] = {}
     for index in indices:
         piece = known.get((name, index))
@@ -129,7 +167,6 @@ def _pieces(trace: Trace, name: str, indices: list[int], kept: list[set[Global]]
             piece = known[name, index] = _piece(source, index)
         seen[piece.key] = number = seen.get(piece.key, 0) + 1
         yield piece if number == 1 else replace(piece, key=f"{piece.key} ({number})")
-        yield from _values(trace, source, index, at_import, kept)
 
 
 def _piece(source: Source, index: int) -> Piece:
@@ -138,18 +175,14 @@ def _piece(source: Source, index: int) -> Piece:
     return Piece(key, hashed("unit", canonical(unit)), Place(unit.kind, unit.name, source.text.path, unit.line))
 
 
-def _values(trace: Trace, source: Source, index: int, at_import: bool, kept: list[set[Global]]) -> Iterator[Piece]:
+def _values(trace: Trace, source: Source, index: int, at_import: bool) -> tuple[tuple[Global, Piece], ...]:
     """The values that a unit made. One that functions which are reached alter themselves, as they run, isn't what the
     code made of it."""
     known = trace.project.values
     key = ((source.name, index), at_import)
     if key not in known:
         known[key] = tuple(values_of(trace.project, source, index, at_import=at_import))
-    for place, piece in known[key]:
-        if not kept:
-            kept.append(_kept(trace))
-        if place not in kept[0]:
-            yield piece
+    return known[key]
 
 
 def _kept(trace: Trace) -> set[Global]:

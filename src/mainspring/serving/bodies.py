@@ -142,13 +142,15 @@ def media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return header(headers, b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def refusal(error: RequestError) -> Reply:
-    """The answer to a refused request."""
-    return Reply(problem(type(error).__name__, str(error)), error.status, refusal_headers(error))
+def refusal(error: RequestError, *, flat: bool = False) -> Reply:
+    """The answer to a refused request. flat: with a text under "error", as V2's clients read it."""
+    code, message = type(error).__name__, str(error)
+    told = _encode({"error": message, "code": code}) if flat else problem(code, message)
+    return Reply(told, error.status, _headers(error))
 
 
-def refusal_headers(error: RequestError) -> Headers:
-    """The headers that go with a refusal's status."""
+def _headers(error: RequestError) -> Headers:
+    """What goes with a refusal's status."""
     if isinstance(error, Overloaded | TooMany):
         return [(b"retry-after", b"1")]
     return [(b"www-authenticate", b"Bearer")] if isinstance(error, Unauthorized) else []

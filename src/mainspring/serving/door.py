@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainspring.core.errors import RequestError, Unauthorized
+from mainspring.core.errors import Unauthorized
 from mainspring.serving import bodies
 from mainspring.serving.bodies import Reply
 from mainspring.serving.measures import Measures
@@ -53,12 +53,13 @@ class Door:
                 await bodies.send(send, Reply(bodies.problem("Failed", "the endpoint failed; its log says why"), 500))
 
     def _refused(self, scope: Scope) -> Reply | None:
-        why = None if self._hosts is None else refusal(scope["headers"], self._hosts)
+        why = None if self._hosts is None else refusal(scope["headers"], self._hosts, scope["scheme"].encode())
         if why:
             return Reply(bodies.problem("Forbidden", why), 403)
         if self._token_hash is None or scope["path"] in OPEN or carries(scope["headers"], self._token_hash):
             return None
-        return _shaped(scope["path"], Unauthorized("send the endpoint's token as 'Authorization: Bearer ...'"))
+        unknown = Unauthorized("send the endpoint's token as 'Authorization: Bearer ...'")
+        return bodies.refusal(unknown, flat=scope["path"].startswith("/v2"))
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -87,16 +88,10 @@ def carries(headers: Iterable[tuple[bytes, bytes]], known: str) -> bool:
     return hmac.compare_digest(sha256(token.strip()).hexdigest(), known) and scheme.lower() == b"bearer"
 
 
-def _shaped(path: str, error: RequestError) -> Reply:
-    """A refusal as the clients of the path's protocol read it."""
-    if path.startswith("/v2"):
-        told = {"error": str(error), "code": type(error).__name__}
-        return Reply(bodies.encode(told), error.status, bodies.refusal_headers(error))
-    return bodies.refusal(error)
-
-
-def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes]) -> str | None:
+def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes], scheme: bytes = b"http") -> str | None:
     """Why a request with these *headers* is not for a server that has the names *hosts*; None when it is.
+
+    scheme: of the server's own pages.
 
     >>> refusal([(b"host", b"127.0.0.1:8700")], loopback(8700)) is None
     True
@@ -107,15 +102,9 @@ def refusal(headers: Iterable[tuple[bytes, bytes]], hosts: frozenset[bytes]) -> 
     if len(given) != 1 or given[0] not in hosts:
         return "this host name is not served; call 127.0.0.1 or localhost with the port of this server"
     origins = [value.lower() for name, value in headers if name == b"origin"]
-    if any(_site(origin) not in hosts for origin in origins):
+    if any(origin.partition(b"://")[::2] not in ((scheme, host) for host in hosts) for origin in origins):
         return "requests from other sites are refused"
     return None
-
-
-def _site(origin: bytes) -> bytes:
-    """Host and port of an origin; TLS or not is the server's, for a page of the other scheme has another port."""
-    scheme, _, site = origin.partition(b"://")
-    return site if scheme in (b"http", b"https") else b""
 
 
 def loopback(port: int) -> frozenset[bytes]:

@@ -63,7 +63,7 @@ def explainer(model: Any, encoding: Encoding, classes: Sequence[Any]) -> Explain
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         return Explainer(encoding, lambda matrix: _linear(model, matrix), classes)
     raise NotExplained(
-        f"explain=true is not available for {name}: it is neither linear nor a booster of LightGBM or XGBoost; leave it out"
+        f"explain=true is not available for {name}, which is neither linear nor of LightGBM or XGBoost; leave it out"
     )
 
 

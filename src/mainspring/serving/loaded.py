@@ -35,8 +35,8 @@ class Loaded:
     """One version in memory.
 
     joins: whether rows of several requests may share a model call; only where the sample's answers are the same, bit
-    for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample. probabilistic: whether it
-    gives probabilities.
+    for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample. probabilistic: whether
+    it gives probabilities.
     """
 
     def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None) -> None:

@@ -72,8 +72,7 @@ def _described_outputs(loaded: Loaded) -> list[dict[str, Any]]:
 
 def refusal(error: RequestError) -> Reply:
     """A refused request; this protocol's clients look for a text under "error"."""
-    told = {"error": str(error), "code": type(error).__name__}
-    return Reply(bodies.encode(told), error.status, bodies.refusal_headers(error))
+    return bodies.refusal(error, flat=True)
 
 
 def rows_of(given: list[Tensor], inputs: Schema, missing: Any = None) -> list[Row]:

@@ -82,7 +82,7 @@ def _protocols(name: str, loaded: Loaded, row: dict[str, Any], example: dict[str
     mlflow = _operation("MLflow's scoring protocol", said, records, _REFUSALS, {"dataframe_records": [example]})
     kserve = _operation("KServe's V1 protocol", said, instances, _REFUSALS, {"instances": [example]})
     inference = _operation("Open Inference Protocol V2", {"type": "object"}, _TENSORS, (), _example_tensors(loaded))
-    inference["responses"] |= dict.fromkeys(_REFUSALS, {"description": "refused"})
+    inference["responses"] |= {status: {"description": "refused"} for status in _REFUSALS}
     return {
         f"/loops/{name}/invocations": {"post": mlflow},
         f"/v1/models/{name}:predict": {"post": kserve},

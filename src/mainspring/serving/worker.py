@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core.errors import MainspringError
+from mainspring.serving.connection import REQUEST_SECONDS, Connection, watch
 from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
 from mainspring.serving.loaded import Open, opener
@@ -36,7 +37,8 @@ class Settings:
     """What the supervisor tells the process.
 
     fd: the listening socket. loops: names, or "all". host: the address that the socket is bound to; any but loopback
-    takes every Host. seeds: of loops whose prediction ids are repeatable. parent: the process to die with.
+    takes every Host. seeds: of loops whose prediction ids are repeatable. parent: the process to die with. token_hash:
+    of the token that requests must carry. cert, key: files for TLS. request_seconds: how long one may take to come.
     """
 
     home: str
@@ -48,6 +50,10 @@ class Settings:
     seeds: dict[str, int] = field(default_factory=dict)
     host: str = "127.0.0.1"
     parent: int | None = None
+    token_hash: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    request_seconds: float = REQUEST_SECONDS
 
 
 def main() -> None:
@@ -82,6 +88,7 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             max_rows=settings.max_rows,
             max_body_bytes=settings.max_body_bytes,
             hosts=_hosts(settings.host, sock),
+            token_hash=settings.token_hash,
         )
         config = uvicorn.Config(
             endpoint.app,
@@ -91,9 +98,13 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             server_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=DRAIN_SECONDS,
+            http=Connection,
+            ws="none",
+            ssl_certfile=settings.cert,
+            ssl_keyfile=settings.key,
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(Parting(config), board, sock))
+            runner.run(_run(Parting(config), board, sock, settings.request_seconds))
 
 
 class Parting(uvicorn.Server):
@@ -122,7 +133,7 @@ def _closing(send: Send) -> Send:
     return closing
 
 
-async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) -> None:
+async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket, request_seconds: float) -> None:
     def stop(*_: object) -> None:
         """Before uvicorn has its own handlers, and after: it raises the signal again once it has drained."""
         server.should_exit = True
@@ -131,9 +142,11 @@ async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket) 
     signal.signal(signal.SIGINT, stop)
     board.start(asyncio.get_running_loop())
     await asyncio.to_thread(board.ready.wait)  # who calls meanwhile waits in the socket's queue, not for a refusal
+    watching = asyncio.create_task(watch(server.server_state.connections, request_seconds))
     try:
         await server.serve(sockets=[sock])
     finally:
+        watching.cancel()
         board.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ def kept_path(home: Home, loop: str) -> Path:
     return home.folder("tables") / loop / "schema.toml"
 
 
-def contract_text(home: Home, loop: str) -> str | None:
-    """The contract as it is written now; None before there is one."""
+def said_by_people(home: Home, loop: str) -> list[str]:
+    """The contract as it is written now, and the names of the repairs' commits."""
     try:
-        return contract_path(home, loop).read_bytes().decode("utf-8", "surrogateescape")
+        text = contract_path(home, loop).read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
-        return None
+        text = ""
+    log = home.folder("tables") / loop / "repairs" / "_delta_log"
+    return [text, *(sorted(os.listdir(log)) if log.is_dir() else [])]
