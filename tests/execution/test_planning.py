@@ -291,3 +291,19 @@ def test_the_values_of_a_methods_object_count(project: Path, home: Home) -> None
         return outcome.steps[0].state
 
     assert [state(1), state(1), state(2)] == ["run", "cached", "run"]
+
+
+def test_a_comment_changes_nothing_where_a_step_reaches_hundreds_of_functions(
+    project: Path, home: Home, run: Run
+) -> None:
+    many = "".join(f"def fix{number}(age):\n    return fix{number - 1}(age)\n" for number in range(1, 150))
+    helpers = f"def fix0(age):\n    return max(age, 0)\n{many}fix = fix149\n"
+    write(project, helpers, STEPS)
+    run(*steps(load()))
+    write(project, helpers.replace("    return fix7", "    # a comment\n    return fix7"), STEPS)
+    assert {step.state for step in plan(Graph(steps(load())), home=home, pipeline="seed")} == {"cached"}
+    write(project, helpers.replace("max(age, 0)", "max(age, 1)"), STEPS)
+
+    assert told(plan(Graph(steps(load())), home=home, pipeline="seed"))["clean"] == (
+        "run", ["helpers_of_plan changed"]
+    )  # fmt: skip

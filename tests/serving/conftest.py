@@ -1,4 +1,4 @@
-"""Makes `stand_in`, `answering` and `bundled` importable for the tests of this room: a tiny real model, and what serves it."""
+"""Makes `stand_in`, `answering` and `bundled` importable for the tests of this room: tiny real models, served."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_loop_of_one_column_takes_a_tensor_of_any_name() -> None:
         ({"delay": tensor("delay", "FP32", [-1], [1.0])}, 400, "whole numbers"),
         ({"delay": tensor("delay", "FP32", [1, 1, 1], [1.0])}, 400, "3 axes"),
         ({"delay": tensor("delay", "FP32", [2], [1.0, 2.0])}, 422, "differ in length"),
-        ({"delay": tensor("delay", "FP32", [1, 2], [1.0, 2.0])}, 422, "that of a column is [1]"),
+        ({"delay": tensor("delay", "FP32", [1, 2], [1.0, 2.0])}, 422, "a column's is [1]"),
         ({"distance": tensor("distance", "INT8", [1], [800])}, 400, "800 is beyond INT8"),
         ({"distance": tensor("distance", "UINT64", [1], [2**64 - 1])}, 422, "beyond a signed 64-bit integer"),
         ({"carrier": tensor("carrier", "FP64", [1], [1.0])}, 422, "column 'carrier', row 0: 1.0 is not text"),

@@ -131,6 +131,17 @@ def run(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("run", required=False)
+@click.option("--executor", metavar="WHERE", help="Where steps run, as for run.")
+@_json
+def resume(run: str | None, **arguments: Any) -> None:
+    """Go on with the newest interrupted run, or with RUN: finished steps aren't repeated."""
+    home = click.get_current_context().find_root().obj["home"]
+    asked = importlib.import_module("mainspring.app.resume").asked(home, run)
+    _call("run", **asked, fast=False, explain=False, full_traceback=False, **arguments)
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1).")
 @click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700).")

@@ -84,7 +84,7 @@ def run(
         sound = _sound(home, file)
     where = Surroundings.of(
         home, selection=Selection(**selection), executor=executor, durability="fast" if fast else None,
-        load=("mainspring.app.files:load", file),
+        load=("mainspring.app.files:load", os.path.abspath(file)),
     )  # fmt: skip
     with document.alone(as_json), _ended_in_order(), where.steps_in("local") as where:
         declared = [(found, _parameters(found, settings)) for found in sound or load(file)]

@@ -210,11 +210,18 @@ class IcebergSource:
 
 @dataclass(frozen=True, slots=True)
 class SqlSource:
-    """Rows of a query; *url* may be a reference such as "env:FLIGHTS_DB"; *cursor* names a growing column."""
+    """Rows of a query; see `sql`."""
 
     url: str
     query: str
     cursor: str | None = None
+    changes: Literal["all", "compare"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.changes not in ("all", "compare"):
+            raise DeclarationError(f"changes={self.changes!r} is unknown; choose 'all' or 'compare'")
+        if self.cursor is not None and self.changes == "compare":
+            raise DeclarationError("changes='compare' reads all rows, and a cursor only new ones; leave one of them out")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,13 +316,17 @@ def iceberg(path: str, *, access: S3 | None = None) -> IcebergSource:
     return IcebergSource(str(path), access)
 
 
-def sql(url: str, query: str, *, cursor: str | None = None) -> SqlSource:
+def sql(
+    url: str, query: str, *, cursor: str | None = None, changes: Literal["all", "compare"] = "all"
+) -> SqlSource:
     """Rows of a query or a table.
 
-    url: "sqlite:///file.db", a file's path, any SQLAlchemy URL, or a reference: "env:NAME", "file:PATH".
-    cursor: a column that only grows (an id, a time stamp); the next run reads the rows beyond the last seen.
+    url: "sqlite:///file.db", a file's path, postgresql://, mysql+pymysql://, duckdb:///file, any SQLAlchemy URL, or a
+    reference: "env:NAME", "file:PATH". cursor: a column that only grows (an id, a time stamp); the next run reads the
+    rows from the last value seen on. changes: without a cursor every run reads all rows; "compare" finds by the key
+    which are new, changed or deleted, whatever their order.
     """
-    return SqlSource(str(url), query, cursor)
+    return SqlSource(str(url), query, cursor, changes)
 
 
 def frame(data: Any) -> FrameSource:

@@ -33,12 +33,14 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check(frame: pl.DataFrame, schema: Schema, roles: Roles, loop: str = "NAME", *, growing: bool = False) -> Checked:
+def check(
+    frame: pl.DataFrame, schema: Schema, roles: Roles, loop: str = "NAME", *, growing: bool = False, picked: bool = False
+) -> Checked:
     """Divide the plain *frame*, one batch, into rows that keep *schema* and rows that don't, with reasons.
 
     Only a rule that a person wrote is held against a value; ranges and levels seen so far grow with the rows (that is
     drift, and no fault). growing: the contract comes from the batches before of the same reading, so that growth is no
-    news. What the contract's evolution doesn't allow raises SchemaMismatch, with the command that accepts it.
+    news. picked: the rows were bad once, so that many of them may be. What the contract's evolution doesn't allow raises SchemaMismatch, with the command that accepts it.
     """
     schema, notes = _evolved(frame, schema, roles, loop)
     given = set(frame.columns)
@@ -49,7 +51,8 @@ def check(frame: pl.DataFrame, schema: Schema, roles: Roles, loop: str = "NAME",
         decided, note = _decided(values, column, schema.evolution)
         notes += [note] if note else []
         typed = cast(values, decided.type) if values.dtype != pl.Null else values.cast(DTYPES[decided.type])
-        _refuse_other_type(values, typed, decided, loop)
+        if not picked:
+            _refuse_other_type(values, typed, decided, loop)
         found = list(_faults(values, typed, decided, named, schema.evolution))
         made.append(typed)
         faults += [_reasons(values, decided, fault) for fault in found]

@@ -179,7 +179,7 @@ def _detected(first: bytes, quote: bytes) -> str:
     """The mark that divides the first lines into as many fields each, and into the most."""
     sample = first[: 1 << 16]
     lines = re.sub(quote + b"[^" + quote + b"]*" + quote, b"", sample).split(b"\n") if quote else sample.split(b"\n")
-    whole = [line for line in (lines[:-1] or lines)[:100] if line.strip()]
+    whole = [line for line in (lines[:-1] or lines)[:100] if line.strip(b"\r ")]
     counts = {mark: [line.count(mark.encode()) for line in whole] for mark in _SEPARATORS}
     even = {mark: found[0] for mark, found in counts.items() if found and found[0] and len(set(found)) == 1}
     best = even or {mark: found[0] for mark, found in counts.items() if found}

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import Overtaken, SourceEmpty, StoreError
+from mainspring.core.errors import DeclarationError, Overtaken, SourceEmpty, StoreError
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
 from mainspring.core.sources import CsvSource, SqlSource
@@ -94,7 +94,9 @@ class _Work:
         self._max_bad, self._progress, self._run = max_bad, progress, run
         self._versions = Versions(home, loop)
         self._names = names_of(roles)
-        self._compares = isinstance(source, SqlSource) and getattr(source, "changes", "") == "compare"
+        self._compares = isinstance(source, SqlSource) and source.changes == "compare"
+        if self._compares and not roles.key:
+            raise DeclarationError("changes='compare' tells rows apart by their key; write key='COLUMN' in the Loop")
 
     def next(self, staging: Staging, texts: frozenset[str]) -> Dataset:
         """The version behind the newest one, or that one."""

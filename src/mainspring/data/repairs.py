@@ -70,7 +70,8 @@ def held_against(schema: Schema, rows: Sequence[Row], roles: Roles, loop: str) -
     """Rows that came as records, checked against *schema*; a column that none of them has is missing in all."""
     frame, _ = plain(pl.DataFrame(list(rows), infer_schema_length=None, strict=False))
     gone = [pl.lit(None, pl.Null).alias(name) for name in schema.names if name not in frame.columns]
-    return check(frame.select(*(name for name in schema.names if name in frame.columns), *gone), schema, roles, loop)
+    known = [name for name in schema.names if name in frame.columns]
+    return check(frame.select(*known, *gone), schema, roles, loop, picked=True)
 
 
 def texts(bad: pl.DataFrame) -> list[str]:

@@ -57,7 +57,8 @@ def execute(
     freshness = Freshness(graph, journal, catalog, pipeline, parameters or {}, selection.force, code)
     catalog.files.sweep()
     asked, part = _asked(parameters or {}, catalog), selection.to_json()
-    claim = journal.resume(pipeline, asked, part) or journal.begin(pipeline, asked, part)
+    file = "" if load is None else load[1]
+    claim = journal.resume(pipeline, asked, part, file) or journal.begin(pipeline, asked, part, file)
     ledger = Ledger(home, claim, durability)
     given = {**(services or {}), "home": home, "run": claim.run}
     bench = Bench(catalog, lambda *told: walk.said_here(*told))

@@ -59,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, as the journal has it."""
+    """One run, as the journal has it. owner: the process that writes it, and the FILE that it was given."""
 
     id: str
     pipeline: str
@@ -67,6 +67,7 @@ class RunRecord:
     created: datetime
     ended: datetime | None
     parameters: Any
+    selection: Any
     owner: Mapping[str, Any]
     error: str | None
 
@@ -110,8 +111,8 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------ owning a run
 
-    def begin(self, pipeline: str, parameters: Any, selection: Any = None) -> Claim:
-        """A new run of *pipeline*, owned by this process."""
+    def begin(self, pipeline: str, parameters: Any, selection: Any = None, file: str = "") -> Claim:
+        """A new run of *pipeline*, owned by this process. file: the FILE that declares it, for who goes on with it."""
         with self._transaction() as connection:
             self._mark_dead(connection)
             last = connection.execute("select max(number) from runs").fetchone()[0] or 0
@@ -120,12 +121,12 @@ class Journal:
             connection.execute(
                 "insert into runs (number, id, pipeline, status, parameters, selection, owner, fence, created) "
                 "values (?, ?, ?, 'running', ?, ?, ?, 1, ?)",
-                (number, claim.run, pipeline, _text(parameters), _text(selection), _text(myself()), self._now()),
+                (number, claim.run, pipeline, _text(parameters), _text(selection), _owner(file), self._now()),
             )
             self._leases.take(number)
         return claim
 
-    def resume(self, pipeline: str, parameters: Any, selection: Any = None) -> Claim | None:
+    def resume(self, pipeline: str, parameters: Any, selection: Any = None, file: str = "") -> Claim | None:
         """The last run of *pipeline*, if it was interrupted and asked for the same; owned by this process now."""
         with self._transaction() as connection:
             self._mark_dead(connection)
@@ -140,7 +141,7 @@ class Journal:
             connection.execute(
                 "update runs set status = 'running', owner = ?, fence = fence + 1, cancel = 0, ended = null, "
                 "error = null where number = ?",
-                (_text(myself()), row["number"]),
+                (_owner(file), row["number"]),
             )
         return Claim(row["id"], row["number"], pipeline, row["fence"] + 1, resumed=True)
 
@@ -315,6 +316,7 @@ def _run(row: Row) -> RunRecord:
         datetime.fromisoformat(row["created"]),
         _moment(row["ended"]),
         json.loads(row["parameters"]),
+        json.loads(row["selection"]),
         json.loads(row["owner"]),
         row["error"],
     )
@@ -336,6 +338,10 @@ def _step(row: Row) -> StepRecord:
         row["trace"],
         row["cached_from"],
     )
+
+
+def _owner(file: str) -> str:
+    return _text({**myself(), "file": file} if file else myself())
 
 
 def _artifact(text: str) -> Artifact:

@@ -1,0 +1,335 @@
+"""How each kind of database is asked: SQLite by the standard library, PostgreSQL by ADBC, DuckDB by its own library,
+all others by SQLAlchemy. Each gives frames of a batch of rows; what it needs loads only when it is asked for."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from mainspring.core.errors import SourceError, SourceNotFound
+from mainspring.core.wording import listed
+
+BATCH_ROWS = 50_000
+POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
+
+
+class Door(Protocol):
+    """An open connection that only reads."""
+
+    def columns(self, query: str) -> list[str]:
+        """The names of the columns that *query* gives."""
+
+    def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
+        """The rows of *query*, batch by batch; *beyond* (column, value): only those with at least that value."""
+
+    def newest(self, query: str, column: str) -> tuple[Any, int]:
+        """The greatest value of *column*, and how many rows have it."""
+
+    def quoted(self, name: str) -> str:
+        """*name* as the database writes names."""
+
+
+@contextmanager
+def opened(url: str, name: str) -> Iterator[Door]:
+    """The door to the database at *url*, which messages call *name*."""
+    path = sqlite_path(url)
+    if path is not None:
+        with _Sqlite.open(existing(path, name), name) as sqlite:
+            yield sqlite
+    elif POSTGRES.match(url):
+        with _Postgres.open(url, name) as postgres:
+            yield postgres
+    elif url.startswith("duckdb:///"):
+        with _DuckDb.open(existing(Path(url.removeprefix("duckdb:///")).expanduser(), name), name) as duck:
+            yield duck
+    else:
+        with _Alchemy.open(url, name) as other:
+            yield other
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite address or a plain path; None for any other address."""
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///").partition("?")[0]).expanduser()
+    return None if "://" in url else Path(url).expanduser()
+
+
+def existing(path: Path, name: str) -> Path:
+    """*path*, where there is such a file."""
+    if not path.is_file():
+        raise SourceNotFound(
+            f"{name}: no such file; give a SQLite file's path, or an address such as postgresql://host/name"
+        )
+    return path
+
+
+class _Sqlite:
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection, self._name = connection, name
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, name: str) -> Iterator[_Sqlite]:
+        try:
+            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)
+        except sqlite3.Error as error:
+            raise SourceError(f"{name} can't be opened: {error}") from error
+        with closing(connection):
+            yield cls(connection, name)
+
+    def columns(self, query: str) -> list[str]:
+        return [column[0] for column in self._run(f"select * from ({query}\n) source_rows limit 0").description]
+
+    def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
+        names = self.columns(query)
+        cursor = self._run(_select("*", query, self, beyond, order, "?"), [] if beyond is None else [_sent(beyond[1])])
+        try:
+            while batch := cursor.fetchmany(BATCH_ROWS):
+                yield _frame(names, batch)
+        except sqlite3.Error as error:
+            raise SourceError(f"{self._name} broke off while it was read: {error}") from error
+
+    def newest(self, query: str, column: str) -> tuple[Any, int]:
+        value, rows = self._run(_newest(query, self.quoted(column))).fetchone()
+        return value, rows
+
+    def quoted(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def _run(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(query, values)
+        except sqlite3.Error as error:
+            raise self._explained(str(error)) from error
+
+    def _explained(self, reason: str) -> SourceError:
+        if match := re.fullmatch(r"no such table: (.+)", reason):
+            tables = [
+                row[0] for row in self._connection.execute("select name from sqlite_master where type != 'index'")
+            ]
+            has = f"it has {listed(sorted(tables))}" if tables else "it has no table at all"
+            return SourceNotFound(f"{self._name} has no table {match[1]!r}; {has}")
+        if reason == "file is not a database":
+            return SourceError(f"{self._name} is no SQLite database; write ms.csv or ms.parquet for a file of rows")
+        return SourceError(f"the query of {self._name} fails: {reason}; correct it in ms.sql")
+
+
+class _Postgres:
+    """Rows come by COPY, many times as quick as row by row. COPY takes no parameters, so that the value of a cursor goes
+    into a setting of the session, bound, and the query compares with that."""
+
+    _AS_THEY_ARE = frozenset(
+        ["bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "date", "timestamp",
+         "timestamptz", "time", "bytea", "oid"]
+    )  # fmt: skip
+    _CASTS = {"numeric": "{0}::float8", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
+
+    def __init__(self, connection: Any, name: str, url: str) -> None:
+        self._connection, self._name, self._url = connection, name, url
+
+    @classmethod
+    @contextmanager
+    def open(cls, url: str, name: str) -> Iterator[_Postgres]:
+        try:
+            from adbc_driver_manager import Error
+            from adbc_driver_postgresql import dbapi  # 0.6 s to import
+        except ModuleNotFoundError as error:
+            raise SourceError(f"{name} needs the extra 'postgres': pip install 'mainspring[postgres]'") from error
+        try:
+            with closing(dbapi.connect(POSTGRES.sub("postgresql://", url))) as connection:
+                door = cls(connection, name, url)
+                door._run("set transaction isolation level repeatable read, read only").close()
+                yield door
+        except Error as error:
+            raise SourceError(f"{name} can't be read: {_without_secrets(error, url)}") from None
+
+    def columns(self, query: str) -> list[str]:
+        return [name for name, _ in self._types(query)]
+
+    def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
+        import pyarrow as pa
+
+        types = self._types(query)
+        _refuse_twice([name for name, _ in types])
+        picked = ", ".join(f"{self._cast(name, kind)} as {self.quoted(name)}" for name, kind in types)
+        mark = ""
+        if beyond is not None:
+            self._run("select set_config('mainspring.since', $1, true)", (_text(beyond[1]),)).close()
+            mark = f"current_setting('mainspring.since')::{self._type_name(query, beyond[0])}"
+        with closing(self._run(_select(picked, query, self, beyond, order, mark))) as cursor:
+            for batch in cursor.fetch_record_batch():
+                made = pl.from_arrow(pa.Table.from_batches([batch]))
+                assert isinstance(made, pl.DataFrame)
+                yield made
+
+    def newest(self, query: str, column: str) -> tuple[Any, int]:
+        with closing(self._run(_newest(query, self.quoted(column)))) as cursor:
+            value, rows = cursor.fetchone()
+            return value, rows
+
+    def quoted(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def _types(self, query: str) -> list[tuple[str, str]]:
+        with closing(self._run(f"select * from ({query}\n) source_rows limit 0")) as cursor:
+            schema = cursor.fetch_record_batch().schema
+        return [(field.name, (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()) for field in schema]
+
+    def _type_name(self, query: str, column: str) -> str:
+        inner = f"select {self.quoted(column)} from ({query}\n) source_rows limit 0"
+        with closing(self._run(f"select pg_typeof(value)::text from (select ({inner}) as value) typed")) as cursor:
+            return str(cursor.fetchone()[0])
+
+    def _cast(self, name: str, kind: str) -> str:
+        column = self.quoted(name)
+        if kind in self._AS_THEY_ARE or kind.startswith("_"):
+            return column
+        return self._CASTS.get(kind, "{0}::text").format(column)
+
+    def _run(self, query: str, values: Sequence[Any] = ()) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(query, values) if values else cursor.execute(query)
+        return cursor
+
+
+class _DuckDb:
+    def __init__(self, connection: Any, name: str) -> None:
+        self._connection, self._name = connection, name
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, name: str) -> Iterator[_DuckDb]:
+        try:
+            import duckdb
+        except ModuleNotFoundError as error:
+            raise SourceError(f"{name} needs the extra 'duckdb': pip install 'mainspring[duckdb]'") from error
+        try:
+            with duckdb.connect(str(path), read_only=True) as connection:
+                yield cls(connection, name)
+        except duckdb.Error as error:
+            raise SourceError(f"{name} can't be read: {str(error).partition(chr(10))[0]}") from error
+
+    def columns(self, query: str) -> list[str]:
+        return [
+            column[0] for column in self._connection.execute(f"select * from ({query}\n) rows_ limit 0").description
+        ]
+
+    def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
+        import pyarrow as pa
+
+        _refuse_twice(self.columns(query))
+        values = [] if beyond is None else [_sent(beyond[1])]
+        self._connection.execute(_select("*", query, self, beyond, order, "?"), values)
+        for batch in self._connection.fetch_record_batch(BATCH_ROWS):
+            made = pl.from_arrow(pa.Table.from_batches([batch]))
+            assert isinstance(made, pl.DataFrame)
+            yield made
+
+    def newest(self, query: str, column: str) -> tuple[Any, int]:
+        value, rows = self._connection.execute(_newest(query, self.quoted(column))).fetchone()
+        return value, rows
+
+    def quoted(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+
+class _Alchemy:
+    def __init__(self, connection: Any, alchemy: Any) -> None:
+        self._connection, self._alchemy = connection, alchemy
+
+    @classmethod
+    @contextmanager
+    def open(cls, url: str, name: str) -> Iterator[_Alchemy]:
+        import sqlalchemy  # 0.4 s to import: only for who reads such a database
+
+        try:
+            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+        except ModuleNotFoundError as error:
+            raise SourceError(f"{name} needs the driver {error.name!r}: pip install {error.name}") from None
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
+            reason = type(error).__name__
+            raise SourceError(f"{name} is no database address ({reason}); write scheme://user@host/database") from None
+        try:
+            with engine.connect() as connection:
+                yield cls(connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS), sqlalchemy)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise SourceError(f"{name} can't be read: {_without_secrets(error, url)}") from None
+        finally:
+            engine.dispose()
+
+    def columns(self, query: str) -> list[str]:
+        wrapped = f"select * from ({_escaped(query)}\n) source_rows where 1 = 0"
+        return list(self._connection.execute(self._alchemy.text(wrapped)).keys())
+
+    def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
+        names = self.columns(query)
+        _refuse_twice(names)
+        statement = self._alchemy.text(_select("*", _escaped(query), self, beyond, order, ":since"))
+        result = self._connection.execute(statement, {} if beyond is None else {"since": _sent(beyond[1])})
+        for batch in result.partitions(BATCH_ROWS):
+            yield _frame(names, [tuple(row) for row in batch])
+
+    def newest(self, query: str, column: str) -> tuple[Any, int]:
+        statement = self._alchemy.text(_newest(_escaped(query), self.quoted(column)))
+        value, rows = self._connection.execute(statement).one()
+        return value, rows
+
+    def quoted(self, name: str) -> str:
+        quoted: str = self._connection.dialect.identifier_preparer.quote(name)
+        return quoted
+
+
+def _select(
+    picked: str, query: str, door: Door, beyond: tuple[str, Any] | None, order: str | None, mark: str
+) -> str:
+    where = "" if beyond is None else f" where {door.quoted(beyond[0])} >= {mark}"
+    ordered = "" if order is None else f" order by {door.quoted(order)}"
+    return f"select {picked} from ({query}\n) source_rows{where}{ordered}"
+
+
+def _newest(query: str, column: str) -> str:
+    greatest = f"(select max({column}) from ({query}\n) greatest_rows)"
+    return f"select max({column}), count(*) from ({query}\n) source_rows where {column} = {greatest}"
+
+
+def _escaped(query: str) -> str:
+    """A colon of the user's query isn't the mark of a parameter."""
+    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", query)
+
+
+def _frame(names: Sequence[str], rows: Sequence[Any]) -> pl.DataFrame:
+    _refuse_twice(names)
+    columns = zip(*rows, strict=True) if rows else [[] for _ in names]
+    return pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(names, columns, strict=True)])
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        raise SourceError(f"the query gives column {listed(twice)} twice; name each by 'as' in the query")
+
+
+def _sent(value: Any) -> Any:
+    """A cursor from a commit as a driver takes it."""
+    if isinstance(value, dict):
+        return datetime.fromisoformat(value["datetime"]) if "datetime" in value else date.fromisoformat(value["date"])
+    return value
+
+
+def _text(value: Any) -> str:
+    return str(next(iter(value.values())) if isinstance(value, dict) else value)
+
+
+def _without_secrets(error: Exception, url: str) -> str:
+    """The driver's first line, with every part of the address but its scheme taken out."""
+    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    for part in sorted(re.split(r"[:/@?&=]+", url.partition("://")[2]), key=len, reverse=True):
+        text = text.replace(part, "***") if len(part) > 2 else text
+    return f"{type(error).__name__}: {text}"
