@@ -30,7 +30,7 @@ def ingested(home: Home) -> Ingest:
     """Ingests a source into the loop "loop"."""
 
     def run(source: Any, roles: Roles, **options: Any) -> Dataset:
-        return ingest(source=source, roles=roles, home=home, loop="loop", **options)
+        return ingest(source=source, roles=roles, loop="loop", **{"home": home, **options})
 
     return run
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,18 +21,6 @@ ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
 
 def rows_of(source: Any, since: Any = None, **options: Any) -> pl.DataFrame:
     return pl.concat([part for part, _ in reader(source, **options).read(since)], how="diagonal_relaxed")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "air line.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("create table flights (id integer, at text, delay real)")
-        connection.executemany(
-            "insert into flights values (?, ?, ?)", [(i, f"2013-01-0{i}", i / 2) for i in range(1, 6)]
-        )
-    connection.close()
-    return path
 
 
 class TestFiles:
@@ -147,104 +133,6 @@ class TestFiles:
             file.write("4,d\n")
 
         assert reader(ms.csv(str(path))).position() != before
-
-
-class TestQueries:
-    @pytest.mark.parametrize("address", ["{}", "sqlite:///{}", "env:MS_TEST_DB", "file:{}.address"])
-    def test_every_way_to_name_a_database_reads_it(
-        self, database: Path, address: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MS_TEST_DB", f"sqlite:///{database}")
-        Path(f"{database}.address").write_text(f"{database}\n")
-
-        rows = rows_of(ms.sql(address.format(database), "flights"))
-
-        assert rows["id"].to_list() == [1, 2, 3, 4, 5]
-
-    def test_a_cursor_reads_only_what_is_beyond_it_in_its_order(self, database: Path) -> None:
-        source = ms.sql(str(database), "select * from flights where delay > 0;", cursor="at")
-        cursors = [cursor for _, cursor in reader(source).read(None)]
-        with sqlite3.connect(database) as connection:
-            connection.execute("insert into flights values (7, '2013-01-07', 1), (6, '2013-01-06', 1)")
-        connection.close()
-
-        assert cursors == ["2013-01-05"]
-        assert rows_of(source, cursors[-1])["id"].to_list() == [6, 7]
-        assert reader(source).position() == "2013-01-07"
-        assert list(reader(source).read("2013-01-07")) == []
-
-    def test_a_cursor_is_bound_and_never_part_of_the_query(self, database: Path) -> None:
-        source = ms.sql(str(database), "flights", cursor="at")
-
-        assert list(reader(source).read("' or 1=1 --")) != []
-        assert sum(part.height for part, _ in reader(source).read("9' or 1=1 --")) == 0
-
-    def test_without_a_cursor_the_file_tells_its_position(self, database: Path) -> None:
-        source = ms.sql(str(database), "flights")
-        before = reader(source).position()
-        os.utime(database, ns=(1, 1))
-
-        assert not reader(source).incremental
-        assert reader(source).position() != before
-
-    def test_sqlalchemy_reads_any_other_address_the_same_way(self, database: Path) -> None:
-        query = "select id, at, ':x' as colon from flights where id < 5"
-        source = ms.sql(f"sqlite+pysqlite:///{database}", query, cursor="id")
-
-        assert rows_of(source, 2).rows() == [(3, "2013-01-03", ":x"), (4, "2013-01-04", ":x")]
-        assert reader(source).position() == 4
-        assert reader(ms.sql(f"sqlite+pysqlite:///{database}", query)).position() is None
-        with pytest.raises(SourceError, match="no such table: arrivals"):
-            rows_of(ms.sql(f"sqlite+pysqlite:///{database}", "arrivals"))
-
-    def test_reading_never_makes_or_changes_a_database(self, database: Path, tmp_path: Path) -> None:
-        with pytest.raises(SourceNotFound, match="no such file"):
-            rows_of(ms.sql(str(tmp_path / "none.db"), "flights"))
-        with pytest.raises(SourceError, match=r"attempt to write a readonly|syntax error"):
-            rows_of(ms.sql(str(database), "delete from flights"))
-
-        assert not (tmp_path / "none.db").exists()
-        assert rows_of(ms.sql(str(database), "flights")).height == 5
-
-    @pytest.mark.parametrize(
-        ("query", "cursor", "said"),
-        [
-            ("flight", None, r"has no table 'flight'; it has flights"),
-            ("select speed from flights", None, r"fails: no such column: speed; correct it"),
-            ("select * from flights where", None, r"fails: .*syntax error"),
-            ("flights", "idx", r"cursor='idx' is no column of the query .* it gives id, at, delay"),
-        ],
-    )
-    def test_a_wrong_query_is_explained(self, database: Path, query: str, cursor: str | None, said: str) -> None:
-        with pytest.raises(SourceError, match=said):
-            rows_of(ms.sql(str(database), query, cursor=cursor))
-
-    def test_a_file_that_is_no_database_is_named(self, tmp_path: Path) -> None:
-        (tmp_path / "rows.db").write_text("id,name\n" * 500)
-
-        with pytest.raises(SourceError, match=r"is no SQLite database; write ms.csv"):
-            rows_of(ms.sql(str(tmp_path / "rows.db"), "flights"))
-
-    def test_secrets_behind_a_reference_or_in_an_address_are_never_told(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MS_TEST_DB", "sqlite+pysqlite:////nowhere/s3cret/hunter22.db")
-        (tmp_path / "address").write_text("postgresql+nodriver://user:hunter22@s3cret/db")
-        told = []
-        for address in ("env:MS_TEST_DB", f"file:{tmp_path}/address", "nosuch://user:hunter22@s3cret:1/db"):
-            with pytest.raises(SourceError) as error:
-                rows_of(ms.sql(address, "flights"))
-            told.append(str(error.value))
-
-        assert all("hunter22" not in text for text in told)
-        assert all("s3cret" not in text for text in told[:2])
-        assert "user:***@s3cret" in told[2]
-
-    def test_an_unset_reference_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(SourceNotFound, match="environment variable 'MS_NOT_SET' of 'env:MS_NOT_SET' isn't set"):
-            reader(ms.sql("env:MS_NOT_SET", "flights"))
-        with pytest.raises(SourceNotFound, match="can't be read"):
-            reader(ms.sql(f"file:{tmp_path}/none", "flights"))
 
 
 class TestMemoryAndFunctions:

@@ -75,6 +75,19 @@ def _answer(verb: str, /, **arguments: Any) -> None:
     _call(verb, **arguments) if code is None else context.exit(code)
 
 
+def _endpoint(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--tls", type=click.Choice(["own", "proxy"]), default=None, help="Who encrypts (default own)."),
+        click.option("--key", metavar="FILE", default=None, help="The certificate's private key (PEM)."),
+        click.option("--cert", metavar="FILE", default=None, help="The endpoint's certificate (PEM)."),
+        click.option("--token", metavar="REFERENCE", default=None, help="The endpoint's token: env:NAME or file:PATH."),
+        click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700)."),
+        click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1)."),
+    ):
+        command = option(command)
+    return command
+
+
 def _json(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
@@ -143,8 +156,7 @@ def resume(run: str | None, **arguments: Any) -> None:
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1).")
-@click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700).")
+@_endpoint
 @click.option("--control-port", type=int, default=None, help="Port of the API (default 8701).")
 @click.option("--clock", type=click.Choice(["system", "manual"]), default="system", show_default=True)
 @click.option("--now", default=None, metavar="TIME", help="Where a manual clock starts (ISO 8601).")
@@ -156,8 +168,7 @@ def up(**arguments: Any) -> None:
 
 
 @cli.command()
-@click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1).")
-@click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700).")
+@_endpoint
 def serve(**arguments: Any) -> None:
     """The endpoint alone, for every loop of the home."""
     _call("serve", **arguments)

@@ -15,6 +15,7 @@ from typing import Any
 
 from mainspring.app import config, differences, document, plans, supervisor
 from mainspring.app import show as showing
+from mainspring.app.access import access
 from mainspring.app.files import load
 from mainspring.app.manifest import HELD
 from mainspring.app.progress import Progress
@@ -119,9 +120,10 @@ def up(
     clock: str,
     now: str | None,
     once: bool,
+    **doors: Any,
 ) -> int:
-    settings = config.read(home=home, host=host, port=port, control_port=control_port)
-    _only_loopback(settings.host)
+    settings = config.read(home=home, host=host, port=port, control_port=control_port, **doors)
+    access(settings)  # before FILE is executed
     if now is not None and clock != "manual":
         raise UsageError("--now is where a manual clock starts; add --clock manual")
     if now is not None:
@@ -137,10 +139,8 @@ def up(
     return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seeds=seeds)
 
 
-def serve(*, home: str | None, host: str | None, port: int | None) -> int:
-    settings = config.read(home=home, host=host, port=port)
-    _only_loopback(settings.host)
-    return supervisor.serve(settings)
+def serve(*, home: str | None, **doors: Any) -> int:
+    return supervisor.serve(config.read(home=home, **doors))
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
@@ -430,11 +430,6 @@ def _divide(name: str) -> tuple[str, int | None]:
     if not version.isdigit():
         raise UsageError(f"{name!r}: the version after @ must be a number, such as {loop}@3")
     return loop, int(version)
-
-
-def _only_loopback(host: str) -> None:
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        raise UsageError(f"--host {host} is not loopback, and this version has no users and TLS; put a proxy before it")
 
 
 def _time(text: str) -> datetime:

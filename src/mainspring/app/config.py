@@ -23,7 +23,8 @@ class Settings:
     home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
     control_port: the API. max_rows: of one request. executor: where steps run (None: worker processes for the commands,
     the caller's own process for `run()` in Python). durability: what a finished step survives: "durable" a loss of
-    power, "fast" the death of the process.
+    power, "fast" the death of the process. token: of the endpoint, a reference, "env:NAME" or "file:PATH"; cert, key:
+    PEM files of its TLS; tls: "own", or "proxy" where a proxy in front of it encrypts.
     """
 
     home: Path
@@ -34,6 +35,10 @@ class Settings:
     max_rows: int = 100_000
     executor: str | None = None
     durability: Durability = "durable"
+    token: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    tls: str = "own"
 
 
 ENVIRONMENT = "MAINSPRING_ENV"
@@ -133,6 +138,8 @@ def _changes(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def _parse(name: str, value: Any, type_name: str, origin: str) -> Any:
     if name == "durability" and value not in ("durable", "fast"):
         raise SettingsError(f"{origin}: durability = {value!r} must be durable or fast")
+    if name == "tls" and value not in ("own", "proxy"):
+        raise SettingsError(f"{origin}: tls = {value!r} must be own or proxy")
     if type_name != "int":
         if isinstance(value, str) and value:
             return value

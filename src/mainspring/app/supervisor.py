@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Any
 
+from mainspring.app.access import access
 from mainspring.app.config import Settings
 from mainspring.core.errors import PortTaken, ServiceError
 from mainspring.store.home import Home
@@ -82,13 +83,14 @@ def up(
 
     seeds: each loop's, which make its predictions' ids repeatable, for history that is lived through by a manual clock.
     """
+    doors = access(settings)
     home = Home.open(settings.home)
     with (
         _only_one(home),
         listen(settings.host, settings.port) as data,
         listen("127.0.0.1", settings.control_port, "--control-port") as control,
     ):
-        endpoint, api = (f"http://{host}:{port}" for host, port, *_ in (data.getsockname(), control.getsockname()))
+        endpoint, api = _url(settings.host, data, settings), _url("127.0.0.1", control)
         controlling = {
             "home": str(home.path),
             "files": list(files),
@@ -99,7 +101,7 @@ def up(
             "endpoint": endpoint,
         }
         children = [
-            _serving(home, settings, data, list(loops), manual_clock=manual_clock, seeds=seeds),
+            _serving(home, settings, doors, data, list(loops), manual_clock=manual_clock, seeds=seeds),
             Child("controller", "mainspring.app.control", controlling, control),
         ]
         say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
@@ -108,10 +110,16 @@ def up(
 
 def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
     """The endpoint alone, until a signal: every loop of the home, as its route says."""
+    doors = access(settings)
     home = Home.open(settings.home)
     with listen(settings.host, settings.port) as data:
-        say(f"endpoint http://{settings.host}:{data.getsockname()[1]}   home {home.path}")
-        return _supervise([_serving(home, settings, data, "all")], False, say)
+        say(f"endpoint {_url(settings.host, data, settings)}   home {home.path}")
+        return _supervise([_serving(home, settings, doors, data, "all")], False, say)
+
+
+def _url(host: str, sock: socket.socket, settings: Settings | None = None) -> str:
+    scheme = "https" if settings is not None and settings.cert is not None else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
 
 
 def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
@@ -173,6 +181,7 @@ class _only_one:
 def _serving(
     home: Home,
     settings: Settings,
+    doors: Mapping[str, Any],
     data: socket.socket,
     loops: list[str] | str,
     *,
@@ -186,6 +195,7 @@ def _serving(
         "manual_clock": manual_clock,
         "host": settings.host,
         "seeds": {} if seeds is None else dict(seeds),
+        **doors,
     }
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return Child("serving", "mainspring.serving.worker", told, data, environment=one_core)

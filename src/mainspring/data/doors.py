@@ -226,8 +226,8 @@ class _DuckDb:
 
         _refuse_twice(self.columns(query))
         values = [] if beyond is None else [_sent(beyond[1])]
-        self._connection.execute(_select("*", query, self, beyond, order, "?"), values)
-        for batch in self._connection.fetch_record_batch(BATCH_ROWS):
+        rows = self._connection.sql(_select("*", query, self, beyond, order, "?"), params=values)
+        for batch in rows.to_arrow_reader(BATCH_ROWS):
             made = pl.from_arrow(pa.Table.from_batches([batch]))
             assert isinstance(made, pl.DataFrame)
             yield made

@@ -37,7 +37,7 @@ class Condition:
         value = outputs[self.step]
         try:
             holds = bool(value >= self.least)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # the value is the user's own, and may refuse in any way
             raise DeclarationError(
                 f"at_least({self.step!r}, {self.least}) needs a number, but {self.step!r} gave {brief(value)}; "
                 f"let a step return the number"
