@@ -69,7 +69,7 @@ def test_tls_is_own_or_by_a_proxy() -> None:
 
 
 def test_serve_asks_for_the_token_and_never_shows_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mainspring", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "mainspring.app.cli", "serve", "--port", "0"]
     beyond = ["--host", "0.0.0.0", "--token", "env:THE_TOKEN", "--tls", "proxy"]
     serving = subprocess.Popen(
         [*command, *beyond], env={**os.environ, "THE_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"}, text=True,

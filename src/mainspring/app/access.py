@@ -25,8 +25,8 @@ def access(settings: Settings) -> dict[str, Any]:
 def _check_beyond(settings: Settings) -> None:
     if settings.token is None:
         raise UsageError(
-            f"--host {settings.host} is not loopback, and everybody there could call the endpoint; add --token env:NAME "
-            "or file:PATH, and --cert and --key"
+            f"--host {settings.host} is not loopback, and everybody there could call the endpoint; "
+            "add --token env:NAME or file:PATH, and --cert and --key"
         )
     if settings.cert is None and settings.tls != "proxy":
         raise UsageError(

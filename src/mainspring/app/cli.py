@@ -298,6 +298,15 @@ def monitor(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--diff", "versions", nargs=2, type=int, metavar="A B", help="What version B changed since version A.")
+@_json
+def data(**arguments: Any) -> None:
+    """The versions of a loop's data: when, from where, how many rows; or what changed between two."""
+    _call("data", **arguments)
+
+
+@cli.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=30, show_default=True, metavar="N")
 @_json

@@ -54,7 +54,7 @@ def plan(
 ) -> int:
     where = Surroundings.of(home, selection=Selection(**selection))
     with document.alone(as_json):
-        declared = [(found, _parameters(found, settings)) for found in load(file)]
+        declared = [_asked(found, settings) for found in load(file)]
         planned = [(found.name, found.foresee(where, parameters)) for found, parameters in declared]
         stale = any(plans.stale(steps) for _, steps in planned)
         whole = where.selection == Selection() and not stale
@@ -88,7 +88,7 @@ def run(
         load=("mainspring.app.files:load", os.path.abspath(file)),
     )  # fmt: skip
     with document.alone(as_json), _ended_in_order(), where.steps_in("local") as where:
-        declared = [(found, _parameters(found, settings)) for found in sound or load(file)]
+        declared = [_asked(found, settings) for found in sound or load(file)]
         for found, parameters in declared:
             if explain:
                 told = plans.explain(found.name, found.foresee(where, parameters))
@@ -296,6 +296,19 @@ def _differences(found: differences.Differences, as_json: bool) -> int:
     return 0
 
 
+def _asked(found: Loop | Pipeline, settings: Sequence[str]) -> tuple[Loop | Pipeline, dict[str, Any]]:
+    """What is to run with which run parameters; `data@=12` is no parameter but the version of the data."""
+    versions = [setting.removeprefix("data@=") for setting in settings if setting.startswith("data@=")]
+    parameters = _parameters(found, [setting for setting in settings if not setting.startswith("data@=")])
+    if not versions:
+        return found, parameters
+    if not isinstance(found, Loop):
+        raise UsageError(f"--set data@={versions[-1]}: {found.name!r} is a Pipeline; only a Loop's data have versions")
+    if not versions[-1].isdecimal():
+        raise UsageError(f"--set data@={versions[-1]} must be the number of a version: see mainspring data {found.name}")
+    return found.at(int(versions[-1])), parameters
+
+
 def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, Any]:
     """Run parameters typed as the steps annotate them."""
     graph = _graph(found)
@@ -306,6 +319,10 @@ def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, An
             raise UsageError(f"--set {setting!r} must be NAME=VALUE, such as --set trees=200")
         parameters[name] = graph.parse(name, text)
     return parameters
+
+
+def data(*, home: str | None, name: str, **arguments: Any) -> int:
+    return int(turn.call("mainspring.app.datasets:data", _store(home), name=name, **arguments))
 
 
 def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> int:

@@ -258,6 +258,12 @@ class Loop:
         twin.name, twin.declaration = self.name, replace(self.declaration, source=declarations.source(data))
         return twin
 
+    def at(self, version: int) -> Loop:
+        """This loop over an older *version* of its data, whatever the source has by now."""
+        twin = object.__new__(Loop)
+        twin.name, twin.declaration = self.name, replace(self.declaration, data_version=version)
+        return twin
+
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """One turn in these surroundings; the stages' errors are in the Run."""
         turn.declare(where.home, self.declaration)

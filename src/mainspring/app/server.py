@@ -137,7 +137,7 @@ class Guard:
 
 
 async def _body(request: Request, known: set[str]) -> dict[str, Any]:
-    content = await bodies.read(request.scope, request.receive, MAX_BODY_BYTES)
+    content = await bodies.Intake(MAX_BODY_BYTES).read(request.scope, request.receive)
     body = bodies.parse(content or b"{}")
     if not isinstance(body, dict) or set(body) - known:
         raise InvalidRequest(f"the body must be an object with {', '.join(sorted(known))}")

@@ -286,6 +286,7 @@ class Declaration:
     max_bad: float = 0.05
     folder: str | None = None  # FILE's, where a person's contract is looked for
     clean: tuple[Clean, ...] = ()
+    data_version: int | None = None  # the rows of this older version, whatever the source has by now
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

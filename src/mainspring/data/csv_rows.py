@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,15 +83,19 @@ class _Table:
         begun = [name for name in self._names if name not in self._types and frame[name].null_count() < frame.height]
         if begun:
             found = self._inferred(part)
-            self._types |= {name: found.schema[name] for name in begun}
+            kinds = found.schema
+            self._types |= {name: kinds[name] for name in begun}
             frame = frame.with_columns(found.select(begun))
         frame = self._with_codes(frame, part)
-        self._types |= {name: frame.schema[name] for name in self._types}
+        kinds = frame.schema
+        self._types |= {name: kinds[name] for name in self._types}
+        empty = [name for name in self._names if name not in self._types and name not in self._text]
+        frame = frame.with_columns(pl.lit(None).alias(name) for name in empty) if empty else frame
         return self._forms.read(frame)
 
     def _header(self, first: bytes) -> list[str]:
         names = [name or "" for name in self._parsed(first[: self._header_end], False, n_rows=1).row(0)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, times in Counter(names).items() if times > 1):
             raise SourceError(
                 f"{self._file!r} has column {listed(list(map(repr, twice)))} twice; give each its own name"
             )
@@ -145,8 +150,9 @@ class _Table:
     def _widened(self, part: bytes) -> pl.DataFrame:
         """*part*, which the types known so far can't hold, in wider ones."""
         found = self._inferred(part)
+        kinds = found.schema
         for name, known in self._types.items():
-            now = found.schema[name]
+            now = kinds[name]
             if now != known and found[name].null_count() < found.height:
                 self._types[name] = pl.Float64() if known.is_numeric() and now.is_numeric() else pl.String()
         return self._read(part, self._known_types())
@@ -208,7 +214,8 @@ def _refuse_other_kinds(first: bytes, stored: Stored, source: CsvSource) -> None
 
 def refuse_gap(name: str, columns: Sequence[str], known: Sequence[str]) -> None:
     """Raise where a file lacks a column that the files before it have."""
-    gone = [each for each in known if each not in columns]
+    there = set(columns)
+    gone = [each for each in known if each not in there]
     if gone:
         raise SchemaMismatch(
             f"{name!r} has no column {listed([repr(each) for each in gone])}, which the files before it have; "

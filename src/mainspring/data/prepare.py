@@ -15,7 +15,7 @@ from mainspring.core.errors import DataError, DeclarationError, DuplicateKeys, F
 from mainspring.core.schema import Column, Schema
 from mainspring.core.values import Dataset, Frame
 from mainspring.core.wording import count
-from mainspring.data import leaks
+from mainspring.data import afterwards, leaks
 from mainspring.data.features import checked_features
 from mainspring.data.targets import Target, target
 from mainspring.data.validate import refuse_target
@@ -41,9 +41,10 @@ def prepare(
     rows = Versions(home, validate.loop).rows(validate).select(validate.schema.names)
     gaps = {column.name: column.null_count() for column in rows.iter_columns()}
     _refuse_repeats(rows, validate.schema)
+    late = [*afterwards.came_with_the_label(rows, roles), *afterwards.later_times(rows, roles)]
     rows, notes = _labelled(rows, roles, window)
     rows, repeated = _without_repeats(rows, clean)
-    notes += repeated
+    notes += [*repeated, *late]
     aim = target(rows[roles.target], task, roles.positive)
     rows = rows.with_columns(aim.values, *_weights(rows, roles)).drop(roles.ignore, strict=False)
     sample = _sample(rows)
@@ -55,7 +56,7 @@ def prepare(
     numbers = _running_numbers(rows, shown, features, sample, roles)
     roles = replace(roles, ignore=(*roles.ignore, *numbers))
     rows = rows.drop(numbers)
-    notes += [f"column {name!r} only counts the rows: it is ignored" for name in numbers]
+    notes += [f"column {name!r} only {what} the rows: it is ignored" for name, what in numbers.items()]
     inputs = _inputs(rows, validate.schema, roles)
     return Frame(rows, roles, aim.task, aim.classes, inputs, validate.version, (*validate.notes, *notes, *aim.notes))
 
@@ -126,14 +127,21 @@ def _leaks(shown: pl.DataFrame, sample: pl.DataFrame, aim: Target, gaps: dict[st
 
 def _running_numbers(
     rows: pl.DataFrame, shown: pl.DataFrame, features: Sequence[Any], sample: pl.DataFrame, roles: Roles
-) -> list[str]:
-    """Columns that number the rows, unless they are all there is or a features function needs them."""
-    found = [name for name in rows.columns if name in shown.columns and _counts_rows(rows[name])]
+) -> dict[str, str]:
+    """Columns that number or name the rows, unless they are all there is or a features function needs them."""
+    kinds = {name: _names(rows[name]) for name in rows.columns if name in shown.columns}
+    found = {name: what for name, what in kinds.items() if what}
     if not found or len(found) == shown.width:
-        return []
+        return {}
     if any(not hasattr(function, "fit") for function in features):
-        found = [name for name in found if _done_without(name, features, sample, roles)]
+        found = {name: what for name, what in found.items() if _done_without(name, features, sample, roles)}
     return found
+
+
+def _names(values: pl.Series) -> str:
+    if _counts_rows(values):
+        return "counts"
+    return "names" if afterwards.names_rows(values) else ""
 
 
 def _counts_rows(values: pl.Series) -> bool:

@@ -12,6 +12,7 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import DataError, TargetUnusable
 from mainspring.core.values import Frame, Split
 from mainspring.core.wording import listed
+from mainspring.data.astride import astride
 from mainspring.statistics.splitters import Division, Kind, holdout_mask, kind, own_folds, shuffled
 from mainspring.store.tables import digest
 
@@ -28,9 +29,11 @@ def split(prepare: Frame, *, rule: Any, seed: int, loop: str) -> Split:
     train, holdout = prepare.data[parts.train], prepare.data[parts.test]
     _refuse_one_sided(train, holdout, prepare, rule)
     notes = (*prepare.notes, *([parts.note] if parts.note else ()), *_unseen(train, holdout, prepare))
+    sides = replace(prepare, data=train), replace(prepare, data=holdout)
+    notes = (*notes, *astride(*sides))
     return Split(
-        train=replace(prepare, data=train, notes=notes),
-        holdout=replace(prepare, data=holdout, notes=notes),
+        train=replace(sides[0], notes=notes),
+        holdout=replace(sides[1], notes=notes),
         rule=_told(train, holdout, prepare.roles, rule, by),
         holdout_id=digest(holdout),
     )

@@ -94,10 +94,9 @@ def call(reference: str, *arguments: Any, **keywords: Any) -> Any:
 
 def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tuple[Step, ...]:
     """*stages* with what their fingerprints must know of *home* and of the source."""
-    watched: dict[str, Any] = {
-        "ingest": SourcePosition(declaration.source, declaration.name, home),
-        "evaluate": Rival(home),
-    }
+    watched: dict[str, Any] = {"evaluate": Rival(home)}
+    if declaration.data_version is None:
+        watched["ingest"] = SourcePosition(declaration.source, declaration.name, home)
     ours = {stage.name: stage.function for stage in _stages(declaration)}
     return tuple(
         step.with_state(watched[step.name]) if step.name in watched and step.function == ours[step.name] else step
@@ -115,12 +114,14 @@ def _stages(declaration: Declaration) -> list[Step]:
     metric, retrain = declaration.gate.metric, declaration.retrain
     name, roles, seed = declaration.name, declaration.roles, declaration.seed
 
+    pinned = {} if declaration.data_version is None else {"version": declaration.data_version}
+
     def stage(name: str, function: str, inputs: tuple[str, ...], services: tuple[str, ...], **parameters: Any) -> Step:
         return Step(name, function, inputs=inputs, parameters=parameters, services=services, effects=name == "release")
 
     return [
-        stage("ingest", "mainspring.data.ingest:ingest", (), ("home", "progress"),
-              source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad),
+        stage("ingest", "mainspring.data.ingest:ingest", (), ("home", "progress", "run"),
+              source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad, **pinned),
         stage("validate", "mainspring.data.validate:validate", ("ingest",), ("home",), roles=roles),
         stage("prepare", "mainspring.loop.stages:prepare", ("validate",), ("home",),
               roles=roles, features=declaration.features, task=declaration.task,

@@ -142,6 +142,8 @@ class Project:
         file = vars(running).get("__file__") if isinstance(running, ModuleType) else None
         if isinstance(file, str) and os.path.isfile(file):
             return _read(name, Path(file).resolve(), {}) if is_project_file(file) else None
+        if len(parts) > 1 and not self._may_hold(parts[:-1]):
+            return None
         folders = (*self.roots, *_search_path())
         for folder in folders:
             found = _file_of(folder, parts)
@@ -150,6 +152,15 @@ class Project:
             if _is_library_folder(folder) and _belongs(folder, parts[0]):
                 return None
         return self._without_file(name, parts, folders)
+
+    def _may_hold(self, package: list[str]) -> bool:
+        """Whether the project may have modules in *package*: not in a plain module, and of what it doesn't have itself
+        only where it has a folder of the name, which can be one part of a package in several places."""
+        above = self(".".join(package))
+        if above is None:
+            folders = (folder for folder in (*self.roots, *_search_path()) if not _is_library_folder(folder))
+            return any(folder.joinpath(*package).is_dir() for folder in folders)
+        return above.package or Path(above.path).name.startswith("__init__.")
 
     def _without_file(self, name: str, parts: list[str], folders: Iterable[Path]) -> ModuleText | None:
         """A folder without `__init__.py`, or a package of the user's that is installed to be edited."""
@@ -270,7 +281,12 @@ def _file_of(folder: Path, parts: list[str]) -> Path | None:
 
 def _belongs(folder: Path, name: str) -> bool:
     """Whether library folder *folder* holds module *name* in any form, compiled ones included."""
-    return (folder / name).is_dir() or any(folder.glob(f"{name}.*"))
+    return name in _held(folder)
+
+
+@functools.lru_cache(maxsize=64)
+def _held(folder: Path) -> frozenset[str]:
+    return frozenset(entry.partition(".")[0] for entry in os.listdir(folder)) if folder.is_dir() else frozenset()
 
 
 def _in_library(package: str) -> bool:

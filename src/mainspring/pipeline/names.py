@@ -55,7 +55,8 @@ class Unit:
     alter when they are called, with how many functions deep that stands (altered: by imports inside them). configures:
     methods called for their effect. passes: (function called for its effect, name given to it). calls: what it calls
     as it runs, decorators and base classes included, with how many functions deep that is followed. dynamic: names
-    used that can't be followed. asks: calls that may name a data file. dead: the ids of nodes that never run.
+    used that can't be followed. asks: calls that may name a data file. dead: the ids of nodes that never run. written:
+    its canonical text, once somebody has asked for it.
     """
 
     node: ast.stmt
@@ -77,6 +78,7 @@ class Unit:
     dynamic: set[str] = field(default_factory=set)
     asks: list[Asked] = field(default_factory=list)
     dead: frozenset[int] = frozenset()
+    written: str = ""
 
     @property
     def name(self) -> str:

@@ -58,7 +58,9 @@ def parse(text: str) -> Parsed:
 
 def canonical(unit: Unit) -> str:
     """The unit's meaning as text: equal for two that differ in comments, docstrings or formatting only."""
-    return _written(unit.node, unit.dead)
+    if not unit.written:
+        unit.written = _written(unit.node, unit.dead)
+    return unit.written
 
 
 def meaning(source: str) -> str:

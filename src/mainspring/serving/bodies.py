@@ -41,9 +41,9 @@ class Reply:
 
 
 class Intake:
-    """Reads bodies: each of at most *limit* bytes, all that come at one time of at most *room*."""
+    """Reads bodies: each of at most *limit* bytes, all that come in parts at one time of at most *room*."""
 
-    def __init__(self, limit: int, room: int) -> None:
+    def __init__(self, limit: int, room: int = 0) -> None:
         self.limit, self.room = limit, max(room, 2 * limit)
         self._held = 0
 

@@ -1,0 +1,61 @@
+"""Columns that may not be known yet when a prediction is asked for, and columns that only name rows. Told, not stopped:
+
+what rows without a label lack may come with the label, or be lost together with it; a time after the row's own may be a
+plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import polars as pl
+
+from mainspring.core.declarations import Roles
+from mainspring.core.wording import count, percent
+
+LEAST = 30
+"""So many rows of each kind are needed to say anything."""
+_SURE = 0.99
+_ID = re.compile(r"(?:^|[_\s-])(?i:id|uuid|guid|key)$|[a-z]I[dD]$")
+
+
+def came_with_the_label(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
+    """What to say of columns that rows with a label have and rows without one lack."""
+    unknown = rows[roles.target].is_null()
+    without, labelled = rows.filter(unknown), rows.filter(~unknown)
+    if min(without.height, labelled.height) < LEAST:
+        return
+    for name in rows.columns:
+        if name in roles.special:
+            continue
+        lacking, there = without[name].null_count(), labelled.height - labelled[name].null_count()
+        if lacking >= _SURE * without.height and there >= _SURE * labelled.height:
+            yield (
+                f"column {name!r} is empty in {lacking:,} of {count(without.height, 'row')} without a label and filled in "
+                f"{there:,} of {labelled.height:,} with one: if it comes with the label, write ignore=[{name!r}]"
+            )
+
+
+def later_times(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
+    """What to say of times that lie after the row's own."""
+    if not roles.time or rows.height < LEAST or not rows[roles.time].dtype.is_temporal():
+        return
+    own = rows[roles.time].cast(pl.Datetime("us"))
+    for column in rows.drop(roles.special).iter_columns():
+        if not (column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime)):
+            continue
+        both = (column.is_not_null() & own.is_not_null()).sum()
+        later = int((column.cast(pl.Datetime("us")) > own).sum())
+        if both >= LEAST and later >= _SURE * both:
+            yield (
+                f"column {column.name!r} is later than {roles.time!r} in {percent(later / both)} of the rows: unless it is "
+                f"a plan, it isn't known when predicting: write ignore=[{column.name!r}]"
+            )
+
+
+def names_rows(values: pl.Series) -> bool:
+    """Whether a column only names rows: it is called an id, and each value is there once."""
+    if not _ID.search(values.name) or not (values.dtype.is_integer() or values.dtype == pl.String):
+        return False
+    return len(values) >= LEAST and values.null_count() == 0 and values.n_unique() == len(values)

@@ -1,0 +1,104 @@
+"""Leaks that can't be proven are told with their evidence: after the fact, across the split, by group, by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import mainspring as ms
+from mainspring.core.declarations import Roles
+from mainspring.core.values import Frame
+from mainspring.data.afterwards import came_with_the_label, later_times, names_rows
+from mainspring.data.split import split
+
+RNG = np.random.default_rng(0)
+N = 600
+
+
+def frame(**columns: Any) -> Frame:
+    data = pl.DataFrame({"x": RNG.normal(size=N), "y": RNG.integers(0, 2, N), **columns})
+    data = data.select(*[name for name in data.columns if name != "y"], "y")
+    schema = pl.DataFrame(data).columns
+    from mainspring.core.schema import Column, Schema, Type
+
+    inputs = Schema(tuple(Column(name, Type.FLOAT) for name in schema if name != "y"))
+    return Frame(data, Roles("y"), "binary", (0, 1), inputs, 0)
+
+
+def said(prepared: Frame) -> str:
+    return " | ".join(split(prepared, rule=ms.Split(), seed=0, loop="loop").train.notes)
+
+
+def test_what_rows_without_a_label_lack_may_come_with_it() -> None:
+    rows = pl.DataFrame({"y": [1, 0] * 50 + [None] * 50, "air_time": [3.0] * 100 + [None] * 50, "x": [1.0] * 150})
+
+    (told,) = came_with_the_label(rows, Roles("y"))
+
+    assert told == (
+        "column 'air_time' is empty in 50 of 50 rows without a label and filled in 100 of 100 with one: if it comes with "
+        "the label, write ignore=['air_time']"
+    )
+    assert not list(came_with_the_label(rows, Roles("y", ignore=("air_time",))))
+    assert not list(came_with_the_label(rows.head(110), Roles("y")))  # ten rows are no evidence
+
+
+def test_a_time_after_the_rows_own_is_told() -> None:
+    start = [datetime(2020, 1, 1) + timedelta(hours=n) for n in range(100)]
+    rows = pl.DataFrame({"at": start, "landed": [t + timedelta(hours=2) for t in start], "booked": [
+        t - timedelta(days=2) for t in start], "y": [0, 1] * 50})  # fmt: skip
+
+    (told,) = later_times(rows, Roles("y", time="at"))
+
+    assert told.startswith("column 'landed' is later than 'at' in 100 % of the rows: unless it is a plan")
+    assert not list(later_times(rows, Roles("y")))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "names"),
+    [
+        ("order_id", RNG.permutation(100), True),
+        ("orderId", [f"o{n}" for n in range(100)], True),
+        ("paid", RNG.permutation(100), False),
+        ("humid", RNG.permutation(100), False),
+        ("order_id", [1, *range(99)], False),
+    ],
+)
+def test_a_column_that_is_called_an_id_and_never_repeats_names_rows(name: str, values: Any, names: bool) -> None:
+    assert names_rows(pl.Series(name, values)) is names
+
+
+def test_an_id_is_no_feature(prepared: Any) -> None:
+    source = pl.DataFrame({"order_id": RNG.permutation(N), "x": RNG.normal(size=N), "y": RNG.integers(0, 2, N)})
+
+    made = prepared(ms.frame(source), Roles("y"))
+
+    assert made.inputs.names == ("x",)
+    assert "column 'order_id' only names the rows: it is ignored" in made.notes
+
+
+def test_rows_on_both_sides_of_the_split_are_told_where_they_surprise() -> None:
+    once = frame()
+    twice = replace(once, data=pl.concat([once.data, once.data.head(30)]))
+    coarse = replace(once, data=once.data.with_columns(x=pl.Series(RNG.integers(0, 5, N)).cast(pl.Float64)))
+
+    assert "holdout rows" in said(twice) and "are training rows too, in every feature" in said(twice)
+    assert "training rows too" not in said(once) and "training rows too" not in said(coarse)
+
+
+def test_a_group_that_shares_its_target_across_the_split_is_told() -> None:
+    patient = np.arange(N) // 4
+    sick = RNG.integers(0, 2, N // 4)[patient]
+    grouped = frame(patient=[f"p{n}" for n in patient])
+    grouped = replace(grouped, data=grouped.data.with_columns(y=pl.Series(sick)))
+    amount = replace(grouped, task="regression", classes=(), data=grouped.data.with_columns(y=pl.Series(patient * 1.0)))
+
+    assert "values of 'patient' have rows on both sides" in said(grouped) and "write group='patient'" in said(grouped)
+    assert "write group='patient'" in said(amount)
+    assert "group=" not in said(frame(city=[f"c{n % 50}" for n in range(N)]))
+    by_group = replace(grouped, roles=Roles("y", group="patient"))
+    assert "both sides" not in said(by_group)

@@ -1,0 +1,189 @@
+"""Files behind addresses: an S3 server and web servers, both real, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mainspring.core import sources as ms
+from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
+from mainspring.data.sources import beyond, reader
+from tests.data.servers import Answer, Script, serving
+
+ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
+WEB = ms.Http(private=True)
+
+
+def rows_of(source: Any, since: Any = None) -> pl.DataFrame:
+    return pl.concat([part for part, _ in reader(source).read(since)], how="diagonal_relaxed")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A server that speaks S3."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+        server.terminate()
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Writes objects into the bucket "flights", which begins empty."""
+    from obstore.store import S3Store
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "secret").write_text("S3CRET-hunter22\n")
+    monkeypatch.setenv("MS_TEST_KEY", "PLANTEDKEY")
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/flights", method="PUT")).close()
+    store = S3Store(
+        "flights", endpoint=endpoint, region="us-east-1", access_key_id="x", secret_access_key="x",
+        client_options={"allow_http": True},
+    )  # fmt: skip
+
+    def put(key: str, content: bytes) -> None:
+        store.put(key, content)
+
+    yield put
+
+
+@pytest.fixture
+def s3(endpoint: str, tmp_path: Path) -> ms.S3:
+    return ms.S3(endpoint, access_key="env:MS_TEST_KEY", secret_key=f"file:{tmp_path}/secret")
+
+
+class TestObjects:
+    def test_every_format_is_read_from_an_object_store(
+        self, bucket: Callable[..., None], s3: ms.S3, tmp_path: Path
+    ) -> None:
+        ROWS.write_parquet(tmp_path / "rows.parquet")
+        ROWS.write_ipc(tmp_path / "rows.arrow")
+        ROWS.write_ndjson(tmp_path / "rows.jsonl")
+        ROWS.write_csv(tmp_path / "rows.csv")
+        for kind, declare in (("parquet", ms.parquet), ("arrow", ms.arrow), ("jsonl", ms.json), ("csv", ms.csv)):
+            bucket(f"raw data/rows.{kind}", (tmp_path / f"rows.{kind}").read_bytes())
+
+            assert rows_of(declare(f"s3://flights/raw data/rows.{kind}", access=s3)).equals(ROWS)
+
+    def test_globs_and_folders_give_their_files_in_order(self, bucket: Callable[..., None], s3: ms.S3) -> None:
+        for key in ("2013/02.csv", "2013/01.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv", "2013/x.txt"):
+            bucket(key, f"file\n{key}\n".encode())
+
+        def found(path: str) -> list[str]:
+            return rows_of(ms.csv(f"s3://flights/{path}", access=s3))["file"].to_list()
+
+        assert found("2013/*.csv") == ["2013/01.csv", "2013/02.csv"]
+        assert found("*/0[1-4].csv") == ["2013/01.csv", "2013/02.csv"]
+        assert found("2013/**/*.csv") == ["2013/01.csv", "2013/02.csv", "2013/_tmp/04.csv", "2013/deep/03.csv"]
+        assert found("2013/") == found("2013") == ["2013/01.csv", "2013/02.csv", "2013/deep/03.csv"]
+
+    def test_only_new_objects_are_read_and_a_changed_one_has_all_read_again(
+        self, bucket: Callable[..., None], s3: ms.S3
+    ) -> None:
+        source = ms.csv("s3://flights/*.csv", access=s3)
+        bucket("1.csv", b"n\n1\n")
+        (_, cursor), = reader(source).read(None)
+        cursor = json.loads(json.dumps(cursor))
+        bucket("2.csv", b"n\n2\n")
+
+        assert beyond(reader(source), cursor) == cursor and rows_of(source, cursor)["n"].to_list() == [2]
+        bucket("1.csv", b"n\n9\n")
+        assert beyond(reader(source), cursor) is None
+
+    def test_what_is_missing_or_refused_is_named_without_secrets(
+        self, bucket: Callable[..., None], s3: ms.S3, tmp_path: Path
+    ) -> None:
+        bucket("rows.csv", b"n\n1\n")
+        with pytest.raises(SourceNotFound, match=r"no such file: 's3://flights/row.csv'; 's3://flights/' has rows.csv"):
+            rows_of(ms.csv("s3://flights/row.csv", access=s3))
+        with pytest.raises(SourceError, match=r"'s3://nobody-has-this/rows.csv'"):
+            rows_of(ms.csv("s3://nobody-has-this/rows.csv", access=s3))
+        with pytest.raises(SourceNotFound, match="'MS_NOT_SET' of 'env:MS_NOT_SET' isn't set"):
+            rows_of(ms.csv("s3://flights/rows.csv", access=ms.S3(access_key="env:MS_NOT_SET")))
+        source = ms.csv("s3://flights/rows.csv", access=s3)
+        told = json.dumps([reader(source).identity, reader(source).position(), reader(source).name]) + repr(source)
+        assert "hunter22" not in told and "PLANTEDKEY" not in told
+
+    def test_without_the_extra_the_message_names_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "obstore", None)
+
+        with pytest.raises(SourceError, match=r"pip install 'mainspring\[s3\]'"):
+            rows_of(ms.csv("s3://flights/rows.csv"))
+
+    def test_a_secret_in_the_declaration_is_refused_and_not_repeated(self) -> None:
+        with pytest.raises(DeclarationError, match=r"secret_key=...\) must be a reference") as error:
+            ms.S3(secret_key="hunter22")
+        assert "hunter22" not in str(error.value)
+        with pytest.raises(DeclarationError, match="reached by access=ms.S3"):
+            rows_of(ms.csv("s3://flights/rows.csv", access=WEB))
+
+
+class TestWebFiles:
+    def test_a_file_is_read_and_its_tag_is_its_position(self) -> None:
+        content = ROWS.write_csv().encode()
+        with serving(lambda asked: Answer(content, {"ETag": '"one"'})) as server:
+            source = ms.csv(f"{server.url}/rows.csv?key=1", access=WEB)
+
+            assert rows_of(source).equals(ROWS)
+            assert reader(source).position() == [[f"{server.url}/rows.csv", '"one"']]
+            assert beyond(reader(source), reader(source).position()) is not None
+
+    def test_without_a_tag_only_reading_tells(self) -> None:
+        with serving(lambda asked: Answer(b"n\n1\n")) as server:
+            source = ms.csv(f"{server.url}/rows.csv", access=WEB)
+            cursors = [cursor for _, cursor in reader(source).read(None)]
+
+            assert reader(source).position() is None and beyond(reader(source), cursors[-1]) is None
+
+    def test_a_server_without_head_is_asked_for_the_file(self) -> None:
+        with serving(lambda asked: Answer(status=405) if asked.method == "HEAD" else Answer(b"n\n1\n")) as server:
+            assert rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))["n"].to_list() == [1]
+
+    def test_a_body_that_is_cut_off_is_asked_for_again_and_never_taken(self) -> None:
+        script = Script([Answer(b""), Answer(b"n\n1\n2\n", cut=4), Answer(b"n\n1\n2\n")])
+        with serving(script) as server:
+            assert rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))["n"].to_list() == [1, 2]
+        with serving(lambda asked: Answer(b"n\n1\n2\n", cut=4)) as server, pytest.raises(SourceError, match="failed"):
+            rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))
+
+    def test_a_body_of_untold_length_is_refused(self) -> None:
+        with (
+            serving(lambda asked: Answer(b"n\n1\n", length=False)) as server,
+            pytest.raises(SourceError, match="doesn't say how long it is, so a cut would go unseen"),
+        ):
+            rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))
+
+    def test_a_file_that_changes_between_asking_and_reading_is_refused(self) -> None:
+        script = Script([Answer(b"", {"ETag": '"one"'}), Answer(b"n\n1\n", {"ETag": '"two"'})])
+        with serving(script) as server, pytest.raises(SourceError, match="was changed while it was read"):
+            rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))
+
+    def test_a_missing_file_and_too_large_ones_are_named(self) -> None:
+        with serving(lambda asked: Answer(status=404)) as server, pytest.raises(SourceNotFound, match="404 Not Found"):
+            rows_of(ms.csv(f"{server.url}/rows.csv", access=WEB))
+        small = ms.Http(private=True, max_size="1KB")
+        with serving(lambda asked: Answer(b"n\n" * 900)) as server, pytest.raises(SourceError, match="max_size='1KB'"):
+            rows_of(ms.csv(f"{server.url}/rows.csv", access=small))
