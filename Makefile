@@ -9,12 +9,12 @@ STAMP := .venv/ready
 # Every process would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check soak bench docs format clean
+.PHONY: demo test check soak bench docs format servers clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/flights/demo.py
 
-test: $(STAMP)
+test: $(STAMP) servers
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 check: $(STAMP)
@@ -43,6 +43,12 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) --editable '.[dev,examples]'
 	touch $(STAMP)
+
+# PostgreSQL and MariaDB, which tests start for themselves; where they aren't there, root installs Debian's.
+servers:
+	@{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 && command -v mariadbd >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	postgresql mariadb-server >/dev/null; }
 
 clean:
 	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """CSV and Parquet into a checked Delta version, against polars that only reads them and writes them as Parquet.
 
-`python -m benchmarks.data.load [ROWS]`, 5 million unless told. Each side is a process of its own; the floor's is warm in
-the same sense: its libraries are loaded before the clock runs.
+`python -m benchmarks.data.load [ROWS]`, 5 million unless told. Each side is a process of its own, whose libraries are
+loaded before the clock runs.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from benchmarks.timing import row
 
 ROWS, RUNS, AT_ONCE = 5_000_000, 3, 500_000
 _MEASURED = """
-import resource, sys, time
+import time
 {imports}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
 {work}
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+taken = time.perf_counter() - began
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(taken, int(peak.split()[1]) / 1024)
 """
 _OURS = (
-    "from pathlib import Path\nfrom mainspring.core import declarations as ms\nfrom mainspring.data.ingest import ingest\n"
-    "from mainspring.store.home import Home\nhome = Home.open(Path({home!r}))",
+    "from pathlib import Path\nfrom mainspring.core import declarations as ms\n"
+    "from mainspring.data.ingest import ingest\nfrom mainspring.store.home import Home\n"
+    "home = Home.open(Path({home!r}))",
     "made = ingest(source=ms.{kind}({path!r}), roles=ms.Roles('late', key='id', time='at'), home=home, loop='loop')\n"
     "assert made.rows == {rows}, made",
 )

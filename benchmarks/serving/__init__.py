@@ -83,7 +83,9 @@ def _request(folder: Path, name: str, rows: int, path: str = "/predict/bench") -
 @contextmanager
 def _floor() -> Iterator[int]:
     with _listening() as sock:
-        process = subprocess.Popen(_pinned("-m", "benchmarks.serving.floor", str(sock.fileno())), pass_fds=(sock.fileno(),))
+        process = subprocess.Popen(
+            _pinned("-m", "benchmarks.serving.floor", str(sock.fileno())), pass_fds=(sock.fileno(),)
+        )
         yield from _serving(process, sock)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving.floor FD`: uvicorn that reads the body and says "ok"; nothing can be quicker with it."""
+"""`python -m benchmarks.serving.floor FD`: uvicorn that reads the body and says "ok"; nothing is quicker with it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def home(folder: Path, kind: str) -> Path:
     candidate = Candidate(
         model=fitted, encoding=encoding, estimator=type(fitted).__name__, parameters={}, task="binary", classes=(0, 1),
         inputs=inputs, roles=Roles("y"), metric="roc_auc", score=0.9, baseline=0.5, trials=(),
-        profile=Profile.of(rows, inputs), sample=rows.head(32), train_rows=rows.height, dataset_version=1, holdout_id="h",
+        profile=Profile.of(rows, inputs), sample=rows.head(32), train_rows=rows.height, dataset_version=1,
+        holdout_id="h",
     )  # fmt: skip
     bundle = package(candidate, features=(), unit=None, loop="bench", home=made, code=reach([]), lineage={})
     deployments = Deployments(made)

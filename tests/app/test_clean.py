@@ -41,7 +41,13 @@ def test_one_served_row_gets_the_answer_it_got_in_training(tmp_path: Path) -> No
     done = loop.run(home=tmp_path)
 
     encoding = done.outputs["train"].encoding
-    assert {type(step).__name__ for step in encoding.cleaning.operations} == {"Filled", "Bounded", "Bent", "Alike", "Pooled"}
+    assert {type(step).__name__ for step in encoding.cleaning.operations} == {
+        "Filled",
+        "Bounded",
+        "Bent",
+        "Alike",
+        "Pooled",
+    }
     assert "fare is missing" in encoding.names and set(encoding.inputs) == {"fare", "city", "double"}
     rows = done.outputs["split"].train.data
     known = done.outputs["train"].model.predict(encoding.transform(doubled(rows)))

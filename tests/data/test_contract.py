@@ -170,7 +170,8 @@ def test_bad_cells_and_missing_names_set_their_rows_aside_with_every_reason() ->
 
 def test_a_column_that_is_gone_or_of_another_type_stops_with_the_command_that_accepts_it() -> None:
     with pytest.raises(
-        SchemaMismatch, match=r"column 'fare' of the contract is gone: the source has id, .*: mainspring schema l accept"
+        SchemaMismatch,
+        match=r"column 'fare' of the contract is gone: the source has id, .*: mainspring schema l accept",
     ):
         contract.check(batch().drop("fare"), SCHEMA, ROLES, "l")
     with pytest.raises(SchemaMismatch, match=r"column 'fare' is text, such as 'low', 'high'; the contract says float"):
@@ -303,16 +304,19 @@ def test_any_contract_is_read_back_as_it_was_written(data: st.DataObject, found:
         ("[column.age]\n", "has 'column', which isn't known; did you mean 'columns'?"),
         ("[columns.age]\ntype = 'intger'", "column 'age': type = \"intger\" must be one of .*; did you mean 'integer'"),
         ("[columns.age]\nmin = 3\n", "column 'age' has 'min', which isn't known; did you mean 'minimum'?"),
-        ("[columns.age]\ntype = 'text'\nminimum = 3", "minimum is for numbers, and the column has type = \"text\""),
+        ("[columns.age]\ntype = 'text'\nminimum = 3", 'minimum is for numbers, and the column has type = "text"'),
         ("[columns.age]\nmaximum = 3", "maximum is for numbers, and the column has no type"),
         ("[columns.age]\ntype = 'float'\nminimum = 3\nmaximum = 1", "minimum = 3 is above maximum = 1"),
-        ("[columns.age]\ntype = 'integer'\nallowed = [1, 'a']", "allowed value \"a\" isn't an integer; mend it"),
+        ("[columns.age]\ntype = 'integer'\nallowed = [1, 'a']", 'allowed value "a" isn\'t an integer; mend it'),
         ("[columns.age]\ntype = 'date'\nallowed = [1]", "allowed value 1 needs type text, integer"),
-        ("[columns.age]\nunique = 'yes'", "unique = \"yes\" must be true or false"),
+        ("[columns.age]\nunique = 'yes'", 'unique = "yes" must be true or false'),
         ("[columns]\nage = 3", r"column 'age': 3 must be a table, such as \[columns.age\]"),
         ("[columns.age]\nseen = { lo = 3 }", "seen has 'lo', which isn't known; did you mean 'low'?"),
         ("[columns.age]\n[evolution]\nnew_column = 'drop'", "new_column = 'drop' must be ignore or add or refuse"),
-        ("[columns.age]\n[evolution]\nnewcolumn = 'add'", "has 'newcolumn', which isn't known; did you mean 'new_column'"),
+        (
+            "[columns.age]\n[evolution]\nnewcolumn = 'add'",
+            "has 'newcolumn', which isn't known; did you mean 'new_column'",
+        ),
     ],
 )
 def test_a_slip_in_an_edited_contract_is_named_with_its_place(text: str, said: str) -> None:
@@ -327,7 +331,7 @@ def test_a_persons_file_has_the_rules_and_the_home_what_was_seen(home: Home) -> 
     assert contract.stamp(home, "loop") is None
     file = contract.hand_over(home, "loop", SCHEMA)
     before = contract.stamp(home, "loop")
-    file.write_text("# mine\n" + file.read_text().replace('[columns.fare]', '[columns.fare]\nminimum = -5'))
+    file.write_text("# mine\n" + file.read_text().replace("[columns.fare]", "[columns.fare]\nminimum = -5"))
 
     contract.save(home, "loop", replace(SCHEMA, columns=(*SCHEMA.columns[:2], Column("fare", Type.FLOAT, True, 0, 99))))
 

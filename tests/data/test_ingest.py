@@ -177,7 +177,7 @@ class TestCursors:
         database.add(30, 31, delay="oops")
         database.add(31, 40)
         database.run("delete from flights where id > 30")
-        with pytest.raises(SchemaMismatch, match="column 'delay' is text"):
+        with pytest.raises(TooManyBadRows, match=r"1 of 2 rows .* 'oops' is no float"):  # row 29 comes again
             ingested(database.source, ROLES)
         database.run("delete from flights")
         database.run("insert into flights values (null, 41, 0.5, 1)")
@@ -344,10 +344,12 @@ class TestFaults:
     def test_a_later_batch_of_another_shape_names_what_accepts_it(self, home: Home, ingested: Any) -> None:
         ingested(ms.frame(ROWS), ROLES)
         file = contract.path(home, "loop")
-        with pytest.raises(SchemaMismatch, match="column 'delay' of the contract is gone.*mainspring schema loop accept"):
+        with pytest.raises(
+            SchemaMismatch, match=r"column 'delay' of the contract is gone.*mainspring schema loop accept"
+        ):
             ingested(ms.frame(ROWS.drop("delay")), ROLES)
         with pytest.raises(
-            SchemaMismatch, match="weight='w' is no column of the contract.*mainspring schema loop accept"
+            SchemaMismatch, match=r"weight='w' is no column of the contract.*mainspring schema loop accept"
         ):
             ingested(ms.frame(ROWS.with_columns(w=1.0)), Roles("late", key="id", weight="w"))
         file.unlink()

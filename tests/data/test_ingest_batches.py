@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ class TestManyBatches:
         assert len(found) == 1
 
     def test_a_key_that_repeats_in_another_batch_is_refused(self, home: Home, ingested: Any) -> None:
-        with pytest.raises(DuplicateKeys, match=r"1 key in 'id' of the frame comes .* \(1 row too many\), such as id 3"):
+        with pytest.raises(
+            DuplicateKeys, match=r"1 key in 'id' of the frame comes .* \(1 row too many\), such as id 3"
+        ):
             ingested(ms.frame(pl.concat([rows(), rows(1, start=3)])), ROLES)
 
         assert Table(home, "loop", "rows").version() is None
@@ -184,12 +187,6 @@ class TestTypesThatTurnOutWider:
         assert set(known(home)["id"]) | {19} == set(range(40))
 
 
-VALUES = st.one_of(
-    st.integers(-5, 5), st.sampled_from([0.5, 1.0, -2.25]), st.booleans(), st.none(),
-    st.sampled_from(["a", "7", "007", "2013-01-01", "2013-01-01T10:00:00", "1.5", ""]),
-)  # fmt: skip
-
-
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(range(5)), st.integers(1, 25)), min_size=1, max_size=6), st.randoms())
 def test_no_row_is_lost_whatever_the_types_of_the_parts(
@@ -291,8 +288,9 @@ def test_runs_of_one_loop_at_once_lose_and_double_nothing(tmp_path: Path) -> Non
     for start in (0, 50):
         run(f"insert into flights values {', '.join(f'({i}, {i % 2})' for i in range(start, start + 50))}")
         source = ms.sql(str(database), "flights", cursor="id")
+        work = partial(ingest, source=source, roles=Roles("late"), home=home, loop="loop")
         with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda _: ingest(source=source, roles=Roles("late"), home=home, loop="loop"), range(8)))
+            made = [future.result() for future in [pool.submit(work) for _ in range(8)]]
         assert {dataset.version for dataset in made} == {start // 50}
         assert known(home)["id"].to_list() == list(range(start + 50))
 

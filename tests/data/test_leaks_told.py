@@ -40,8 +40,8 @@ def test_what_rows_without_a_label_lack_may_come_with_it() -> None:
     (told,) = came_with_the_label(rows, Roles("y"))
 
     assert told == (
-        "column 'air_time' is empty in 50 of 50 rows without a label and filled in 100 of 100 with one: if it comes with "
-        "the label, write ignore=['air_time']"
+        "column 'air_time' is empty in 50 of 50 rows without a label and filled in 100 of 100 with one: if it comes "
+        "with the label, write ignore=['air_time']"
     )
     assert not list(came_with_the_label(rows, Roles("y", ignore=("air_time",))))
     assert not list(came_with_the_label(rows.head(110), Roles("y")))  # ten rows are no evidence

@@ -143,7 +143,11 @@ def test_an_interrupted_replay_is_finished_by_the_next(
         raise stop
 
     with monkeypatch.context() as patched:
-        target = "mainspring.data.versions.Versions.commit" if where == "commit" else f"{Quarantine.__module__}.Quarantine.{where}"
+        target = (
+            "mainspring.data.versions.Versions.commit"
+            if where == "commit"
+            else f"{Quarantine.__module__}.Quarantine.{where}"
+        )
         patched.setattr(target, interrupted)
         with pytest.raises(KeyboardInterrupt):
             Quarantine(home, "loop").replay(fix)

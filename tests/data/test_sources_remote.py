@@ -105,7 +105,7 @@ class TestObjects:
     ) -> None:
         source = ms.csv("s3://flights/*.csv", access=s3)
         bucket("1.csv", b"n\n1\n")
-        (_, cursor), = reader(source).read(None)
+        ((_, cursor),) = reader(source).read(None)
         cursor = json.loads(json.dumps(cursor))
         bucket("2.csv", b"n\n2\n")
 
@@ -137,7 +137,7 @@ class TestObjects:
         with pytest.raises(DeclarationError, match=r"secret_key=...\) must be a reference") as error:
             ms.S3(secret_key="hunter22")
         assert "hunter22" not in str(error.value)
-        with pytest.raises(DeclarationError, match="reached by access=ms.S3"):
+        with pytest.raises(DeclarationError, match=r"reached by access=ms\.S3"):
             rows_of(ms.csv("s3://flights/rows.csv", access=WEB))
 
 

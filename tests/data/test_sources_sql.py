@@ -19,7 +19,6 @@ from mainspring.data.ingest import new_rows
 from mainspring.data.sources import reader
 from mainspring.store.home import Home
 from mainspring.store.tables import Table
-
 from tests.data import servers
 
 
@@ -163,19 +162,18 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Run]]:
     address: str = request.getfixturevalue(request.param)
     run = {"postgres": _in_postgres, "mariadb": _in_mariadb, "duckdb": _in_duckdb}[request.param](address)
     run("drop table if exists flights")
-    run("create table flights (id bigint, seen timestamp(6) null, delay double precision, carrier varchar(10), late int)"
-        if request.param != "duckdb" else
-        "create table flights (id bigint, seen timestamp, delay double, carrier varchar, late int)")  # fmt: skip
+    instant = "timestamp" if request.param == "duckdb" else "timestamp(6)"
+    run(f"create table flights (id bigint, seen {instant} null, delay double precision, carrier varchar(10), late int)")
     insert(run, range(1000))
     yield address, run
     run("drop table flights")
 
 
 def insert(run: Run, numbers: Any, seen: str = "") -> None:
-    values = ", ".join(
-        f"({i}, '{seen or f'2013-01-01 {i // 3600:02}:{i // 60 % 60:02}:{i % 60:02}'}', {i / 10}, 'AA', {int(i % 3 == 0)})"
-        for i in numbers
-    )
+    def moment(i: int) -> str:
+        return seen or f"2013-01-01 {i // 3600:02}:{i // 60 % 60:02}:{i % 60:02}"
+
+    values = ", ".join(f"({i}, '{moment(i)}', {i / 10}, 'AA', {int(i % 3 == 0)})" for i in numbers)
     run(f"insert into flights values {values}")
 
 

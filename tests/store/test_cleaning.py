@@ -142,5 +142,7 @@ def test_a_slip_in_the_declaration_is_named(wrong: dict[str, Any], said: str) ->
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(DeclarationError, match=r"Clean\(columns=\['fair'\]\) is no feature column; they are fare, city"):
+    with pytest.raises(
+        DeclarationError, match=r"Clean\(columns=\['fair'\]\) is no feature column; they are fare, city"
+    ):
         fitted(Clean(columns=["fair"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.core.errors import HomeDamaged, NotInStore
+from mainspring.core.errors import HomeDamaged, NotInStore, Overtaken
 from mainspring.store.home import Home
+from mainspring.store.parts import Staging
 from mainspring.store.tables import Table, digest
 
 ROWS = pl.DataFrame(
@@ -111,3 +114,46 @@ def test_nulls_hide_no_values_and_nan_and_zero_have_one_form() -> None:
     assert digest(pl.DataFrame({"x": [0.0, float("nan")]})) == digest(pl.DataFrame({"x": [-0.0, -float("nan")]}))
     assert digest(pl.DataFrame({"x": [2**70]})) != digest(pl.DataFrame({"x": [2**71]}))
     assert digest(pl.DataFrame({"x": [[1], [2]]})) != digest(pl.DataFrame({"x": [[1], [3]]}))
+
+
+def _append(folder: Path, number: int) -> None:
+    table = Table(Home(folder), "loop", "rows")
+    for turn in range(4):
+        table.append(pl.DataFrame({"writer": [number] * 3, "turn": [turn] * 3}), metadata={"writer": number})
+
+
+def test_eight_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    folder = Home.open(tmp_path / ".mainspring").path
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(_append, folder), range(8)))
+    table = Table(Home(folder), "loop", "rows")
+    rows = table.read()
+
+    assert table.version() == 31 and rows.height == 96
+    assert rows.group_by("writer", "turn").len()["len"].to_list() == [3] * 32
+    numbers = pl.concat([part.read(["_row"]) for part in table.parts()])
+    assert sorted(numbers["_row"]) == list(range(96))
+
+
+def test_a_commit_on_a_version_that_is_not_the_newest_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+    table = Table(home, "loop", "rows")
+    table.append(ROWS, metadata={})
+    table.append(ROWS, metadata={})
+    with Staging(home) as staging:
+        parts = staging.settled([staging.add(ROWS, 0)])
+        with pytest.raises(Overtaken):
+            table.commit(parts, table.columns(), base=0, metadata={})
+        with pytest.raises(Overtaken):
+            table.commit(parts, table.columns(), base=None, metadata={})
+        assert table.commit(parts, table.columns(), base=1, metadata={"x": 1}) == 2
+
+    assert table.read().equals(ROWS) and table.metadata() == {"x": 1}
+
+
+def test_instants_may_come_to_a_table_that_had_none(table: Table) -> None:
+    table.append(ROWS.select("x"), metadata={"first": True})
+    version = table.replace(ROWS.select("x", "at"), metadata={"second": True})
+
+    assert table.read()["at"].to_list() == ROWS["at"].to_list()
+    assert table.metadata() == {"second": True} and table.version() == version

@@ -278,7 +278,7 @@ def schema(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--fix", "fixes", multiple=True, metavar="COLUMN=SQL", help="Try a repair, such as \"x=replace(x, ',', '.')\".")
+@click.option("--fix", "fixes", multiple=True, metavar="COLUMN=SQL", help="Try a repair, such as x=replace(x,',','.').")
 @click.option("--write", "written", metavar="FILE", help="Write the rows into a CSV file, to be edited.")
 @click.option("--take", "edited", metavar="FILE", help="Try the rows as they stand in an edited FILE.")
 @click.option("--replay", is_flag=True, help="Put the rows that keep the contract now into the next version.")

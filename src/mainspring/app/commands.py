@@ -305,7 +305,7 @@ def _asked(found: Loop | Pipeline, settings: Sequence[str]) -> tuple[Loop | Pipe
     if not isinstance(found, Loop):
         raise UsageError(f"--set data@={versions[-1]}: {found.name!r} is a Pipeline; only a Loop's data have versions")
     if not versions[-1].isdecimal():
-        raise UsageError(f"--set data@={versions[-1]} must be the number of a version: see mainspring data {found.name}")
+        raise UsageError(f"--set data@={versions[-1]} must be a version's number: see mainspring data {found.name}")
     return found.at(int(versions[-1])), parameters
 
 

@@ -33,7 +33,9 @@ def quarantine(
     rows = Quarantine(home, name)
     if written is not None:
         many = rows.write(Path(written))
-        said = f"wrote {count(many, 'row')} into {written}; edit them, then mainspring quarantine {name} --take {written}"
+        said = (
+            f"wrote {count(many, 'row')} into {written}; edit them, then mainspring quarantine {name} --take {written}"
+        )
         return _said(said, as_json)
     file = None if edited is None else Path(edited)
     if replay:
@@ -66,9 +68,10 @@ def _mended(name: str, found: Mended, as_json: bool) -> int:
     if as_json:
         return document.one("replay", "done", loop=name, mended=len(found.repairs), left=dict(reasons),
                             version=found.version)  # fmt: skip
-    kept = f"{count(len(found.repairs), 'row')} of {len(found.repairs) + len(found.left):,} keep the contract"
+    keep = "keeps" if len(found.repairs) == 1 else "keep"
+    kept = f"{count(len(found.repairs), 'row')} of {len(found.repairs) + len(found.left):,} {keep} the contract"
     if found.version is not None:
-        print(f"{kept} and are in data version {found.version} of {name} now; the next run learns from them")
+        print(f"{kept} now, in data version {found.version} of {name}; the next run learns from it")
     elif found.repairs:
         print(f"{kept} so; add --replay to put them into the next version")
     else:

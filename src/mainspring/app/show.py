@@ -152,7 +152,7 @@ def findings(found: Sequence[Any]) -> None:
 def garbage(found: Any, *, freed: bool) -> None:
     """What gc freed, or would free."""
     table = headed("freed" if freed else "would be freed", "kind", "count", "size")
-    for kind in ("objects", "bundles", "cache", "leftovers", "kept"):
+    for kind in ("objects", "bundles", "cache", "data", "leftovers", "kept"):
         amount = getattr(found, kind)
         size = "" if kind == "cache" else _size(amount.bytes)
         row(table, {"cache": "cache entries", "kept": "kept"}.get(kind, kind), f"{amount.count:,}", size)

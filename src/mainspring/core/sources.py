@@ -221,7 +221,9 @@ class SqlSource:
         if self.changes not in ("all", "compare"):
             raise DeclarationError(f"changes={self.changes!r} is unknown; choose 'all' or 'compare'")
         if self.cursor is not None and self.changes == "compare":
-            raise DeclarationError("changes='compare' reads all rows, and a cursor only new ones; leave one of them out")
+            raise DeclarationError(
+                "changes='compare' reads all rows, and a cursor only new ones; leave one of them out"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -316,9 +318,7 @@ def iceberg(path: str, *, access: S3 | None = None) -> IcebergSource:
     return IcebergSource(str(path), access)
 
 
-def sql(
-    url: str, query: str, *, cursor: str | None = None, changes: Literal["all", "compare"] = "all"
-) -> SqlSource:
+def sql(url: str, query: str, *, cursor: str | None = None, changes: Literal["all", "compare"] = "all") -> SqlSource:
     """Rows of a query or a table.
 
     url: "sqlite:///file.db", a file's path, postgresql://, mysql+pymysql://, duckdb:///file, any SQLAlchemy URL, or a

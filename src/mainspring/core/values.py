@@ -34,6 +34,7 @@ class Frame:
 
     data: polars frame, rows x columns. inputs: the contract of the raw columns that a request must carry.
     classes: the target's classes in order (empty for regression); for binary the last is the positive one.
+    quality: what all rows of the version are like, as plain JSON (`data.quality`).
     """
 
     data: Any
@@ -43,6 +44,7 @@ class Frame:
     inputs: Schema
     dataset_version: int
     notes: tuple[str, ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,8 +32,8 @@ def came_with_the_label(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
         lacking, there = without[name].null_count(), labelled.height - labelled[name].null_count()
         if lacking >= _SURE * without.height and there >= _SURE * labelled.height:
             yield (
-                f"column {name!r} is empty in {lacking:,} of {count(without.height, 'row')} without a label and filled in "
-                f"{there:,} of {labelled.height:,} with one: if it comes with the label, write ignore=[{name!r}]"
+                f"column {name!r} is empty in {lacking:,} of {count(without.height, 'row')} without a label and filled "
+                f"in {there:,} of {labelled.height:,} with one: if it comes with the label, write ignore=[{name!r}]"
             )
 
 
@@ -45,12 +45,12 @@ def later_times(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
     for column in rows.drop(roles.special).iter_columns():
         if not (column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime)):
             continue
-        both = (column.is_not_null() & own.is_not_null()).sum()
+        both = int((column.is_not_null() & own.is_not_null()).sum())
         later = int((column.cast(pl.Datetime("us")) > own).sum())
         if both >= LEAST and later >= _SURE * both:
             yield (
-                f"column {column.name!r} is later than {roles.time!r} in {percent(later / both)} of the rows: unless it is "
-                f"a plan, it isn't known when predicting: write ignore=[{column.name!r}]"
+                f"column {column.name!r} is later than {roles.time!r} in {percent(later / both)} of the rows: unless "
+                f"it is a plan, it isn't known when predicting: write ignore=[{column.name!r}]"
             )
 
 

@@ -49,7 +49,9 @@ def _groups(train: Frame, holdout: Frame) -> Iterator[str]:
     if train.roles.group:
         return
     target = train.roles.target
-    sides = [side.data.head(ROWS).with_columns(pl.lit(place).alias(_SIDE)) for place, side in enumerate((train, holdout))]
+    sides = [
+        side.data.head(ROWS).with_columns(pl.lit(place).alias(_SIDE)) for place, side in enumerate((train, holdout))
+    ]
     rows = pl.concat(sides)
     spread = rows[target].cast(pl.Float64).var() if not train.classes else None
     chance = 0.0 if not train.classes else float((rows[target].value_counts()["count"] / rows.height).pow(2).sum())
@@ -78,4 +80,6 @@ def _told(rows: pl.DataFrame, name: str, target: str, chance: float, spread: obj
 
 def _named(frame: Frame) -> list[str]:
     roles = frame.roles
-    return [name for name in dict.fromkeys((roles.key, roles.time, roles.weight)) if name and name in frame.data.columns]
+    return [
+        name for name in dict.fromkeys((roles.key, roles.time, roles.weight)) if name and name in frame.data.columns
+    ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
 
 from mainspring.core.errors import SourceError
 
+Part = tuple[pl.DataFrame, Any]
 BATCH_ROWS = 1 << 17
 BATCH_BYTES = 16 << 20
 """A batch has at least so many rows, or so many bytes, and at most twice as much."""
 
 
-def batches(parts: Iterable[tuple[pl.DataFrame, Any]], name: str) -> Iterator[tuple[pl.DataFrame, Any]]:
+def batches(parts: Iterable[Part], name: str) -> Iterator[Part]:
     """The rows of *parts* with the cursor behind them; only the last batch may be small.
 
     Raises SourceError where a column is plain values in one part and lists or records in another.
@@ -33,6 +35,19 @@ def batches(parts: Iterable[tuple[pl.DataFrame, Any]], name: str) -> Iterator[tu
                 held, rows, size = [], 0, 0
     if held:
         yield _united(held, name), cursor
+
+
+def ahead(parts: Iterator[Part]) -> Iterator[Part]:
+    """*parts*, of which another thread makes the next while the caller works on one. One thread makes them all."""
+    with ThreadPoolExecutor(1, thread_name_prefix="mainspring-reading") as thread:
+        coming = thread.submit(next, parts, None)
+        try:
+            while (part := coming.result()) is not None:
+                coming = thread.submit(next, parts, None)
+                yield part
+        finally:
+            if callable(close := getattr(parts, "close", None)):
+                thread.submit(close).result()
 
 
 def _pieces(part: pl.DataFrame) -> Iterator[pl.DataFrame]:

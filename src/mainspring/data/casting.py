@@ -136,6 +136,8 @@ def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
 
 def _plain_floats(column: pl.Series) -> tuple[pl.Series, str]:
     floats = column.cast(pl.Float64)
+    if floats.is_finite().all():
+        return floats, ""
     floats = floats.set(floats.is_nan().fill_null(False), None)
     endless = floats.is_infinite().fill_null(False)
     if not endless.any():

@@ -10,7 +10,7 @@ import polars as pl
 
 from mainspring.core.schema import Schema
 from mainspring.data.evolution import changes as column_changes
-from mainspring.data.unite import PREDICTION
+from mainspring.data.unite import PREDICTION, retyped
 from mainspring.data.versions import Versions
 from mainspring.statistics.drift_measures import population_stability
 from mainspring.store.home import Home
@@ -58,21 +58,21 @@ def changes(home: Home, loop: str, old: int, new: int) -> Changes:
     names = names if all(name in before.schema and name in after.schema for name in names) else []
     parts = table.parts(old), table.parts(new)
     shared = {part.path for part in parts[0]} & {part.path for part in parts[1]}
-    columns = [name for name in after.schema.names if name in before.schema]
-    rows = [_hashed([part for part in each if part.path not in shared], names, columns) for each in parts]
-    added, removed, changed = _counted(*rows, names)
+    common = after.schema.only(before.schema.names)
+    gone, come = (_hashed([part for part in each if part.path not in shared], names, common) for each in parts)
+    added, removed, changed = _counted(gone, come, names)
     said = tuple(str(change) for change in column_changes(before.schema, after.schema))
-    shifts = _shifts(_sample(parts[0]), _sample(parts[1]), after.schema.only(columns), names)
+    shifts = _shifts(_sample(parts[0]), _sample(parts[1]), common, names)
     return Changes(old, new, before.rows, after.rows, added, removed, changed, tuple(names), said, shifts)
 
 
-def _hashed(parts: Sequence[Part], names: list[str], columns: list[str]) -> pl.DataFrame:
+def _hashed(parts: Sequence[Part], names: list[str], schema: Schema) -> pl.DataFrame:
     """Of each row its name and a hash of its values: little, however wide it is."""
     frames = []
     for part in parts:
-        rows = part.read(columns)
-        frames.append(rows.select(names).with_columns(rows.hash_rows(seed=0).alias(_HASH)))
-    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+        rows = retyped(part.read(list(schema.names)), schema)
+        frames.append(pl.DataFrame([*rows.select(names).iter_columns(), rows.hash_rows(seed=0).alias(_HASH)]))
+    return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def _counted(old: pl.DataFrame, new: pl.DataFrame, names: list[str]) -> tuple[int, int, int]:
@@ -99,7 +99,7 @@ def _shifts(old: pl.DataFrame, new: pl.DataFrame, schema: Schema, names: list[st
     """The columns whose values are distributed otherwise, the most moved first."""
     if not old.height or not new.height:
         return ()
-    profile = Profile.of(old.cast(dict(new.select(schema.names).schema)), schema, frozenset(names))
+    profile = Profile.of(retyped(old, schema), schema, frozenset(names))
     counts = profile.counts(new)
     found = [
         Shift(

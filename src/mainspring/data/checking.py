@@ -34,13 +34,20 @@ class Checked:
 
 
 def check(
-    frame: pl.DataFrame, schema: Schema, roles: Roles, loop: str = "NAME", *, growing: bool = False, picked: bool = False
+    frame: pl.DataFrame,
+    schema: Schema,
+    roles: Roles,
+    loop: str = "NAME",
+    *,
+    growing: bool = False,
+    picked: bool = False,
 ) -> Checked:
     """Divide the plain *frame*, one batch, into rows that keep *schema* and rows that don't, with reasons.
 
     Only a rule that a person wrote is held against a value; ranges and levels seen so far grow with the rows (that is
     drift, and no fault). growing: the contract comes from the batches before of the same reading, so that growth is no
-    news. picked: the rows were bad once, so that many of them may be. What the contract's evolution doesn't allow raises SchemaMismatch, with the command that accepts it.
+    news. picked: the rows were bad once, so that many of them may be. What the contract's evolution doesn't allow
+    raises SchemaMismatch, with the command that accepts it.
     """
     schema, notes = _evolved(frame, schema, roles, loop)
     given = set(frame.columns)
@@ -71,8 +78,9 @@ def _evolved(frame: pl.DataFrame, schema: Schema, roles: Roles, loop: str) -> tu
     new = [name for name in frame.columns if name not in known]
     if gone and (rule.vanished_column == "refuse" or {roles.key, roles.time} & set(gone)):
         raise SchemaMismatch(
-            f"column {listed(list(map(repr, gone)))} of the contract is gone: the source has {listed(frame.columns, 30)}; "
-            f"put it back, or accept the source as it is now: mainspring schema {loop} accept"
+            f"column {listed(list(map(repr, gone)))} of the contract is gone: the source has "
+            f"{listed(frame.columns, 30)}; put it back, or accept the source as it is now: "
+            f"mainspring schema {loop} accept"
         )
     if new and rule.new_column == "refuse":
         raise SchemaMismatch(
@@ -112,6 +120,8 @@ def _decided(values: pl.Series, column: Column, rule: Evolution) -> tuple[Column
 
 def _refuse_other_type(values: pl.Series, typed: pl.Series, column: Column, loop: str) -> None:
     """Raise where most values aren't what the contract says."""
+    if typed.null_count() == values.null_count():
+        return
     wrong = typed.is_null() & values.is_not_null()
     if wrong.sum() <= (len(values) - values.null_count()) / 2:
         return
@@ -125,7 +135,10 @@ def _refuse_other_type(values: pl.Series, typed: pl.Series, column: Column, loop
 def _faults(values: pl.Series, typed: pl.Series, column: Column, named: bool, rule: Evolution) -> Iterator[Fault]:
     """Each rule that rows break."""
     known = typed.is_not_null()
-    rules: list[tuple[pl.Series | None, str]] = [(~known & values.is_not_null(), f"is no {column.type}")]
+    lost = typed.null_count() > values.null_count()
+    rules: list[tuple[pl.Series | None, str]] = [
+        (~known & values.is_not_null() if lost else None, f"is no {column.type}")
+    ]
     if named or column.required:
         rules.append((~known & values.is_null(), "is empty but names the row" if named else "is empty but required"))
     if column.minimum is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from mainspring.core.sources import ArrowSource, ExcelSource, ParquetSource
 from mainspring.data.nested import flat
 from mainspring.data.stored import Stored
 
-BATCH_ROWS = 250_000
+BATCH_ROWS = 163_840
 
 
 def parquet(stored: Stored, source: ParquetSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -29,8 +30,19 @@ def parquet(stored: Stored, source: ParquetSource, text_columns: Sequence[str]) 
         with pq.ParquetFile(raw) as file:
             if not file.metadata.num_rows:
                 yield _polars(file.schema_arrow.empty_table(), stored.name)
+            if isinstance(raw, io.BufferedReader):
+                yield from _local(file, stored.name)
+                return
             for batch in file.iter_batches(BATCH_ROWS):
                 yield _polars(pa.Table.from_batches([batch]), stored.name)
+
+
+def _local(file: pq.ParquetFile, name: str) -> Iterator[pl.DataFrame]:
+    """A file of this machine, which polars reads in half the time."""
+    _polars(file.schema_arrow.empty_table(), name)
+    rows = pl.scan_parquet(name, glob=False, hive_partitioning=False)
+    for frame in rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        yield flat(frame, name)
 
 
 def arrow(stored: Stored, source: ArrowSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:

@@ -17,6 +17,12 @@ from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.wording import listed
 
 BATCH_ROWS = 50_000
+_AS_THEY_ARE = frozenset(
+    ["bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "date", "timestamp",
+     "timestamptz", "time", "bytea", "oid"]
+)  # fmt: skip
+_CASTS = {"numeric": "{0}::float8", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
+"""What PostgreSQL makes of columns that Arrow has no type for; of any other it makes text."""
 POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -122,14 +128,8 @@ class _Sqlite:
 
 
 class _Postgres:
-    """Rows come by COPY, many times as quick as row by row. COPY takes no parameters, so that the value of a cursor goes
-    into a setting of the session, bound, and the query compares with that."""
-
-    _AS_THEY_ARE = frozenset(
-        ["bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "date", "timestamp",
-         "timestamptz", "time", "bytea", "oid"]
-    )  # fmt: skip
-    _CASTS = {"numeric": "{0}::float8", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
+    """Rows come by COPY, many times as quick as row by row. COPY takes no parameters: the value of a cursor goes into a
+    setting of the session, bound, and the query compares with that."""
 
     def __init__(self, connection: Any, name: str, url: str) -> None:
         self._connection, self._name, self._url = connection, name, url
@@ -189,9 +189,9 @@ class _Postgres:
 
     def _cast(self, name: str, kind: str) -> str:
         column = self.quoted(name)
-        if kind in self._AS_THEY_ARE or kind.startswith("_"):
+        if kind in _AS_THEY_ARE or kind.startswith("_"):
             return column
-        return self._CASTS.get(kind, "{0}::text").format(column)
+        return _CASTS.get(kind, "{0}::text").format(column)
 
     def _run(self, query: str, values: Sequence[Any] = ()) -> Any:
         cursor = self._connection.cursor()
@@ -286,9 +286,7 @@ class _Alchemy:
         return quoted
 
 
-def _select(
-    picked: str, query: str, door: Door, beyond: tuple[str, Any] | None, order: str | None, mark: str
-) -> str:
+def _select(picked: str, query: str, door: Door, beyond: tuple[str, Any] | None, order: str | None, mark: str) -> str:
     where = "" if beyond is None else f" where {door.quoted(beyond[0])} >= {mark}"
     ordered = "" if order is None else f" order by {door.quoted(order)}"
     return f"select {picked} from ({query}\n) source_rows{where}{ordered}"

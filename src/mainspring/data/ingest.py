@@ -16,11 +16,12 @@ from mainspring.core.schema import Schema, Type
 from mainspring.core.sources import CsvSource, SqlSource
 from mainspring.core.values import Dataset
 from mainspring.data import contract, merge
-from mainspring.data.batches import BATCH_ROWS, batches
+from mainspring.data.batches import BATCH_ROWS, ahead, batches
+from mainspring.data.files import Files
 from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
-from mainspring.data.sources import Reader, Resuming, beyond, reader
+from mainspring.data.sources import Reader, Resuming, beyond, overlap, reader
 from mainspring.data.unite import empty, filled, labelled_rows, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
 from mainspring.store.home import Home
@@ -80,7 +81,7 @@ def new_rows(source: Any, home: Home, loop: str) -> int:
     rows = sum(part.height for part, _ in rows_of.read(since))
     if since is None:
         return max(0, rows - last.read)
-    again = last.position[1] if getattr(rows_of, "overlap", None) and isinstance(last.position, list) else 0
+    again = last.position[1] if overlap(rows_of) and isinstance(last.position, list) else 0
     return max(0, rows - again)
 
 
@@ -112,7 +113,7 @@ class _Work:
         reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
         if last is not None and not loaded.rows and not reading.whole:
             loaded = replace(loaded, schema=frozen or loaded.schema)
-        return self._committed(loaded, reading, last, base, getattr(rows_of, "overlap", None), staging)
+        return self._committed(loaded, reading, last, base, overlap(rows_of), staging)
 
     def _stands(self, last: Last, stands: Any, frozen: Schema) -> bool:
         """Whether nothing can have changed since the last version, so that nothing needs reading."""
@@ -134,6 +135,7 @@ class _Work:
             first=last.content.next if last is not None and behind else 0,
             head=0 if last is None or behind else last.content.rows,
             retyped=isinstance(self._source, CsvSource),
+            aside=self._versions.aside() if since is not None and overlap(rows_of) else None,
         )  # fmt: skip
         cursor, header = since, ""
         for batch, cursor in batches(self._told_of(rows_of, since), rows_of.name):  # noqa: B007 - the last one is used
@@ -147,7 +149,8 @@ class _Work:
 
     def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         rows = 0
-        for part, cursor in rows_of.read(since):
+        parts = rows_of.read(since)
+        for part, cursor in ahead(parts) if isinstance(rows_of, Files) else parts:
             rows += part.height
             if self._progress is not None:
                 self._progress(f"reading {rows_of.name}", rows, 0)
@@ -156,12 +159,12 @@ class _Work:
     # ---------------------------------------------------------------------------------------------------- the commit
 
     def _committed(
-        self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, overlap: str | None,
+        self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, column: str | None,
         staging: Staging,
     ) -> Dataset:  # fmt: skip
         schema, records = loaded.schema, Records(self._home, self._loop)
         known = Content() if last is None else _in_types(last, schema, staging)
-        merged = self._merged(loaded, reading, known, overlap, staging)
+        merged = self._merged(loaded, reading, known, column, staging)
         labelled = labelled_rows(records, self._roles, schema)
         labels = labels_of(labelled)
         united = self._with_known(labelled, known, schema)
@@ -170,22 +173,20 @@ class _Work:
         total = self._digest(source, loaded, known)
         content = Content(source, (), tuple(total.blocks), total.digest(), labels)
         same = last is not None and self._same(content, own, known, schema, last)
-        self._versions.set_aside(loaded.bad, reading, base=base, only=same, again=overlap is not None)
+        self._versions.set_aside(loaded.bad, reading, base=base, only=same)
         if same and last is not None:
             return last.dataset
         told = self._told(content, own, known, loaded, merged)
         return self._versions.commit(content, own, schema, told, reading, base=base, staging=staging)
 
-    def _merged(
-        self, loaded: Loaded, reading: Reading, known: Content, overlap: str | None, staging: Staging
-    ) -> Merged:
+    def _merged(self, loaded: Loaded, reading: Reading, known: Content, column: str | None, staging: Staging) -> Merged:
         """The rows of the source as they are now."""
         if self._compares and known.source:
             return merge.merged(known.source, loaded.parts, self._names, staging, remove=True)
         if not reading.whole:
             new = loaded.parts
-            if not self._names and overlap in loaded.schema.names and known.source:
-                new = self._unrepeated(loaded, known, str(overlap), staging)
+            if not self._names and column in loaded.schema.names and known.source:
+                new = self._unrepeated(loaded, known, str(column), staging)
             return merge.merged(known.source, new, self._names, staging)
         added = max(0, loaded.good_rows - known.rows)
         if known.source and loaded.head == known.source_digest and known.dense and loaded.digest is not None:

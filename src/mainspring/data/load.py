@@ -83,16 +83,17 @@ class Load:
     """Takes the batches of a reading one by one.
 
     first: the number of the first row. head: a digest of the first so many rows is wanted. retyped: whether the source
-    can be read again with other columns as text.
+    can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again.
     """
 
     def __init__(
         self, staging: Staging, home: Home, loop: str, roles: Roles, name: str, frozen: Schema | None,
-        max_bad: float, *, first: int = 0, head: int = 0, retyped: bool = False,
+        max_bad: float, *, first: int = 0, head: int = 0, retyped: bool = False, aside: pl.Series | None = None,
     ) -> None:  # fmt: skip
         self._staging, self._home, self._loop, self._roles, self._name = staging, home, loop, roles, name
         self._frozen, self._schema, self._max_bad, self._retyped = frozen is not None, frozen, max_bad, retyped
         self._first, self._head_rows, self._head = first, head, None if head else ""
+        self._aside = aside
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
@@ -106,7 +107,15 @@ class Load:
             self._refuse_roles(raw, frame)
         frame = self._completed(frame)
         checked = self._judged(frame)
+        if self._aside is not None and checked.bad.height:
+            frame, checked = self._without_known(frame, checked, self._aside)
         self._write(frame, checked, (*said, *checked.notes))
+
+    def _without_known(self, frame: pl.DataFrame, checked: Checked, aside: pl.Series) -> tuple[pl.DataFrame, Checked]:
+        new = ~as_text(checked.bad).is_in(aside.implode())
+        known = checked.bad.filter(~new)[POSITION]
+        places = pl.int_range(frame.height, dtype=pl.Int64, eager=True)
+        return frame.filter(~places.is_in(known.implode())), replace(checked, bad=checked.bad.filter(new))
 
     def finish(self) -> Loaded:
         """All that was taken. Raises TooManyBadRows or DuplicateKeys, which only the whole can tell."""
@@ -122,7 +131,9 @@ class Load:
         self._keys.refuse_duplicates(parts, self._roles, self._name)
         notes = _told(note for each in self._written for note in each.notes)
         kept = self._digest if not any(redone) else None
-        return Loaded(parts, bad, schema, self.rows, kept, self._head if kept else None, (*notes, *self._set_aside(bad)))
+        return Loaded(
+            parts, bad, schema, self.rows, kept, self._head if kept else None, (*notes, *self._set_aside(bad))
+        )
 
     # -------------------------------------------------------------------------------------------------- the contract
 
@@ -215,7 +226,7 @@ class Load:
     def _stored(self, good: pl.DataFrame) -> Part | None:
         if not good.height:
             return None
-        self._update(good)
+        self._staging.meanwhile(self._update, good)
         first, self._first = self._first, self._first + good.height
         return self._staging.add(good.with_columns(pl.lit(None, pl.String).alias(PREDICTION)), first)
 
@@ -236,7 +247,9 @@ class Load:
         if written.bad is None and parts[0] is written.raw and written.good is not None:
             frame = written.good.read().drop(ORDER).with_columns(frame.iter_columns())
         frame = frame.drop(PREDICTION, strict=False)
-        frame = frame.with_columns(pl.lit(None, pl.Null).alias(name) for name in schema.names if name not in frame.columns)
+        frame = frame.with_columns(
+            pl.lit(None, pl.Null).alias(name) for name in schema.names if name not in frame.columns
+        )
         checked = self._checked(frame)
         self._schema = checked.schema
         first = 0 if written.good is None else written.good.first
@@ -277,6 +290,11 @@ class Load:
         broken = sum(frame.height for frame in bad)
         rows = count(self.rows, "row")
         return (f"{broken:,} of {rows} went to quarantine, the first because {bad[0][REASON][0]}",)
+
+
+def as_text(bad: pl.DataFrame) -> pl.Series:
+    """Each of the *bad* rows as JSON, without its reason and place."""
+    return bad.select(pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row")).to_series()
 
 
 def joined(known: Schema, more: Schema) -> Schema:

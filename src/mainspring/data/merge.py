@@ -58,7 +58,9 @@ def merged(
     return Merged(staging.settled([*parts, *behind]), sum(part.rows for part in behind), changed, removed)
 
 
-def unrepeated(new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging) -> tuple[Part, ...]:
+def unrepeated(
+    new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging
+) -> tuple[Part, ...]:
     """*new* without the rows that are known and come again: of those whose *column* is *value*, each as often as it is
     among the *known* rows."""
     there = [part.read([column, ORDER]).filter(pl.col(column) == value) for part in known]

@@ -17,6 +17,7 @@ from mainspring.core.values import Dataset, Frame
 from mainspring.core.wording import count
 from mainspring.data import afterwards, leaks
 from mainspring.data.features import checked_features
+from mainspring.data.quality import quality
 from mainspring.data.targets import Target, target
 from mainspring.data.validate import refuse_target
 from mainspring.data.versions import Versions
@@ -42,6 +43,7 @@ def prepare(
     gaps = {column.name: column.null_count() for column in rows.iter_columns()}
     _refuse_repeats(rows, validate.schema)
     late = [*afterwards.came_with_the_label(rows, roles), *afterwards.later_times(rows, roles)]
+    described = quality(rows, validate, home, (roles.key, roles.time))
     rows, notes = _labelled(rows, roles, window)
     rows, repeated = _without_repeats(rows, clean)
     notes += [*repeated, *late]
@@ -58,7 +60,8 @@ def prepare(
     rows = rows.drop(numbers)
     notes += [f"column {name!r} only {what} the rows: it is ignored" for name, what in numbers.items()]
     inputs = _inputs(rows, validate.schema, roles)
-    return Frame(rows, roles, aim.task, aim.classes, inputs, validate.version, (*validate.notes, *notes, *aim.notes))
+    told = (*validate.notes, *notes, *aim.notes)
+    return Frame(rows, roles, aim.task, aim.classes, inputs, validate.version, told, described)
 
 
 def _labelled(rows: pl.DataFrame, roles: Roles, window: str | float | None) -> tuple[pl.DataFrame, list[str]]:
@@ -84,8 +87,8 @@ def _refuse_repeats(rows: pl.DataFrame, schema: Schema) -> None:
         if column.unique and (extra := len(values) - values.n_unique()):
             examples = "" if column.personal else f", such as {values.filter(values.is_duplicated())[0]!r}"
             raise DuplicateKeys(
-                f"column {column.name!r} is unique by its contract, but {count(extra, 'row')} repeat a value{examples}; "
-                "remove the repeats in the source, or take unique = true out of the contract"
+                f"column {column.name!r} is unique by its contract, but {count(extra, 'row')} repeat a value{examples}"
+                "; remove the repeats in the source, or take unique = true out of the contract"
             )
 
 

@@ -1,4 +1,4 @@
-"""What the rows of a version are like: gaps, distributions, correlations, and how far they moved since the version before.
+"""What the rows of a version are like: gaps, distributions, correlations, and how far they moved since the last one.
 
 Plain JSON, kept beside the table: the next version is compared with it, and the run's report draws it.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mainspring.core.schema import Schema
 from mainspring.core.values import Dataset
 from mainspring.store.home import Home, write_atomic
 
@@ -25,8 +25,11 @@ BINS, LEVELS = 20, 8
 _OTHER = "other"
 
 
-def quality(rows: pl.DataFrame, dataset: Dataset, home: Home) -> dict[str, Any]:
-    """The quality of *rows*, those of *dataset*; what it was in the version before is known from the home."""
+def quality(rows: pl.DataFrame, dataset: Dataset, home: Home, growing: Collection[str | None] = ()) -> dict[str, Any]:
+    """The quality of *rows*, those of *dataset*; what it was in the version before is known from the home.
+
+    growing: columns that move by themselves, such as the key and the time.
+    """
     sample = rows.gather_every(max(1, -(-rows.height // ROWS)))
     before = _before(home, dataset)
     told = {column["name"]: column for column in before.get("columns", ())}
@@ -35,10 +38,11 @@ def quality(rows: pl.DataFrame, dataset: Dataset, home: Home) -> dict[str, Any]:
         "version": dataset.version,
         "rows": rows.height,
         "columns": columns,
-        "correlations": _correlations(sample, dataset.schema),
+        "correlations": _correlations(sample.drop(*filter(None, growing), strict=False)),
     }
     _keep(home, dataset, found)
-    moved = {column["name"]: _moved(sample[column["name"]], told.get(column["name"])) for column in columns}
+    still = [column["name"] for column in columns if column["name"] not in growing]
+    moved = {name: _moved(sample[name], told.get(name)) for name in still}
     since = {"version": before["version"], "moved": {name: far for name, far in moved.items() if far is not None}} \
         if before else None  # fmt: skip
     return {**found, "since": since, "left_out": max(0, len(dataset.schema.names) - COLUMNS)}
@@ -102,11 +106,10 @@ def _shares(counts: list[int], missing: float) -> np.ndarray[Any, np.dtype[np.fl
     return np.append(known / max(1.0, known.sum()) * (1 - missing), missing)
 
 
-def _correlations(sample: pl.DataFrame, schema: Schema) -> dict[str, Any]:
+def _correlations(sample: pl.DataFrame) -> dict[str, Any]:
     """Spearman's rank correlations of numbers and truth values."""
-    names = [column.name for column in schema
-             if (sample[column.name].dtype.is_numeric() or sample[column.name].dtype == pl.Boolean)
-             and sample[column.name].n_unique() > 1][:CORRELATED]  # fmt: skip
+    numeric = [column for column in sample.iter_columns() if column.dtype.is_numeric() or column.dtype == pl.Boolean]
+    names = [column.name for column in numeric if column.n_unique() > 1][:CORRELATED]
     if len(names) < 2:
         return {"names": [], "matrix": []}
     ranks = sample.select(pl.col(name).cast(pl.Float64).rank() for name in names)

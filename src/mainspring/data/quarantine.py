@@ -132,9 +132,7 @@ class Quarantine:
 
     # ------------------------------------------------------------------------------------------------------ repairing
 
-    def _tried(
-        self, rows: Sequence[Kept], fixes: Sequence[str], edited: Path | None
-    ) -> tuple[Mended, pl.DataFrame]:
+    def _tried(self, rows: Sequence[Kept], fixes: Sequence[str], edited: Path | None) -> tuple[Mended, pl.DataFrame]:
         """What keeps the contract now, and those rows in its types."""
         schema, roles = contract.load(self._home, self._loop), self._roles()
         if schema is None:
@@ -218,7 +216,10 @@ class Quarantine:
                 with Staging(self._home) as staging:
                     parts = staging.settled([staging.add(left, 0)] if left.height else [])
                     self._table.commit(
-                        parts, self._table.columns(base), base=base, metadata={**self._table.metadata(base), "only": False}
+                        parts,
+                        self._table.columns(base),
+                        base=base,
+                        metadata={**self._table.metadata(base), "only": False},
                     )
                 return
             except Overtaken:
@@ -251,7 +252,9 @@ def fixed(rows: Sequence[Mapping[str, Any]], fixes: Sequence[str]) -> list[dict[
             frame = frame.with_columns(pl.sql_expr(expression).alias(column))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             said = str(error).partition("\n")[0]
-            raise UsageError(f"--fix {fix!r} can't be computed ({said}); write SQL over {listed(frame.columns, 8)}") from error
+            raise UsageError(
+                f"--fix {fix!r} can't be computed ({said}); write SQL over {listed(frame.columns, 8)}"
+            ) from error
     return frame.to_dicts()
 
 
@@ -270,7 +273,9 @@ def _taken_back(file: Path, rows: Sequence[Kept], schema: Schema) -> list[dict[s
         raise UsageError(f"{file} has {ID} {unknown[0]!r}, which isn't in quarantine (any more); take that row out")
     if strange := [name for name in frame.columns if name not in (ID, REASON, *schema.names) and
                    not any(name in row.row for row in rows[:1])]:  # fmt: skip
-        raise UsageError(f"{file} has a column {strange[0]!r}, which neither the rows nor the contract have; take it out")
+        raise UsageError(
+            f"{file} has a column {strange[0]!r}, which neither the rows nor the contract have; take it out"
+        )
     return [edited.get(row.id, row.row) for row in rows]
 
 

@@ -51,7 +51,7 @@ class Repairs:
         return frozenset(self._table.read(version, columns=["name"])["name"])
 
     def mended(self, checked: Checked, roles: Roles, loop: str) -> Checked:
-        """*checked* with its bad rows mended where a person has; what keeps the contract now is behind the good ones."""
+        """*checked* with its bad rows mended where a person has; those that keep the contract now come last."""
         if not checked.bad.height or self.version() is None:
             return checked
         known = dict(self._table.read(columns=["name", "mended"]).iter_rows())

@@ -66,6 +66,12 @@ def beyond(rows_of: Reader, cursor: Any) -> Any:
     return cursor if rows_of.incremental else None
 
 
+def overlap(rows_of: Reader) -> str | None:
+    """The column whose rows at the cursor are given again, for late rows may have its value; None of most readers."""
+    column: str | None = getattr(rows_of, "overlap", None)
+    return column
+
+
 def reader(source: Any, text_columns: Sequence[str] = ()) -> Reader:
     """The reader of a declared *source*, or of a plug-in: anything with `position()` and `read(since)`.
 

@@ -135,10 +135,9 @@ class Versions:
         newest = self.newest()
         known = self._rows.metadata(version) if newest is not None and 0 <= version <= newest else {}
         if "dataset" not in known:
-            raise NotInStore(
-                f"{self._loop} has no data version {version}; `mainspring data {self._loop}` lists them"
-            )
-        self._rows.parts(version)
+            raise NotInStore(f"{self._loop} has no data version {version}; `mainspring data {self._loop}` lists them")
+        if not self._rows.kept(version):
+            raise NotInStore(f"rows of data version {version} of {self._loop} are gone; gc removes what is old")
         return _dataset(known["dataset"], version)
 
     def rows(self, dataset: Dataset) -> pl.DataFrame:
@@ -178,20 +177,15 @@ class Versions:
         version = self._rows.commit(settled, _columns(schema), base=base, metadata=metadata)
         return _dataset(metadata["dataset"], version)
 
-    def set_aside(
-        self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool, again: bool = False
-    ) -> None:
+    def set_aside(self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
 
-        A source that is read as a whole takes its earlier bad rows back. again: some rows may come a second time.
+        A source that is read as a whole takes its earlier bad rows back.
         """
         version = self._quarantine.version()
         if not bad and (version is None or not reading.whole):
             return
         kept = pl.concat([_kept(frame, reading.source) for frame in bad or [_NO_BAD]])
-        if again and version is not None:
-            there = self._quarantine.read(columns=["source", "row"])
-            kept = kept.join(there, on=["source", "row"], how="anti", maintain_order="left")
         metadata = {
             "since": reading.since, "cursor": reading.cursor, "base": base, "only": only, "digest": digest(kept),
         }  # fmt: skip
@@ -201,6 +195,12 @@ class Versions:
         repeats = all(before.get(name) == metadata[name] for name in ("since", "digest"))
         write = self._quarantine.replace if reading.whole else self._quarantine.append
         write(kept.head(0) if repeats and not reading.whole else kept, metadata=metadata)
+
+    def aside(self) -> pl.Series:
+        """The rows in quarantine, as JSON."""
+        if self._quarantine.version() is None:
+            return pl.Series("row", [], pl.String)
+        return self._quarantine.read(columns=["row"])["row"]
 
     def _content(self, known: dict[str, Any], version: int | None) -> Content:
         """Of a version that an older mainspring wrote only the rows are known."""

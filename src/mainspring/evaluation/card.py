@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,14 @@ class Plots:
     names: tuple[str, ...]
 
 
-Part = Heading | Text | Bullets | Facts | Table | Plots
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A line per column of the data (`Frame.quality`)."""
+
+    quality: Mapping[str, Any]
+
+
+Part = Heading | Text | Bullets | Facts | Table | Plots | Columns
 
 
 def card(evaluation: Evaluation) -> str:
@@ -85,6 +92,7 @@ def contents(evaluation: Evaluation) -> list[Part]:
         *_quality(evaluation),
         *_slices(evaluation),
         *_importance(evaluation),
+        *_data(evaluation),
         *_limits(evaluation),
     ]
 
@@ -276,6 +284,29 @@ def _importance(evaluation: Evaluation) -> list[Part]:
     return [Heading("What it looks at"), Text(sentence), Plots(("importance",)), table, *after]
 
 
+def _data(evaluation: Evaluation) -> list[Part]:
+    quality = evaluation.facts.get("quality")
+    if not quality:
+        return []
+    gaps = [column for column in quality["columns"] if column["missing"] > 0]
+    said = [f"Version {quality['version']} of the data has {count(quality['rows'], 'row')}."]
+    have = "has" if len(gaps) == 1 else "have"
+    said.append(f"{count(len(gaps), 'column')} of {len(quality['columns'])} {have} missing values.")
+    if since := quality["since"]:
+        far = max(since["moved"].items(), key=lambda pair: pair[1], default=None)
+        said.append(f"Since version {since['version']} {_most_moved(far)}.")
+    if quality["left_out"]:
+        said.append(f"{count(quality['left_out'], 'further column')} are not shown.")
+    plots = ("correlations",) if len(quality["correlations"]["names"]) > 2 else ()
+    return [Heading("The data"), Text(" ".join(said)), Columns(quality), *([Plots(plots)] if plots else [])]
+
+
+def _most_moved(far: tuple[str, float] | None) -> str:
+    if far is None or far[1] < 0.005:
+        return "no column has moved"
+    return f"{far[0]} has moved most: {percent(far[1], 2)} of the rows would have to change to be as before"
+
+
 def _limits(evaluation: Evaluation) -> list[Part]:
     facts, limits = evaluation.facts, [_sentence(note) for note in (*evaluation.notes, *evaluation.bundle.notes)]
     if evaluation.rows < FEW_ROWS:
@@ -315,6 +346,20 @@ def _markdown(part: Part) -> str:
             return "\n".join([*([_plain(caption), ""] if caption else []), *lines])
         case Plots():
             return ""
+        case Columns(quality):
+            return _markdown(_columns(quality))
+
+
+def _columns(quality: Mapping[str, Any]) -> Table:
+    since = quality["since"]
+    moved = {} if since is None else {name: percent(far, 2) for name, far in since["moved"].items()}
+    rows = [
+        (column["name"], column["distinct"], percent(column["missing"], 2),
+         *(() if since is None else (moved.get(column["name"], "–"),)))
+        for column in quality["columns"]
+    ]  # fmt: skip
+    last = () if since is None else (f"moved since version {since['version']}",)
+    return Table(("column", "distinct", "missing", *last), tuple(rows))
 
 
 def _note(note: str) -> str:

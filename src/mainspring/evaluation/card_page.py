@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mainspring.core.values import Evaluation
-from mainspring.evaluation.card import Bullets, Facts, Heading, Part, Plots, Table, Text, contents, title
+from mainspring.evaluation.card import Bullets, Columns, Facts, Heading, Part, Plots, Table, Text, contents, title
+from mainspring.evaluation.data_plots import columns
 from mainspring.evaluation.plots import plot
 from mainspring.store import pages
 
@@ -29,3 +30,5 @@ def _html(part: Part, evaluation: Evaluation) -> pages.Html:
             return pages.table(headers, rows, caption=caption)
         case Plots(names):
             return pages.side_by_side([plot(name, evaluation) for name in names])
+        case Columns(quality):
+            return columns(quality)

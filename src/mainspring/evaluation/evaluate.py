@@ -166,6 +166,7 @@ def _facts(split: Split, model: Model, fault: str) -> dict[str, Any]:
         "parameters": plain(getattr(manifest, "parameters", {})),
         "libraries": plain(getattr(manifest, "libraries", {})),
         "features": plain(getattr(manifest, "features", ())),
+        "quality": dict(train.quality),
     }
     if train.roles.time:
         facts["train_period"] = _period(train.data[train.roles.time])

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from mainspring.core.values import Evaluation
 from mainspring.core.wording import number
 from mainspring.evaluation.card import confusion
+from mainspring.evaluation.data_plots import correlations
 from mainspring.statistics.metrics import Predictions
 from mainspring.statistics.weighted import Array
 from mainspring.store.pages import BLUE, INK, MUTED, ORANGE, Html, figure
@@ -187,4 +188,5 @@ _PLOTS: dict[str, Callable[[Evaluation], Html]] = {
     "residuals": residuals,
     "slices": slices,
     "importance": importance,
+    "correlations": lambda evaluation: correlations(evaluation.facts["quality"]),
 }

@@ -240,7 +240,8 @@ class Walk:
         name = lost.name
         remade = self._remade.get(name)
         if name not in self._chosen or (remade is not None and (since is None or since >= remade)):
-            return self._fail(_nothing_of(consumer), lost.error)
+            self._fail(_nothing_of(consumer), lost.error)
+            return
         if remade is None:
             self._remakes += 1
             self._remade[name] = self._remakes

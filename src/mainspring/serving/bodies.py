@@ -27,6 +27,7 @@ Headers = list[tuple[bytes, bytes]]
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _MOST_DEPTH = 32
+_NESTING = frozenset({dict, list})
 _NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
@@ -173,7 +174,9 @@ def _keys(value: Any, depth: int = 0) -> int:
     if depth > _MOST_DEPTH:
         raise ValueError(f"nested deeper than {_MOST_DEPTH} levels")
     children, count = (value.values(), len(value)) if type(value) is dict else (value, 0)
-    for child in children if type(value) in (dict, list) else ():
+    if type(value) not in (dict, list) or _NESTING.isdisjoint(map(type, children)):
+        return count
+    for child in children:
         if type(child) is dict or type(child) is list:
             count += _keys(child, depth + 1)
     return count

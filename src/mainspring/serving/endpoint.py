@@ -63,7 +63,7 @@ class Endpoint:
         self._feedback: dict[str, Feedback] = {}
         self.app: ASGIApp = Door(self._routes(), hosts, self.measures, token_hash)
 
-    def _routes(self) -> Router:
+    def _routes(self) -> ASGIApp:
         """Every path; the ones that are called most come first, for they are tried in this order."""
         by_mlflow, by_kserve, by_v2 = (
             partial(self._predict, read) for read in (asked.mlflow, asked.kserve, open_inference.ask)
@@ -93,7 +93,7 @@ class Endpoint:
                 refuse=_V2,
             ),
         ]
-        return Router(routes, default=_Asgi(_nowhere, self.measures), redirect_slashes=False)
+        return _Remembering(Router(routes, default=_Asgi(_nowhere, self.measures), redirect_slashes=False))
 
     def _post(self, handle: Handle, *paths: str, refuse: Refuse = bodies.refusal) -> list[Route]:
         return [Route(path, _Asgi(handle, self.measures, refuse, "POST")) for path in paths]
@@ -234,6 +234,25 @@ class Endpoint:
         raise Conflict(f"{len(self.loops)} loops are served here; name one by its path: {paths}")
 
 
+class _Remembering:
+    """A router that knows the way of a path that it has found before."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._ways: dict[str, tuple[ASGIApp, Mapping[str, str]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        known = self._ways.get(path)
+        if known is None:
+            await self._router(scope, receive, send)
+            if scope.get(_COUNTED) and len(self._ways) < _MOST_WAYS:  # the path of a loop that is there
+                self._ways[path] = scope["endpoint"], scope["path_params"]
+            return
+        way, scope["path_params"] = known
+        await way(scope, receive, send)
+
+
 class _Asgi:
     """A handler as an ASGI application; refusals are told in the shape of its protocol."""
 
@@ -255,6 +274,7 @@ class _Asgi:
 
 
 _V2 = open_inference.refusal
+_MOST_WAYS = 256
 _COUNTED = "mainspring.counted"
 """In a request's scope: it is counted under its loop."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from operator import itemgetter
 from types import NoneType
 from typing import Any
 
@@ -26,6 +27,8 @@ _ASIS: dict[Type, frozenset[type]] = {
     Type.DATETIME: frozenset({NoneType}),
     Type.DATE: frozenset({NoneType}),
 }
+_MOST_COMBINATIONS = 256
+"""Of types of the values in a row, that are known to fit; missing values make many."""
 _PLAIN = frozenset({str, int, float, bool, NoneType})
 _MEANT = {
     Type.INTEGER: "a whole number",
@@ -65,12 +68,16 @@ class Columns:
         self._known = frozenset(self._kept)
         self._scalars = [name for name in self._kept if name not in inputs]
         self._checks = [(column.name, _ASIS[column.type], column.type) for column in inputs]
+        self._values = itemgetter(*inputs.names) if len(inputs.names) > 1 else None
+        self._fitting: set[tuple[type, ...]] = set()
 
     def read(self, rows: Sequence[Row], *, strict: bool = False) -> Rows:
         """Check every value; raises InvalidRows that names column, row and value. *strict* refuses extra columns."""
+        if len(rows) == 1 and (one := self._one(rows[0])) is not None:
+            return one
         required = self.required
         for number, row in enumerate(rows):
-            if not required <= row.keys():
+            if not required.issubset(row):
                 missing = sorted(required - row.keys())
                 raise InvalidRows(f"row {number} lacks {_columns(missing)}; a missing value is written null")
         extra = frozenset().union(*rows) - self._known
@@ -83,6 +90,24 @@ class Columns:
         for name in large:  # whatever reads the record later has 64 bits too
             raw = [{**row, name: read[name]} for row, read in zip(raw, typed, strict=True)]
         return Rows(typed, raw, len(extra))
+
+    def _one(self, row: Row) -> Rows | None:
+        """The rows of a request with one row that fits as it is; None when it must be looked at closely."""
+        if self._scalars or self._values is None or len(row) != len(self._kept):
+            return None
+        try:
+            values = self._values(row)
+        except KeyError:
+            return None
+        types = tuple(map(type, values))
+        if types not in self._fitting:
+            if not all(type(value) in asis for value, (_, asis, _) in zip(values, self._checks, strict=True)):
+                return None
+            if len(self._fitting) < _MOST_COMBINATIONS:
+                self._fitting.add(types)
+        if int in types and not _fits(list(values)):
+            return None
+        return Rows([row], [row if type(row) is dict else dict(row)], 0)
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """`Rows.typed` (of several requests, if need be) as the frame of the model's raw input columns."""

@@ -15,8 +15,10 @@ import polars as pl
 
 from mainspring.core.errors import BundleError, NotExplained
 from mainspring.core.quiet import heard
+from mainspring.serving.direct import direct
 from mainspring.serving.explanation import Explainer, explainer
 from mainspring.serving.inputs import conform
+from mainspring.serving.rows import Row
 from mainspring.statistics.metrics import Predictions
 from mainspring.store import estimators
 from mainspring.store.bundles import Manifest, Sealed, unseal
@@ -65,9 +67,16 @@ class Runtime:
     def predict(self, rows: pl.DataFrame) -> Predictions:
         """What the model says of *rows*, raw input columns; raises InvalidRows for a missing or an ill-typed column."""
         rows = conform(rows, self.manifest.inputs, fractions=not self._functions)
-        if not rows.height:
-            return self._empty()
-        codes, probabilities, values = self._answer(self._matrix(rows))
+        return self._said(self._matrix(rows)) if rows.height else self._empty()
+
+    @cached_property
+    def predict_typed(self) -> Callable[[Sequence[Row]], Predictions] | None:
+        """The same of rows whose values have the columns' types; None where a frame must be made of them anyway."""
+        way = None if self._functions else direct(self._encoding, self.manifest.inputs)
+        return None if way is None else lambda rows: self._said(way.matrix(rows))
+
+    def _said(self, matrix: Any) -> Predictions:
+        codes, probabilities, values = self._answer(matrix)
         if codes is None:
             return Predictions(values=values)
         if self._codes is not None:

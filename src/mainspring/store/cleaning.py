@@ -159,7 +159,7 @@ class Cleaning:
         found: dict[str, str] = {}
         for operation in self.operations:
             origin = found.get(operation.column, operation.column)
-            found |= {name: origin for name in _made(operation)}
+            found |= dict.fromkeys(_made(operation), origin)
         return found
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -170,9 +170,15 @@ class Cleaning:
         return cls(tuple(_operation(dict(fields)) for fields in kept))
 
 
+NOTHING = Cleaning()
+"""Where no cleaning was declared."""
+
+
 def _operation(fields: dict[str, Any]) -> Operation:
     kind = _OPERATIONS[fields.pop("does")]
-    made: Operation = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    made: Operation = kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    )
     return made
 
 
@@ -307,7 +313,7 @@ def _known(values: pl.Series) -> Array:
     """The finite numbers of a column; none where it holds something else."""
     if _kind(values.dtype) != "number":
         return np.empty(0)
-    found = values.cast(pl.Float64).drop_nulls().to_numpy()
+    found: Array = values.cast(pl.Float64).drop_nulls().to_numpy()
     return found[np.isfinite(found)]
 
 

@@ -16,7 +16,7 @@ import polars as pl
 from mainspring.core.cleaning import Clean
 from mainspring.core.errors import FeaturesError
 from mainspring.core.wording import place
-from mainspring.store.cleaning import Cleaning
+from mainspring.store.cleaning import NOTHING, Cleaning
 from mainspring.store.encoded_columns import (
     LARGEST,
     Array,
@@ -99,7 +99,7 @@ class Encoding:
     kind: Kind
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
-    cleaning: Cleaning = Cleaning()
+    cleaning: Cleaning = NOTHING
 
     @cached_property
     def outputs(self) -> tuple[Output, ...]:
@@ -153,9 +153,10 @@ class Encoding:
                 after = at + len(column.outputs)
                 column.write(_values(features, column.name), matrix[:, at:after])
                 at = after
-        return self._finished(matrix)
+        return self.finished(matrix)
 
-    def _finished(self, matrix: Array) -> Array:
+    def finished(self, matrix: Array) -> Array:
+        """*matrix*, as the columns wrote it, with gaps filled and numbers standardised as the kind asks; in place."""
         if self.kind != "scaled":
             np.clip(matrix, -LARGEST, LARGEST, out=matrix)  # estimators refuse infinity; the order stays
         if self.kind == "ordered":

@@ -24,6 +24,7 @@ from pathlib import Path
 from sqlite3 import Row
 
 from mainspring.core.errors import MainspringError, StoreError
+from mainspring.store import vacuum
 from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -59,10 +60,11 @@ class Garbage:
     leftovers: Amount
     kept: Amount
     busy: str = ""
+    data: Amount = Amount()
 
     @property
     def bytes(self) -> int:
-        return self.objects.bytes + self.bundles.bytes + self.leftovers.bytes
+        return self.objects.bytes + self.bundles.bytes + self.leftovers.bytes + self.data.bytes
 
 
 def collect(home: Home, *, keep_days: float = KEEP_DAYS, dry_run: bool = False, now: datetime | None = None) -> Garbage:
@@ -70,6 +72,7 @@ def collect(home: Home, *, keep_days: float = KEEP_DAYS, dry_run: bool = False, 
 
     Kept are: the outputs of each pipeline's last run, of the runs of the last *keep_days* with what they took from the
     cache, and of the runs that made a model version which isn't retired; every version's bundle; all rows of all runs.
+    Of a loop's data: the newest version, those of the last *keep_days*, and those that a kept output is or is made of.
     """
     journal, oldest = Journal(home), (now or datetime.now(UTC)) - timedelta(days=keep_days)
     Deployments(home)
@@ -129,11 +132,12 @@ class _Found:
         needs = _Needs.of(home, oldest)
         objects, bundles = list(_unneeded(home, "objects", needs)), list(_unneeded(home, "bundles", needs))
         leftovers = list(_leftovers(home))
+        rows = list(vacuum.unneeded(home, vacuum.needed(needs.texts), oldest, time.time() - _LEFTOVER_SECONDS))
         told = Garbage(
             _amount(objects), _amount(bundles), Amount(len(needs.dropped)), _amount(leftovers), needs.kept,
-            f"run {busy[0]['id']} of {busy[0]['pipeline']}" if busy else "",
+            f"run {busy[0]['id']} of {busy[0]['pipeline']}" if busy else "", _amount(rows),
         )  # fmt: skip
-        return cls([*objects, *bundles, *leftovers], needs.dropped, told)
+        return cls([*objects, *bundles, *leftovers, *rows], needs.dropped, told)
 
 
 @dataclass(slots=True)

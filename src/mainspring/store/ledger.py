@@ -144,9 +144,7 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------------- private
 
-    def _put(
-        self, name: str, row: dict[str, Any], objects: Sequence[str] = (), entry: list[Any] | None = None
-    ) -> None:
+    def _put(self, name: str, row: dict[str, Any], objects: Sequence[str] = (), entry: list[Any] | None = None) -> None:
         row.update(run=self._claim.run, name=name, pipeline=self._claim.pipeline)
         with self._wake:
             self._next.rows[name] = row

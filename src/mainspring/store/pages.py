@@ -143,6 +143,27 @@ def facts(pairs: Iterable[tuple[Any, ...]]) -> Html:
     return Html(f'<dl class="facts">{"".join(tiles)}</dl>')
 
 
+def meter(share: float, words: str) -> Html:
+    """A share as a bar of that length, with its *words*.
+
+    >>> meter(0.25, "25 %")
+    '<span class="meter" style="--share: 25.0%">25 %</span>'
+    """
+    return Html(f'<span class="meter" style="--share: {100 * min(max(share, 0.0), 1.0):.1f}%">{_escaped(words)}</span>')
+
+
+def bars(counts: Sequence[float], alt: str) -> Html:
+    """A small histogram in a line of text; *alt* says what it shows."""
+    most, width = max([*counts, 1e-12]), 100 / max(1, len(counts))
+    drawn = "".join(
+        f'<rect x="{place * width:.2f}" y="{24 - 24 * size / most:.2f}" width="{0.88 * width:.2f}" '
+        f'height="{24 * size / most:.2f}"/>'
+        for place, size in enumerate(counts)
+    )
+    label = f'role="img" aria-label="{_escaped(alt)}"'
+    return Html(f'<svg class="bars" viewBox="0 0 100 24" preserveAspectRatio="none" {label}>{drawn}</svg>')
+
+
 def side_by_side(parts: Iterable[Html]) -> Html:
     """Parts beside each other where there is room, below each other where there is none."""
     return Html('<div class="beside">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>")
@@ -231,6 +252,10 @@ th {{ font-weight: 600; white-space: nowrap; }}
 dt {{ font-size: .82rem; }}
 dd {{ margin: 0; font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
 dd small {{ display: block; font-size: .8rem; font-weight: 400; }}
+.meter {{ display: inline-block; min-width: 5rem; padding: 0 .3rem; text-align: right; border-radius: .2rem;
+  background: linear-gradient(90deg, color-mix(in srgb, var(--blue) 32%, transparent) var(--share), transparent 0); }}
+.bars {{ width: 7rem; height: 1.5rem; fill: var(--blue); vertical-align: middle;
+  border-bottom: 1px solid var(--grid); }}
 .beside {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 1.5rem; }}
 .beside > div {{ min-width: 0; }}
 figure {{ margin: 1rem 0; }}

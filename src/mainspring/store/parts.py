@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import polars as pl
 
@@ -35,7 +36,8 @@ class Part:
         if self.size >= 0 and (not self.path.is_file() or self.path.stat().st_size != self.size):
             raise damaged(self.path.parent, f"{self.path.name} is gone or was changed")
         try:
-            return pl.read_parquet(self.path, columns=columns, hive_partitioning=False, glob=False)
+            wanted = None if columns is None else list(columns)
+            return pl.read_parquet(self.path, columns=wanted, hive_partitioning=False, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise damaged(self.path.parent, error) from error
 
@@ -50,6 +52,8 @@ class Staging:
         self._folder = home.folder("tmp") / f"parts-{uuid.uuid4().hex}"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="mainspring-parts")
         self._writing: list[Future[None]] = []
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="mainspring-rows")
+        self._working: Future[None] | None = None
 
     def __enter__(self) -> Staging:
         self._guarded(self._folder.mkdir)
@@ -57,6 +61,7 @@ class Staging:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._writer.shutdown(wait=True)
+        self._worker.shutdown(wait=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, frame: pl.DataFrame, first: int, *, durable: bool = True) -> Part:
@@ -72,10 +77,19 @@ class Staging:
         self._writing.append(self._writer.submit(self._guarded, lambda: _write(frame, path, durable)))
         return Part(path, frame.height, -1, first, last)
 
+    def meanwhile(self, work: Callable[..., None], *given: Any) -> None:
+        """Have *work* done by a thread that does such work in its order, one behind the caller at most."""
+        if self._working is not None:
+            self._working.result()
+        self._working = self._worker.submit(work, *given)
+
     def settle(self, but: int = 0) -> None:
-        """Wait until all parts, or all *but* so many, are written."""
+        """Wait until all parts, or all *but* so many, are written, and other work is done."""
         while len(self._writing) > but:
             self._writing.pop(0).result()
+        if not but and self._working is not None:
+            done, self._working = self._working, None
+            done.result()
 
     def settled(self, parts: Sequence[Part]) -> tuple[Part, ...]:
         """*parts* with their sizes, all of them written."""
@@ -96,9 +110,7 @@ class Staging:
 
 def damaged(folder: Path, error: BaseException | str) -> HomeDamaged:
     """The table in *folder* can't be read."""
-    return HomeDamaged(
-        f"table {folder} can't be read ({first_line(error)}); restore it, or move it away to start over"
-    )
+    return HomeDamaged(f"table {folder} can't be read ({first_line(error)}); restore it, or move it away to start over")
 
 
 def sync(path: Path) -> None:

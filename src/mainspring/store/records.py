@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -141,9 +142,18 @@ def identifiers(loop: str, seed: int | None = None, place: tuple[str, int] = (""
     """
     prefix = f"{loop[:16]}-"
     if seed is None:
-        return lambda many: [prefix + token for token in _tokens(os.urandom(16 * many).hex())]
+        return partial(_drawn, prefix, [])
     source = random.Random(f"{seed}:{loop}:{place[0].rpartition('-')[0]}:{place[1]}")
     return lambda many: [prefix + token for token in _tokens(source.randbytes(16 * many).hex())]
+
+
+def _drawn(prefix: str, pool: list[str], many: int) -> list[str]:
+    """*many* random ids; a call to the system draws for several requests."""
+    if len(pool) < many:
+        pool += [prefix + token for token in _tokens(os.urandom(16 * max(many, 256)).hex())]
+    drawn = pool[-many:]
+    del pool[-many:]
+    return drawn
 
 
 def _tokens(digits: str) -> list[str]:

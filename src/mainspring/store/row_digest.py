@@ -1,4 +1,4 @@
-"""A digest of rows that come in parts: of equal rows it is equal, however they were divided; and more rows extend it."""
+"""A digest of rows that come in parts: of equal rows it is equal, however they were divided; more rows extend it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class RowDigest:
 
     @property
     def rows(self) -> int:
+        """How many have been given."""
         return len(self.blocks) * BLOCK + self._rest_rows
 
     def update(self, frame: pl.DataFrame) -> None:

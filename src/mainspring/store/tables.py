@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -99,6 +100,15 @@ class Table:
         """The newest version; None before the first commit."""
         return self._table(None).version() if self._exists() else None
 
+    def names(self, version: int) -> list[str]:
+        """The names of the files of *version*, whether they are still there or not."""
+        told = pl.DataFrame(self._table(version).get_add_actions(flatten=True))
+        return [unquote(path) for path in told["path"]]
+
+    def committed(self, version: int) -> datetime:
+        """When *version* was made."""
+        return datetime.fromtimestamp(self._commit_info(version)["timestamp"] / 1000, UTC)
+
     def metadata(self, version: int | None = None) -> dict[str, Any]:
         """What was committed together with *version* (the newest unless told)."""
         newest = self._table(None).version()
@@ -106,13 +116,20 @@ class Table:
         if not 0 <= asked <= newest:
             raise NotInStore(f"{self.path} has no version {asked}; its newest is {newest}")
         try:
-            for line in self._log(asked).read_bytes().splitlines():  # of text it would split at more than line feeds
+            known: dict[str, Any] = json.loads(self._commit_info(asked).get(_METADATA, "{}"))
+            return known
+        except ValueError as error:
+            raise damaged(self.path, error) from error
+
+    def _commit_info(self, version: int) -> dict[str, Any]:
+        try:
+            for line in self._log(version).read_bytes().splitlines():  # of text it would split at more than line feeds
                 if commit := json.loads(line).get("commitInfo"):
-                    known: dict[str, Any] = json.loads(commit.get(_METADATA, "{}"))
-                    return known
+                    found: dict[str, Any] = commit
+                    return found
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
-        raise damaged(self.path, f"{self._log(asked).name} doesn't say what was committed")
+        raise damaged(self.path, f"{self._log(version).name} doesn't say what was committed")
 
     def _log(self, version: int) -> Path:
         return self.path / "_delta_log" / f"{version:020}.json"
@@ -247,21 +264,27 @@ def digest(frame: pl.DataFrame) -> str:
     return total.hexdigest()
 
 
-def column_bytes(column: pl.Series) -> list[bytes]:
-    """The values of *column*, nulls as one of them."""
+def column_bytes(column: pl.Series) -> list[Any]:
+    """The values of *column*, nulls as one of them, as what a digest takes."""
     if column.dtype == pl.String:
-        text = column.fill_null("")
-        return [text.str.len_bytes().to_numpy().tobytes(), text.str.join("").item().encode()]
+        text = column.fill_null("") if column.null_count() else column
+        return [_buffer(text.str.len_bytes()), text.str.join("").item().encode()]
     if column.dtype == pl.Boolean:
         return [column.fill_null(False).to_numpy().tobytes()]
     if column.dtype.is_float():
-        numbers = column.fill_null(0.0).to_numpy()
-        return [np.where(np.isnan(numbers), np.nan, numbers + 0.0).tobytes()]  # one NaN, one zero
+        numbers = (column.fill_null(0.0) if column.null_count() else column).to_numpy() + 0.0  # one zero
+        nan = np.isnan(numbers)
+        return [np.where(nan, np.nan, numbers).tobytes() if nan.any() else numbers.view(np.uint8).data]  # one NaN
     if column.dtype in (pl.Int128, pl.UInt128):  # numpy has none
         return [repr(column.to_list()).encode()]
     if column.dtype.is_integer() or column.dtype.is_temporal():
-        return [column.to_physical().fill_null(0).to_numpy().tobytes()]
+        physical = column.to_physical()
+        return [_buffer(physical.fill_null(0) if physical.null_count() else physical)]
     return [repr(column.to_list()).encode()]
+
+
+def _buffer(numbers: pl.Series) -> Any:
+    return np.ascontiguousarray(numbers.to_numpy()).view(np.uint8).data
 
 
 def _add_action(part: Part) -> AddAction:

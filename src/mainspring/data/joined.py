@@ -1,0 +1,121 @@
+"""Two sources as one: the rows of the left, each with what the right told of it by then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from mainspring.core.errors import SchemaMismatch, SourceError
+from mainspring.core.joins import Join
+from mainspring.data.casting import instants, plain
+from mainspring.data.sources import Reader, beyond, reader
+from mainspring.store.home import Home
+from mainspring.store.lookups import Kept, Lookups, looked_up
+
+_INSTANT = pl.Datetime("us")
+
+
+class Joined:
+    """A join as a source. Its right side is kept in the home, where the endpoint looks up too, and is read on only for
+    what is new. A row that came is not joined anew: what the right side tells late wasn't known when it was needed."""
+
+    def __init__(self, how: Join, home: Home, loop: str, text_columns: Sequence[str]) -> None:
+        self._how, self._lookups = how, Lookups(home, loop)
+        self._left = source_of(how.left, home, loop, text_columns)
+        self._right = reader(how.right, text_columns)
+
+    @property
+    def name(self) -> str:
+        return f"{self._left.name} joined with {self._right.name}"
+
+    @property
+    def identity(self) -> Any:
+        how = self._how
+        return ["Join", self._left.identity, self._right.identity, list(how.on), how.as_of, how.right_time, how.within,
+                how.delay, how.prefix]  # fmt: skip
+
+    @property
+    def incremental(self) -> bool:
+        return self._left.incremental
+
+    @property
+    def overlap(self) -> Any:
+        return getattr(self._left, "overlap", None)
+
+    def position(self) -> Any:
+        both = [self._left.position(), self._right.position()]
+        return None if None in both else both
+
+    def resumes(self, since: Any) -> bool:
+        return beyond(self._left, since) is not None
+
+    def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
+        right = self._refreshed()
+        for part, cursor in self._left.read(since):
+            yield self._joined(part, right), cursor
+
+    def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+        time = self._how.as_of
+        if time is None or time not in part.columns:
+            return looked_up(part, right, self._how)
+        joined = looked_up(part.with_columns(_moments(part[time], self._left.name)), right, self._how)
+        return joined.with_columns(part[time])
+
+    def _refreshed(self) -> pl.DataFrame:
+        """The rows of the right side, with what is new by now."""
+        kept = self._lookups.kept(self._how)
+        known = _state(kept, self._right)
+        stands = _json(self._right.position())
+        if kept is not None and known and stands is not None and known["position"] == stands:
+            return kept.rows
+        since = beyond(self._right, known["cursor"]) if known else None
+        parts, cursor = ([kept.rows] if kept is not None and since is not None else []), since
+        for part, cursor in self._right.read(since):  # noqa: B007 - the last one is used
+            parts.append(self._typed(part))
+        try:
+            rows = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).partition("\n")[0]
+            raise SourceError(
+                f"the parts of {self._right.name} don't fit: {reason}; give each column one type"
+            ) from error
+        if kept is None or not rows.equals(kept.rows):
+            state = {"identity": _json(self._right.identity), "cursor": _json(cursor), "position": stands}
+            self._lookups.keep(self._how, rows, state)
+        return rows
+
+    def _typed(self, part: pl.DataFrame) -> pl.DataFrame:
+        """*part* in the types that rows are kept in, its time as instants."""
+        time = self._how.time
+        rows, _ = plain(part)
+        if time is not None and time in rows.columns:
+            rows = rows.with_columns(_moments(rows[time], self._right.name))
+        return rows
+
+
+def source_of(source: Any, home: Home, loop: str, text_columns: Sequence[str] = ()) -> Reader:
+    """The reader of *source*, of a join too."""
+    return Joined(source, home, loop, text_columns) if isinstance(source, Join) else reader(source, text_columns)
+
+
+def _state(kept: Kept | None, right: Reader) -> Any:
+    """What is known of the right side, if it is the same source as before."""
+    same = kept is not None and kept.state["identity"] == _json(right.identity)
+    return kept.state if kept is not None and same else None
+
+
+def _moments(column: pl.Series, name: str) -> pl.Series:
+    moments = column.cast(_INSTANT) if column.dtype == pl.Datetime else instants(column)
+    if moments.null_count() == len(moments) and column.null_count() < len(column):
+        raise SchemaMismatch(
+            f"time column {column.name!r} of {name} holds no times, such as {column.drop_nulls()[0]!r}; "
+            "write them as 2013-01-31T15:00:00, or convert them in the source"
+        )
+    return moments
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value))

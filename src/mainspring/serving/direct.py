@@ -1,0 +1,75 @@
+"""The way of rows into the matrix of a model without a frame: for models that see raw columns as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mainspring.core.schema import Schema
+from mainspring.serving.inputs import DTYPES
+from mainspring.serving.rows import Row
+from mainspring.store.encoded_columns import Number
+from mainspring.store.encoding import Encoding
+
+
+class Direct:
+    """What `Encoding.transform` makes of a frame, made of rows whose values have the types of *inputs*.
+
+    >>> from mainspring.core.schema import Column, Type
+    >>> frame = pl.DataFrame({"age": [20.0, None], "paid": [True, False]})
+    >>> inputs = Schema((Column("age", Type.FLOAT), Column("paid", Type.BOOLEAN)))
+    >>> Direct(Encoding.fit(frame, "ordered"), inputs).matrix(frame.to_dicts()).tolist()
+    [[20.0, 1.0], [nan, 0.0]]
+    """
+
+    def __init__(self, encoding: Encoding, inputs: Schema) -> None:
+        self._encoding, self._width = encoding, len(encoding.names)
+        self._numbers: list[str] = []
+        self._others: list[tuple[Any, pl.DataType, slice]] = []
+        places: list[int] = []
+        gaps: list[tuple[int, int]] = []
+        at = 0
+        for column in encoding.columns:
+            after = at + len(column.outputs)
+            if isinstance(column, Number):
+                self._numbers.append(column.name)
+                places.append(at)
+                gaps += [(at + 1, at)] if after == at + 2 else []
+            else:
+                self._others.append((column, DTYPES[inputs[column.name].type], slice(at, after)))
+            at = after
+        self._places: Any = slice(None) if places == list(range(self._width)) else places
+        self._marks, self._marked = [mark for mark, _ in gaps], [marked for _, marked in gaps]
+        self._values = itemgetter(*self._numbers) if len(self._numbers) > 1 else None
+
+    def matrix(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+        """The model's matrix."""
+        matrix = np.empty((len(rows), self._width), dtype=np.float64, order="F")
+        if self._numbers:
+            matrix[:, self._places] = np.array(self._listed(rows), dtype=np.float64)  # None becomes NaN
+        if self._marks:
+            matrix[:, self._marks] = np.isnan(matrix[:, self._marked])
+        for column, dtype, places in self._others:
+            values = pl.Series(column.name, [row.get(column.name) for row in rows], dtype=dtype)
+            column.write(values, matrix[:, places])
+        return self._encoding.finished(matrix)
+
+    def _listed(self, rows: Sequence[Row]) -> list[Any]:
+        if self._values is not None:
+            try:
+                return list(map(self._values, rows))
+            except KeyError:  # a column that may be left out
+                pass
+        return [[row.get(name) for name in self._numbers] for row in rows]
+
+
+def direct(encoding: Encoding, inputs: Schema) -> Direct | None:
+    """The direct way, where there is one: nothing is cleaned, and the model takes a matrix, not a frame."""
+    if encoding.kind == "named" or encoding.cleaning.operations:
+        return None
+    return Direct(encoding, inputs) if all(column.name in inputs for column in encoding.columns) else None

@@ -1,0 +1,172 @@
+"""What joins look up: the rows of their right sides, kept by loop, and the one function by which training and serving
+look: as of a time, never beyond it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+from blake3 import blake3
+
+from mainspring.core.errors import SchemaMismatch
+from mainspring.core.joins import Join
+from mainspring.core.wording import listed
+from mainspring.store.home import Home
+from mainspring.store.tables import Table
+
+FRESH_SECONDS = 1.0
+"""For so long who serves doesn't look whether there are newer rows."""
+_PREFIX = "lookup-"
+_FEW = 1000
+_ROW, _TIME = "_left_row", "_known_at"
+_INSTANT = pl.Datetime("us")
+
+
+def looked_up(left: pl.DataFrame, right: pl.DataFrame, how: Join) -> pl.DataFrame:
+    """*left*, in its order, with the columns of the rows of *right* that were known at its times; null where none was.
+
+    Of several rows of *right* with the same key and time the last one counts. A row of *left* without key or time finds
+    nothing. The columns of *right* come behind those of *left*, its keys and its time left out. Times are instants or
+    dates. Raises SchemaMismatch where a column is missing or there twice.
+    """
+    _refuse(left, right, how)
+    names = given(right, how)
+    asking = [*how.on, *([how.as_of] if how.as_of else [])]
+    rows, known = _alike(left.select(asking).with_row_index(_ROW), right, how)
+    known = known.drop_nulls([*how.on, *([how.time] if how.time else [])])
+    if any(rows[name].null_count() for name in asking):
+        rows = rows.drop_nulls()
+    if rows.height < _FEW:
+        known = known.join(rows.select(how.on).unique(), on=how.on, how="semi", maintain_order="left")
+    found = _last(rows, known, how) if how.time is None else _last_by_then(rows, known, how)
+    told = found.select(pl.col(name).alias(new) for name, new in names.items())
+    places = pl.Series([None], dtype=pl.UInt32).new_from_index(0, left.height)
+    places = places.scatter(found[_ROW], pl.int_range(found.height, dtype=pl.UInt32, eager=True))
+    return left.hstack([column.gather(places) for column in told.iter_columns()])
+
+
+def given(right: pl.DataFrame, how: Join) -> dict[str, str]:
+    """The columns of *right* that a join gives, and what it calls them."""
+    return {name: f"{how.prefix}{name}" for name in right.columns if name not in (*how.on, how.time)}
+
+
+def _alike(rows: pl.DataFrame, known: pl.DataFrame, how: Join) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Keys of one type on both sides: whole numbers, or else text."""
+    for name in how.on:
+        kinds = (rows[name].dtype, known[name].dtype)
+        if kinds[0] != kinds[1]:
+            both = pl.col(name).cast(pl.Int64() if all(kind.is_integer() for kind in kinds) else pl.String())
+            rows, known = rows.with_columns(both), known.with_columns(both)
+    return rows, known
+
+
+def _last(rows: pl.DataFrame, known: pl.DataFrame, how: Join) -> pl.DataFrame:
+    return rows.join(known.unique(how.on, keep="last"), on=how.on, how="left")
+
+
+def _last_by_then(rows: pl.DataFrame, known: pl.DataFrame, how: Join) -> pl.DataFrame:
+    by_then = (pl.col(how.time or "").cast(_INSTANT) + timedelta(seconds=how.delay)).alias(_TIME)
+    known = known.with_columns(by_then).drop(how.time or "").sort(_TIME, maintain_order=True)
+    rows = rows.with_columns(pl.col(how.as_of or "").cast(_INSTANT).alias(_TIME)).sort(_TIME)
+    return rows.join_asof(
+        known,
+        on=_TIME,
+        by=list(how.on),
+        strategy="backward",
+        tolerance=None if how.within is None else timedelta(seconds=how.within - how.delay),
+        check_sortedness=False,  # both were sorted just now
+    )
+
+
+def _refuse(left: pl.DataFrame, right: pl.DataFrame, how: Join) -> None:
+    for side, frame, names in (("left", left, [*how.on, how.as_of]), ("right", right, [*how.on, how.time])):
+        gone = [name for name in names if name is not None and name not in frame.columns]
+        if gone:
+            raise SchemaMismatch(
+                f"the {side} side of the join has no column {gone[0]!r}; it has {', '.join(frame.columns)}"
+            )
+    twice = [name for name in given(right, how).values() if name in left.columns]
+    if twice:
+        raise SchemaMismatch(
+            f"both sides of the join have column {listed(list(map(repr, twice)))}; "
+            "name the right one's otherwise: prefix='NAME_'"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The rows of the right side of a join, as they are kept. state: what was known of the source when they were."""
+
+    how: Join
+    rows: pl.DataFrame
+    version: int
+    state: Any
+
+
+class Lookups:
+    """The right sides of one loop's joins."""
+
+    def __init__(self, home: Home, loop: str) -> None:
+        self._home, self._loop = home, loop
+        self._folder = home.folder("tables") / loop
+        self._known: dict[str, Kept] = {}
+        self._looked = 0.0
+
+    def kept(self, how: Join) -> Kept | None:
+        """What is kept for *how*; None before the first time."""
+        return self._read(_name(how))
+
+    def keep(self, how: Join, rows: pl.DataFrame, state: Any) -> None:
+        """Put *rows* in the place of what was kept for *how*, with the *state* of their source (JSON)."""
+        told = {name: value for name, value in asdict(_bare(how)).items() if value is not None}
+        metadata = {"join": told, "gives": list(given(rows, how).values()), "state": state}
+        Table(self._home, self._loop, _name(how)).replace(rows, metadata=metadata)
+
+    def complete(self, rows: pl.DataFrame, wanted: Collection[str]) -> pl.DataFrame:
+        """*rows* of a request with those of the columns *wanted* that they lack and that joins give."""
+        missing = set(wanted) - set(rows.columns)
+        if not missing:
+            return rows
+        for each in self._newest().values():
+            names = given(each.rows, each.how)
+            needed = {*each.how.on, *([each.how.as_of] if each.how.as_of else [])}
+            if missing & set(names.values()) and needed <= set(rows.columns):
+                told = [name for name, new in names.items() if new not in rows.columns]
+                keys = [*each.how.on, *([each.how.time] if each.how.time else [])]
+                rows = looked_up(rows, each.rows.select(*keys, *told), each.how)
+        return rows.select(*(name for name in rows.columns if name in wanted or name not in missing))
+
+    def _newest(self) -> Mapping[str, Kept]:
+        if time.monotonic() - self._looked > FRESH_SECONDS:
+            self._looked = time.monotonic()
+            for path in sorted(self._folder.glob(f"{_PREFIX}*")):
+                found = self._read(path.name)
+                if found is not None:
+                    self._known[path.name] = found
+        return self._known
+
+    def _read(self, name: str) -> Kept | None:
+        table = Table(self._home, self._loop, name)
+        version = table.version()
+        if version is None:
+            return None
+        known = self._known.get(name)
+        if known is not None and known.version == version:
+            return known
+        told = table.metadata(version)
+        how = Join(None, None, **{**told["join"], "on": tuple(told["join"]["on"])})  # JSON has no tuples
+        return Kept(how, table.read(version), version, told["state"])
+
+
+def _bare(how: Join) -> Join:
+    """*how* without its sources."""
+    return Join(None, None, how.on, how.as_of, how.right_time, how.within, how.delay, how.prefix)
+
+
+def _name(how: Join) -> str:
+    """Joins that give the same columns in the same way share what is kept."""
+    return f"{_PREFIX}{blake3(repr(_bare(how)).encode()).hexdigest(length=6)}"
