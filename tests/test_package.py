@@ -18,8 +18,9 @@ PACKAGE = ROOT / "src" / "mainspring"
 BIG = {"polars", "pandas", "numpy", "pyarrow", "scipy", "sklearn", "mlflow", "optuna", "sqlalchemy", "rich"}
 PUBLIC = {
     "Loop", "Pipeline", "step", "at_least", "register_format",
-    "csv", "file", "frame", "parquet", "sql",
-    "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Retrain",
+    "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "file", "frame", "iceberg", "join", "json", "parquet",
+    "rest", "sql",
+    "Clean", "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Retrain",
     "MainspringError", "__version__",
 }  # fmt: skip
 

@@ -13,8 +13,12 @@ _HOMES = {
     "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (
         "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
-        "csv", "frame", "log", "parquet", "sql",
+        "log",
     ),
+    "mainspring.core.sources": (
+        "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "frame", "iceberg", "json", "parquet", "rest", "sql",
+    ),
+    "mainspring.core.joins": ("join",),
     "mainspring.core.errors": ("MainspringError",),
     "mainspring.store.formats": ("register_format",),
 }  # fmt: skip

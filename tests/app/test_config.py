@@ -81,7 +81,11 @@ def test_mlflow_s_own_variable_is_heard_after_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("prot", "did you mean 'port'?"), ("maxrows", "did you mean 'max_rows'?"), ("zzz", "known are control_port, ")],
+    [
+        ("prot", "did you mean 'port'?"),
+        ("maxrows", "did you mean 'max_rows'?"),
+        ("zzz", "known are cert, control_port, "),
+    ],
 )
 def test_an_unknown_setting_is_answered_with_the_nearest(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "mainspring.toml").write_text(f"{name} = 1\n")

@@ -13,9 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 from mainspring.core import declarations as ms
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import DataError, DeclarationError, FeaturesError, LeakFound, TargetUnusable
+from mainspring.core.errors import DataError, DeclarationError, DuplicateKeys, FeaturesError, LeakFound, TargetUnusable
+from mainspring.data import contract, contract_file
 from mainspring.data.features import checked_features
 from mainspring.data.targets import target
+from mainspring.store.home import Home
 
 RANDOM = np.random.default_rng(1)
 ROWS = 400
@@ -231,3 +233,14 @@ class TestFeatures:
             self.check(broken)
         with pytest.raises(FeaturesError, match=r"made .* rows of 400"):
             self.check(lambda rows: rows.filter(pl.col("x") > 0))
+
+
+def test_a_column_that_the_contract_calls_unique_may_not_repeat(home: Home, prepared: Any) -> None:
+    source = pl.DataFrame({"x": [1.5, 2.5] * 30, "code": [*range(59), 7], "late": [0, 1] * 30})
+    text = "[columns.x]\ntype='float'\n[columns.code]\ntype='integer'\nunique=true\n[columns.late]\ntype='integer'"
+    contract.save(home, "loop", contract_file.parsed(text, "x"))
+
+    with pytest.raises(
+        DuplicateKeys, match="column 'code' is unique by its contract, but its values repeat in 1 row, such as 7"
+    ):
+        prepared(ms.frame(source), Roles("late"))

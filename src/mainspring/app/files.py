@@ -9,10 +9,12 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mainspring.app.project import Loop, Pipeline
-from mainspring.core.declarations import CsvSource, ParquetSource, SqlSource
 from mainspring.core.errors import MainspringError, UsageError
+from mainspring.core.joins import Join
+from mainspring.core.sources import FileSource, SqlSource
 from mainspring.pipeline.bytecode import CurrentSource, import_current
 
 _BEFORE: set[str] = set()
@@ -53,14 +55,21 @@ def load(reference: str) -> list[Loop | Pipeline]:
 def _place(loop: Loop, folder: Path) -> None:
     """Let *loop* find the files of its data, and its contract, from *folder*."""
     loop.declaration = replace(loop.declaration, folder=str(folder))
-    source = loop.declaration.source
-    if folder == Path.cwd() or not isinstance(source, CsvSource | ParquetSource | SqlSource):
-        return
+    if folder != Path.cwd():
+        loop.declaration = replace(loop.declaration, source=_placed(loop.declaration.source, folder))
+
+
+def _placed(source: Any, folder: Path) -> Any:
+    """*source*, both sides of a join too, with a path that is relative to *folder* made whole."""
+    if isinstance(source, Join):
+        return replace(source, left=_placed(source.left, folder), right=_placed(source.right, folder))
+    if not isinstance(source, FileSource | SqlSource):
+        return source
     prefix, path = _relative(source.url if isinstance(source, SqlSource) else source.path)
-    if path and (_there(folder / path) or not _there(Path(path))):
-        whole = f"{prefix}{folder / path}"
-        placed = replace(source, url=whole) if isinstance(source, SqlSource) else replace(source, path=whole)
-        loop.declaration = replace(loop.declaration, source=placed)
+    if not path or (_there(Path(path)) and not _there(folder / path)):
+        return source
+    whole = f"{prefix}{folder / path}"
+    return replace(source, url=whole) if isinstance(source, SqlSource) else replace(source, path=whole)
 
 
 def _relative(address: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mainspring.core.cleaning import Clean as Clean
 from mainspring.core.errors import DeclarationError
+from mainspring.core.joins import source as source
 from mainspring.core.protocols import Named
 from mainspring.core.quantities import check_number
 from mainspring.core.quantities import number_of_bytes as number_of_bytes
@@ -23,7 +24,6 @@ from mainspring.core.sources import SqlSource as SqlSource
 from mainspring.core.sources import csv as csv
 from mainspring.core.sources import frame as frame
 from mainspring.core.sources import parquet as parquet
-from mainspring.core.sources import source as source
 from mainspring.core.sources import sql as sql
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")

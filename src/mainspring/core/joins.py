@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mainspring.core import sources
 from mainspring.core.errors import DeclarationError
 from mainspring.core.quantities import seconds
-from mainspring.core.sources import source
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +66,9 @@ def join(
         raise DeclarationError(f"join(within={within!r}) must be longer than delay={delay!r}, such as '2h'")
     if isinstance(right, Join):
         raise DeclarationError("the right side of a join can't be a join; join its parts to the left one after another")
-    left = left if isinstance(left, Join) else source(left)
-    return Join(left, source(right), columns, as_of, right_time, limit, seconds(delay), prefix)
+    return Join(source(left), source(right), columns, as_of, right_time, limit, seconds(delay), prefix)
+
+
+def source(data: Any) -> Any:
+    """*data* as a source: a join as it is, all else as `sources.source` takes it."""
+    return data if isinstance(data, Join) else sources.source(data)

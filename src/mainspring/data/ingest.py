@@ -18,10 +18,11 @@ from mainspring.core.values import Dataset
 from mainspring.data import contract, merge
 from mainspring.data.batches import BATCH_ROWS, ahead, batches
 from mainspring.data.files import Files
+from mainspring.data.joined import source_of
 from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
-from mainspring.data.sources import Reader, Resuming, beyond, overlap, reader
+from mainspring.data.sources import Reader, Resuming, beyond, overlap
 from mainspring.data.unite import empty, filled, labelled_rows, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
 from mainspring.store.home import Home
@@ -62,7 +63,7 @@ def ingest(
 
 def position(source: Any, home: Home, loop: str) -> Any:
     """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
-    where = reader(source).position()
+    where = source_of(source, home, loop).position()
     labels = {name: end for name, end in Records(home, loop).end()["feedback"].items() if end}
     told = {"source": where, "labels": labels, "contract": contract.stamp(home, loop)}
     return None if where is None else told
@@ -70,7 +71,7 @@ def position(source: Any, home: Home, loop: str) -> Any:
 
 def new_rows(source: Any, home: Home, loop: str) -> int:
     """How many rows the source has that no version knows yet."""
-    rows_of, versions = reader(source), Versions(home, loop)
+    rows_of, versions = source_of(source, home, loop), Versions(home, loop)
     last = versions.last(rows_of.identity, versions.newest())
     if last is None:
         return sum(part.height for part, _ in rows_of.read(None))
@@ -102,7 +103,7 @@ class _Work:
     def next(self, staging: Staging, texts: frozenset[str]) -> Dataset:
         """The version behind the newest one, or that one."""
         base, frozen = self._versions.newest(), contract.load(self._home, self._loop)
-        rows_of = reader(self._source, (*_text_columns(frozen), *texts))
+        rows_of = source_of(self._source, self._home, self._loop, (*_text_columns(frozen), *texts))
         last = None if frozen is None else self._versions.last(rows_of.identity, base)
         stands = _plain(rows_of.position())
         if last is not None and frozen is not None and self._stands(last, stands, frozen):

@@ -87,8 +87,8 @@ def _refuse_repeats(rows: pl.DataFrame, schema: Schema) -> None:
         if column.unique and (extra := len(values) - values.n_unique()):
             examples = "" if column.personal else f", such as {values.filter(values.is_duplicated())[0]!r}"
             raise DuplicateKeys(
-                f"column {column.name!r} is unique by its contract, but {count(extra, 'row')} repeat a value{examples}"
-                "; remove the repeats in the source, or take unique = true out of the contract"
+                f"column {column.name!r} is unique by its contract, but its values repeat in {count(extra, 'row')}"
+                f"{examples}; remove the repeats in the source, or take unique = true out of the contract"
             )
 
 

@@ -18,6 +18,7 @@ from mainspring.serving.rows import Row, Rows
 from mainspring.statistics.assignment import assigned
 from mainspring.store.deployments import Route
 from mainspring.store.labels import Labels
+from mainspring.store.lookups import Lookups
 from mainspring.store.records import Arm, PredictionRecord, Records
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class ServedLoop:
     clock: Clock
     identify: Callable[[int], list[str]]
     threads: Executor
+    lookups: Lookups | None = None
     routing: Routing | None = None
     why_not: str = "it has no version yet; `mainspring run FILE` makes one"
     labels: Labels = field(init=False)
@@ -191,6 +193,8 @@ class ServedLoop:
 
     async def _read(self, loaded: Loaded, rows: Sequence[Row], strict: bool) -> Rows:
         """Many rows are checked in a thread, so that a large request doesn't stop the small ones."""
+        if self.lookups is not None and self.lookups.any:
+            rows = self.lookups.complete(rows, loaded.columns.inputs.names)
         check = partial(loaded.columns.read, rows, strict=strict)
         return check() if len(rows) < _MANY_ROWS else await self._in_thread(check)
 

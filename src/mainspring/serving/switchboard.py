@@ -15,6 +15,7 @@ from mainspring.serving.push import Listener
 from mainspring.serving.served import Routing, ServedLoop
 from mainspring.store.deployments import Deployments, Route, Version
 from mainspring.store.home import Home
+from mainspring.store.lookups import Lookups
 from mainspring.store.records import Records, identifiers
 
 _log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class Switchboard:
         records = Records(self._home, name)
         place = records.take_up()
         identify = identifiers(name, self._seeds.get(name), place)
-        served = ServedLoop(name, records, self.clock, identify, self._threads)
+        served = ServedLoop(name, records, self.clock, identify, self._threads, Lookups(self._home, name))
         threading.Thread(target=self._read_labels, args=(served, loop), name=f"labels {name}", daemon=True).start()
         return served
 

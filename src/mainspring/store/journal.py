@@ -315,9 +315,9 @@ def _run(row: Row) -> RunRecord:
         row["status"],
         datetime.fromisoformat(row["created"]),
         _moment(row["ended"]),
-        json.loads(row["parameters"]),
-        json.loads(row["selection"]),
-        json.loads(row["owner"]),
+        _json(row["parameters"]),
+        _json(row["selection"]),
+        _json(row["owner"]),
         row["error"],
     )
 
@@ -329,7 +329,7 @@ def _step(row: Row) -> StepRecord:
         row["status"],
         row["attempt"],
         row["fingerprint"],
-        None if row["parts"] is None else json.loads(row["parts"]),
+        None if row["parts"] is None else _json(row["parts"]),
         None if row["output"] is None else _artifact(row["output"]),
         row["seconds"],
         _moment(row["started"]),
@@ -345,7 +345,14 @@ def _owner(file: str) -> str:
 
 
 def _artifact(text: str) -> Artifact:
-    return Artifact.from_json(json.loads(text))
+    return Artifact.from_json(_json(text))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise HomeDamaged(f"the database holds a row that can't be read ({error}); see `mainspring doctor`") from error
 
 
 def _moment(text: str | None) -> datetime | None:

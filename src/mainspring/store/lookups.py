@@ -4,9 +4,9 @@ look: as of a time, never beyond it."""
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -126,19 +126,23 @@ class Lookups:
         metadata = {"join": told, "gives": list(given(rows, how).values()), "state": state}
         Table(self._home, self._loop, _name(how)).replace(rows, metadata=metadata)
 
-    def complete(self, rows: pl.DataFrame, wanted: Collection[str]) -> pl.DataFrame:
-        """*rows* of a request with those of the columns *wanted* that they lack and that joins give."""
-        missing = set(wanted) - set(rows.columns)
-        if not missing:
-            return rows
+    @property
+    def any(self) -> bool:
+        return bool(self._newest())
+
+    def complete(self, rows: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """*rows* of a request with those of the columns *wanted* that they lack and that joins give: looked up by the
+        key, and by the time, that each row carries."""
         for each in self._newest().values():
-            names = given(each.rows, each.how)
-            needed = {*each.how.on, *([each.how.as_of] if each.how.as_of else [])}
-            if missing & set(names.values()) and needed <= set(rows.columns):
-                told = [name for name, new in names.items() if new not in rows.columns]
-                keys = [*each.how.on, *([each.how.time] if each.how.time else [])]
-                rows = looked_up(rows, each.rows.select(*keys, *told), each.how)
-        return rows.select(*(name for name in rows.columns if name in wanted or name not in missing))
+            missing = {name for name in wanted if not all(name in row for row in rows)}
+            told = [name for name, new in given(each.rows, each.how).items() if new in missing]
+            asking = [*each.how.on, *([each.how.as_of] if each.how.as_of else [])]
+            if not told or not all(name in row for row in rows for name in asking):
+                continue
+            kept = each.rows.select(*each.how.on, *([each.how.time] if each.how.time else []), *told)
+            found = looked_up(_asked(rows, kept, each.how), kept, each.how).drop(asking)
+            rows = [{**_json(known), **row} for known, row in zip(found.to_dicts(), rows, strict=True)]
+        return rows
 
     def _newest(self) -> Mapping[str, Kept]:
         if time.monotonic() - self._looked > FRESH_SECONDS:
@@ -160,6 +164,28 @@ class Lookups:
         told = table.metadata(version)
         how = Join(None, None, **{**told["join"], "on": tuple(told["join"]["on"])})  # JSON has no tuples
         return Kept(how, table.read(version), version, told["state"])
+
+
+def _asked(rows: Sequence[Mapping[str, Any]], kept: pl.DataFrame, how: Join) -> pl.DataFrame:
+    """Keys and times of a request's rows; one that can't be read finds nothing."""
+    columns = [pl.Series(name, [row[name] for row in rows], strict=False) for name in how.on]
+    asked = pl.DataFrame(columns).with_columns(pl.col(name).cast(kept[name].dtype, strict=False) for name in how.on)
+    if how.as_of is None:
+        return asked
+    moments = [_moment(row[how.as_of]) for row in rows]
+    return asked.with_columns(pl.Series(how.as_of, moments, dtype=_INSTANT))
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _json(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
 
 
 def _bare(how: Join) -> Join:

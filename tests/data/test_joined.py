@@ -1,0 +1,93 @@
+"""A join as the source of a loop: what was known then is in the rows, and the endpoint looks up the same."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mainspring.core.declarations import Roles
+from mainspring.core.joins import Join, join
+from mainspring.data.ingest import ingest
+from mainspring.store.home import Home
+from mainspring.store.lookups import Lookups
+from mainspring.store.tables import Table
+
+BASE = datetime(2013, 1, 1)
+ROLES = Roles("late", key="flight", time="at")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.open(tmp_path / ".mainspring")
+
+
+def flights(first: int, count: int) -> pl.DataFrame:
+    rows = range(first, first + count)
+    return pl.DataFrame({
+        "flight": [f"f{row}" for row in rows], "origin": [("JFK", "LGA")[row % 2] for row in rows],
+        "at": [BASE + timedelta(minutes=30 * row) for row in rows], "late": [row % 3 == 0 for row in rows],
+    })  # fmt: skip
+
+
+def weather(hours: range) -> pl.DataFrame:
+    return pl.DataFrame({
+        "origin": [name for hour in hours for name in ("JFK", "LGA")],
+        "measured": [BASE + timedelta(hours=hour) for hour in hours for _ in range(2)],
+        "temp": [float(10 * hour + place) for hour in hours for place in range(2)],
+    })  # fmt: skip
+
+
+def declared(folder: Path) -> Join:
+    return join(
+        str(folder / "flights-*.csv"), str(folder / "weather-*.csv"), on="origin", as_of="at", right_time="measured",
+        within="2h",
+    )  # fmt: skip
+
+
+def rows_of(home: Home, version: int) -> pl.DataFrame:
+    return Table(home, "delays", "rows").read(version)
+
+
+def test_rows_carry_what_was_known_and_only_new_ones_are_read(home: Home, tmp_path: Path) -> None:
+    flights(0, 40).write_csv(tmp_path / "flights-1.csv")
+    weather(range(12)).write_csv(tmp_path / "weather-1.csv")
+    first = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
+    rows = rows_of(home, first.version)
+
+    by_hand = {(row["origin"], row["measured"]): row["temp"] for row in weather(range(12)).to_dicts()}
+    for row in rows.to_dicts():
+        hour = row["at"].replace(minute=0)
+        known = next((by_hand[key] for back in range(3) if (key := (row["origin"], hour - timedelta(hours=back)))
+                      in by_hand and row["at"] - key[1] <= timedelta(hours=2)), None)  # fmt: skip
+        assert row["temp"] == known, row
+    again = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
+    assert again.version == first.version and again.digest == first.digest
+
+    weather(range(12, 20)).write_csv(tmp_path / "weather-2.csv")
+    flights(40, 4).write_csv(tmp_path / "flights-2.csv")
+    more = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
+    later = rows_of(home, more.version)
+    assert later.height == 44 and later.head(40)["temp"].equals(rows["temp"])
+    assert later.tail(4)["temp"].to_list() == [190.0, 191.0, 190.0, None]  # by half past nine it is too old
+
+
+def test_a_request_finds_what_the_training_rows_had(home: Home, tmp_path: Path) -> None:
+    flights(0, 40).write_csv(tmp_path / "flights-1.csv")
+    weather(range(20)).write_csv(tmp_path / "weather-1.csv")
+    made = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
+    trained = rows_of(home, made.version)
+    lookups = Lookups(home, "delays")
+    wanted = ["origin", "at", "temp"]
+
+    asked = [{"origin": row["origin"], "at": row["at"].isoformat()} for row in trained.to_dicts()]
+    assert [row["temp"] for row in lookups.complete(asked, wanted)] == trained["temp"].to_list()
+    assert [row["temp"] for one in asked for row in lookups.complete([one], wanted)] == trained["temp"].to_list()
+    unknown: list[dict[str, Any]] = [{"origin": "EWR", "at": asked[0]["at"]}, {"origin": "JFK", "at": "noon"}]
+    assert [row["temp"] for row in lookups.complete(unknown, wanted)] == [None, None]
+    given = [{**asked[0], "temp": -1.0}]
+    assert lookups.complete(given, wanted) == given
+    assert lookups.complete([{"origin": "JFK"}], wanted) == [{"origin": "JFK"}]
