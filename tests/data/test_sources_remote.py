@@ -15,11 +15,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from mainspring.core import sources as ms
 from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
 from mainspring.data.sources import beyond, reader
-from tests.data.servers import Answer, Script, serving
+from tests.data.web import Answer, Script, serving
 
 ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
 WEB = ms.Http(private=True)
@@ -112,6 +113,18 @@ class TestObjects:
         assert beyond(reader(source), cursor) == cursor and rows_of(source, cursor)["n"].to_list() == [2]
         bucket("1.csv", b"n\n9\n")
         assert beyond(reader(source), cursor) is None
+
+    def test_delta_tables_are_read_from_an_object_store(
+        self, bucket: Callable[..., None], s3: ms.S3, endpoint: str
+    ) -> None:
+        how = {"endpoint": endpoint, "region": "us-east-1", "access_key_id": "x", "secret_access_key": "x"}
+        write_deltalake("s3://flights/table", ROWS, storage_options={**how, "allow_http": "true"})
+
+        source = ms.delta("s3://flights/table", access=s3)
+
+        assert rows_of(source).equals(ROWS) and reader(source).position()[1] == 0
+        with pytest.raises(SourceNotFound, match="'s3://flights/none' holds no Delta table"):
+            reader(ms.delta("s3://flights/none", access=s3)).position()
 
     def test_what_is_missing_or_refused_is_named_without_secrets(
         self, bucket: Callable[..., None], s3: ms.S3, tmp_path: Path

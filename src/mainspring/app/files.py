@@ -14,7 +14,7 @@ from typing import Any
 from mainspring.app.project import Loop, Pipeline
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.core.joins import Join
-from mainspring.core.sources import FileSource, SqlSource
+from mainspring.core.sources import DeltaSource, FileSource, IcebergSource, SqlSource
 from mainspring.pipeline.bytecode import CurrentSource, import_current
 
 _BEFORE: set[str] = set()
@@ -63,7 +63,7 @@ def _placed(source: Any, folder: Path) -> Any:
     """*source*, both sides of a join too, with a path that is relative to *folder* made whole."""
     if isinstance(source, Join):
         return replace(source, left=_placed(source.left, folder), right=_placed(source.right, folder))
-    if not isinstance(source, FileSource | SqlSource):
+    if not isinstance(source, FileSource | DeltaSource | IcebergSource | SqlSource):
         return source
     prefix, path = _relative(source.url if isinstance(source, SqlSource) else source.path)
     if not path or (_there(Path(path)) and not _there(folder / path)):

@@ -73,7 +73,8 @@ def _content(
 
 def _tellable(declared: Loop | Pipeline, where: Surroundings) -> bool:
     """Whether what its steps depend on outside can be told without FILE: files of rows, and the home."""
-    if isinstance(declared, Loop) and not isinstance(declared.declaration.source, CsvSource | ParquetSource):
+    source = declared.declaration.source if isinstance(declared, Loop) else None
+    if source is not None and (not isinstance(source, CsvSource | ParquetSource) or "://" in source.path):
         return False
     states = (node.step.state for node in declared.graph_in(where).nodes.values())
     return all(state is None or isinstance(state, turn.SourcePosition | turn.Rival) for state in states)

@@ -14,7 +14,7 @@ from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.sources import CsvSource
 from mainspring.core.wording import listed
 from mainspring.data import written
-from mainspring.data.stored import Pieces, Stored, ahead, blocks, header_end, row_end, rows
+from mainspring.data.stored import Pieces, Stored, blocks, header_end, row_end, rows
 
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
@@ -30,7 +30,7 @@ def frames(stored: Stored, source: CsvSource, text_columns: Sequence[str]) -> It
 
     text_columns: columns that are text even if all values look like numbers.
     """
-    parts = ahead(rows(blocks(stored, source.encoding), source.quote, stored.name))
+    parts = rows(blocks(stored, source.encoding), source.quote, stored.name)
     first = b"".join(next(parts, []))
     if not first.strip():
         raise SourceEmpty(f"{stored.name!r} is empty; it needs a header and rows")
@@ -160,7 +160,9 @@ class _Table:
     def _with_codes(self, frame: pl.DataFrame, part: bytes) -> pl.DataFrame:
         """*frame* with whole numbers written with leading zeros, such as a zip code, as the text that they are."""
         whole = [column.name for column in frame.iter_columns() if column.dtype.is_integer()]
-        if not whole or not _has_codes(part, (self._separator, "\n", self._source.quote)):
+        before = [self._separator, *(["\n"] if self._names[0] in whole else [])]
+        before += [self._source.quote] if self._source.quote and self._source.quote.encode() in part else []
+        if not whole or not _has_codes(part, before):
             return frame
         text = self._read(part, {}).select(whole)
         return frame.with_columns(column for column in text.iter_columns() if column.str.contains(r"^0\d+$").any())
@@ -168,7 +170,7 @@ class _Table:
 
 def _without_missing(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
-        return column.fill_nan(None)
+        return column.fill_nan(None) if column.is_nan().any() else column
     if column.dtype != pl.String:
         return column
     missing = column.is_in(MISSING)
@@ -198,10 +200,9 @@ def _has_codes(part: bytes, before: Sequence[str]) -> bool:
     for offset in (0, 1):
         pairs = marks[offset : offset + (len(marks) - offset) // 2 * 2].view("<u2")
         for mark in before:
-            if mark:
-                places = np.flatnonzero(pairs == ord(mark) + (ord("0") << 8)) * 2 + offset + 2
-                if (marks[places[places < len(marks)]] - ord("0") < 10).any():
-                    return True
+            places = np.flatnonzero(pairs == ord(mark) + (ord("0") << 8)) * 2 + offset + 2
+            if (marks[places[places < len(marks)]] - ord("0") < 10).any():
+                return True
     return False
 
 

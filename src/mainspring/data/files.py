@@ -61,13 +61,14 @@ class Files:
         return identity(self._source)
 
     def position(self) -> Any:
-        """Name and stamp of each file."""
-        return [[stored.name, *stored.stamp] for stored in self._files()]
+        """Name and stamp of each file; None where a web server doesn't tell when its file changes."""
+        files = self._files()
+        return [[stored.name, *stored.stamp] for stored in files] if all(stored.stamp for stored in files) else None
 
     def resumes(self, since: Any) -> bool:
         """Only where all files of the cursor *since* are there, unchanged: else rows of theirs must go."""
         there = self.position()
-        return isinstance(since, list) and all(known in there for known in since)
+        return isinstance(since, list) and there is not None and all(known in there for known in since)
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         """The rows of all files that *since* doesn't name, file by file in the order of their names."""

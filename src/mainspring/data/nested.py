@@ -39,15 +39,6 @@ def flat(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def lists_in(frame: pl.DataFrame) -> tuple[str, ...]:
-    """The columns whose values are lists as JSON text."""
-    return tuple(
-        column.name
-        for column in frame.iter_columns()
-        if column.dtype == pl.String and (first := column.drop_nulls().head(1)).len() and first[0][:1] == "["
-    )
-
-
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
     for key, inner in value.items():
         if isinstance(inner, dict):

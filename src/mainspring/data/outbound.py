@@ -30,7 +30,6 @@ CALLS_PER_ANSWER = 3
 _REDIRECTS = 5
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _FAULTS = (httpx.HTTPError, httpx.StreamError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
-_PIECE_BYTES = 1 << 18
 T = TypeVar("T")
 
 
@@ -177,7 +176,7 @@ class Outbound:
                     return str(response.headers["location"])
                 self._refuse_failure(response, asked)
                 size = 0
-                for piece in response.iter_bytes(_PIECE_BYTES):
+                for piece in response.iter_bytes():
                     size += len(piece)
                     self._refuse_excess(size, ends, asked)
                     sink(piece)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -100,14 +101,14 @@ class _Bucket:
         return Stored(self._address(meta["path"]), stamp, partial(self._open, meta["path"], meta["e_tag"]))
 
     def _open(self, key: str, tag: str | None) -> BinaryIO:
-        file = _temporary()
+        return _filled(partial(self._download, key, tag))
+
+    def _download(self, key: str, tag: str | None, file: BinaryIO) -> None:
         try:
             for part in self._obstore.get(self._store, key, options={"if_match": tag} if tag else {}):
                 file.write(bytes(part))
-        except (self._obstore.exceptions.BaseError, OSError) as error:
+        except (self._obstore.exceptions.BaseError, FileNotFoundError, PermissionError) as error:
             raise self._explained(error, key) from None
-        file.seek(0)
-        return file
 
     def _address(self, key: str) -> str:
         return f"s3://{self._name}/{key}"
@@ -123,9 +124,14 @@ class _Bucket:
         return SourceError(f"{where!r} can't be read ({kind}); check its endpoint, region and credentials: ms.S3(...)")
 
 
-def _temporary() -> BinaryIO:
-    """Who reads it closes it, and it is gone."""
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
+def _filled(download: Callable[[BinaryIO], None]) -> BinaryIO:
+    """A file for what is downloaded; who reads it closes it, and it is gone."""
+    with ExitStack() as unless_filled:
+        file = unless_filled.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
+        download(cast(BinaryIO, file))
+        file.seek(0)
+        unless_filled.pop_all()
+    return cast(BinaryIO, file)
 
 
 def _counts(path: str, folder: str, suffixes: Sequence[str]) -> bool:
@@ -148,17 +154,14 @@ def _web_file(url: str, access: Http) -> Stored:
     with Outbound(url, access) as server:
         head = server.head(url)
     tag = _tag(head.headers) if head is not None else None
-    return Stored(shown(url), () if tag is None else (tag,), partial(_download, url, access, tag))
+    return Stored(shown(url), () if tag is None else (tag,), partial(_filled, partial(_download, url, access, tag)))
 
 
-def _download(url: str, access: Http, tag: str | None) -> BinaryIO:
-    file = _temporary()
+def _download(url: str, access: Http, tag: str | None, file: BinaryIO) -> None:
     with Outbound(url, access) as server:
         answer = server.download(url, file)
     if tag is not None and _tag(answer.headers) not in (tag, None):
         raise SourceError(f"{shown(url)!r} was changed while it was read; run again once it is written")
-    file.seek(0)
-    return file
 
 
 def _tag(headers: Any) -> str | None:

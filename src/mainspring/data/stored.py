@@ -8,17 +8,14 @@ import gzip
 import lzma
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from mainspring.core.errors import SourceError
 from mainspring.core.wording import listed
 
-T = TypeVar("T")
-_END = object()
 BLOCK_BYTES = 16 << 20
 MOST_BYTES_OF_A_ROW = 256 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -67,15 +64,6 @@ def rows(blocks: Iterator[bytes], quote: str, name: str) -> Iterator[Pieces]:
             )
     if size:
         yield held
-
-
-def ahead(made: Iterator[T]) -> Iterator[T]:
-    """The same, but the next one is made while the last one is used."""
-    with ThreadPoolExecutor(1, "mainspring-reading") as pool:
-        coming = pool.submit(next, made, _END)
-        while (found := coming.result()) is not _END:
-            coming = pool.submit(next, made, _END)
-            yield cast(T, found)
 
 
 def header_end(part: bytes, quote: str) -> int:

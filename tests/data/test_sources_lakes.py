@@ -1,0 +1,102 @@
+"""Delta and Iceberg tables as sources: of what only grew, only new rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from mainspring.core import sources as ms
+from mainspring.core.errors import SourceError, SourceNotFound
+from mainspring.data.sources import beyond, reader
+
+ROWS = pl.DataFrame({"id": [1, 2, 3], "month": ["01", "01", "02"], "a": [{"b": 1}, {"b": 2}, {"b": None}]})
+
+
+def rows_of(source: Any, since: Any = None) -> pl.DataFrame:
+    return pl.concat([part for part, _ in reader(source).read(since)], how="diagonal_relaxed")
+
+
+class TestDelta:
+    @pytest.fixture(params=["table", "Zürich's table 100%"])
+    def table(self, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+        path = tmp_path / request.param
+        write_deltalake(path, ROWS, partition_by=["month"])
+        return path
+
+    def test_rows_are_read_with_their_partitions_and_records_flat(self, table: Path) -> None:
+        found = rows_of(ms.delta(str(table))).sort("id")
+
+        assert found.select("id", "month", "a_b").rows() == [(1, "01", 1), (2, "01", 2), (3, "02", None)]
+
+    def test_after_an_append_only_its_rows_are_read(self, table: Path) -> None:
+        source = ms.delta(str(table))
+        before = reader(source).position()
+        cursor = json.loads(json.dumps([cursor for _, cursor in reader(source).read(None)][-1]))
+        assert cursor == before == reader(source).position()
+        assert beyond(reader(source), cursor) == cursor and rows_of(source, cursor).height == 0
+
+        write_deltalake(table, ROWS.with_columns(pl.col("id") + 10), mode="append")
+
+        assert reader(source).position() != before and beyond(reader(source), cursor) == cursor
+        assert sorted(rows_of(source, cursor)["id"].to_list()) == [11, 12, 13]
+
+    def test_after_a_deletion_or_another_table_all_is_read(self, table: Path) -> None:
+        source = ms.delta(str(table))
+        cursor = [cursor for _, cursor in reader(source).read(None)][-1]
+        DeltaTable(table).delete("id = 1")
+        assert beyond(reader(source), cursor) is None and rows_of(source).height == 2
+
+        write_deltalake(table, ROWS, mode="overwrite")
+        assert beyond(reader(source), cursor) is None
+
+    def test_what_is_no_table_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceNotFound, match=r"no such folder: .*none.; give the folder of a Delta table"):
+            reader(ms.delta(f"{tmp_path}/none")).position()
+        with pytest.raises(SourceNotFound, match="holds no Delta table"):
+            reader(ms.delta(str(tmp_path))).position()
+
+    def test_a_damaged_table_is_named(self, table: Path) -> None:
+        for file in table.rglob("*.parquet"):
+            file.write_bytes(b"PAR1")
+        with pytest.raises(SourceError, match="can't be read"):
+            rows_of(ms.delta(str(table)))
+
+
+class TestIceberg:
+    @pytest.fixture
+    def catalog(self, tmp_path: Path) -> Any:
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        catalog = SqlCatalog("own", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+        catalog.create_namespace("air")
+        yield catalog
+        catalog.close()
+
+    def test_the_newest_snapshot_is_read(self, tmp_path: Path, catalog: Any) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        folder = table.location().removeprefix("file://")
+        source = ms.iceberg(folder)
+        before = reader(source).position()
+        assert rows_of(source).select("id", "a_b").rows() == [(1, 1), (2, 2), (3, None)]
+        assert rows_of(ms.iceberg(table.metadata_location)).height == 3
+
+        table.append(ROWS.to_arrow())
+
+        assert reader(source).position() != before and beyond(reader(source), before) is None
+        assert rows_of(source).height == 6
+
+    def test_what_is_no_table_or_lacks_the_extra_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(SourceNotFound, match="holds no Iceberg table"):
+            reader(ms.iceberg(str(tmp_path))).position()
+        monkeypatch.setitem(sys.modules, "pyiceberg", None)
+        with pytest.raises(SourceError, match=r"pip install 'mainspring\[iceberg\]'"):
+            reader(ms.iceberg(str(tmp_path)))
