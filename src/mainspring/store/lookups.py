@@ -16,7 +16,6 @@ from mainspring.core.errors import SchemaMismatch
 from mainspring.core.joins import Join
 from mainspring.core.wording import listed
 from mainspring.store.home import Home
-from mainspring.store.tables import Table
 
 FRESH_SECONDS = 1.0
 """For so long who serves doesn't look whether there are newer rows."""
@@ -124,6 +123,8 @@ class Lookups:
         """Put *rows* in the place of what was kept for *how*, with the *state* of their source (JSON)."""
         told = {name: value for name, value in asdict(_bare(how)).items() if value is not None}
         metadata = {"join": told, "gives": list(given(rows, how).values()), "state": state}
+        from mainspring.store.tables import Table  # who serves loops without joins needn't load Delta Lake
+
         Table(self._home, self._loop, _name(how)).replace(rows, metadata=metadata)
 
     @property
@@ -154,6 +155,8 @@ class Lookups:
         return self._known
 
     def _read(self, name: str) -> Kept | None:
+        from mainspring.store.tables import Table
+
         table = Table(self._home, self._loop, name)
         version = table.version()
         if version is None:
