@@ -89,7 +89,7 @@ def test_runs_follow_each_other_when_the_clock_was_put_back(tmp_path: Path) -> N
     first = called(tmp_path, home, "run")["id"]
     later = datetime.fromtimestamp(tomorrow, UTC).isoformat()
     with Home.open(home).database.transaction() as database:  # as the clock of tomorrow would have had it
-        database.execute("update runs set started = ?, ended = ?", (later, later))
+        database.execute("update runs set number = number + 86400, created = ?, ended = ?", (later, later))
         database.execute("update steps set started = ?, ended = ?", (later, later))
     for path in tmp_path.glob("*.py"):
         os.utime(path, (tomorrow, tomorrow))
