@@ -1,7 +1,9 @@
-"""Write data.csv: 50,000 rows, 20 numeric columns, a target; as the table a script like `script.py` starts from."""
+"""Write data.csv: 50,000 rows (or SEED_ROWS), 20 numeric columns, a target; as the table a script like `script.py`
+starts from."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -16,4 +18,4 @@ def write(path: Path, rows: int = 50_000) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"wrote {write(Path('data.csv'))}")
+    print(f"wrote {write(Path('data.csv'), int(os.environ.get('SEED_ROWS', 50_000)))}")

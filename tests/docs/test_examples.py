@@ -124,6 +124,7 @@ class Reader:
             "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(folder)]),
             "COLUMNS": "140",
+            "SEED_ROWS": "5000",
             "MAINSPRING_PORT": str(self.port),
             "MAINSPRING_CONTROL_PORT": str(_free_port()),
         }
