@@ -184,6 +184,24 @@ def predict(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.argument("rows", metavar="IN")
+@click.argument("out", metavar="OUT")
+@click.option("--query", metavar="SQL", help="The rows of this select of the database IN.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Write this column of IN too (default: the key).")
+@click.option("--overwrite", is_flag=True, help="Replace OUT when it is there.")
+@_json
+def score(**arguments: Any) -> None:
+    """Predict every row of IN and write the predictions to OUT; the same call again goes on after a crash.
+
+    \b
+    IN    a file, folder, glob or address as for a Loop, a Delta table's folder, URL#TABLE of a database
+    OUT   FILE.parquet, FILE.csv, a Delta table's folder, URL#TABLE of a database
+    """
+    _call("score", **arguments)
+
+
+@cli.command()
 @_json
 def status(**arguments: Any) -> None:
     """Loops, versions, traffic, alarms."""
@@ -257,6 +275,14 @@ def promote(**arguments: Any) -> None:
 def rollback(**arguments: Any) -> None:
     """End the canary, or bring back the previous champion."""
     _call("rollback", **arguments)
+
+
+@cli.command()
+@click.argument("bundle", metavar="NAME[@VERSION]|FOLDER")
+@_json
+def verify(**arguments: Any) -> None:
+    """Check a bundle's signature and every file. Exit code 1: something isn't as it was signed."""
+    _call("verify", **arguments)
 
 
 @cli.command()

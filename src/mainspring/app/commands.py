@@ -18,7 +18,7 @@ from mainspring.app import show as showing
 from mainspring.app.access import access
 from mainspring.app.files import load
 from mainspring.app.manifest import HELD
-from mainspring.app.progress import Progress
+from mainspring.app.progress import Count, Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.app.remember import remember
 from mainspring.core.declarations import CsvSource, ParquetSource
@@ -153,6 +153,18 @@ def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
     return 0
 
 
+def score(*, home: str | None, name: str, rows: str, as_json: bool, **options: Any) -> int:
+    loop, version = _divide(name)
+    store = _store(home)
+    with document.alone(as_json), Count(f"scoring with {name}", quiet=as_json) as count:
+        done = turn.call("mainspring.loop.scoring:score", store, loop, version, rows, tell=count, **options)
+    if as_json:
+        return document.one("score", "done", scored=done, out=options["out"])
+    went_on = f", after {done.resumed:,} that were there" if done.resumed else ""
+    print(f"{done.model} has answered {done.rows:,} rows{went_on}: {options['out']} ({done.seconds:.1f} s)")
+    return 0
+
+
 def status(*, home: str | None, as_json: bool) -> int:
     store = _store(home)
     loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
@@ -242,6 +254,10 @@ def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     _known(Deployments(where.home), name)
     told = {"reason": reason, "mlflow": where.mlflow}
     return _print_action(turn.call("mainspring.loop.champion:rollback", where.home, name, **told), as_json)
+
+
+def verify(*, home: str | None, **arguments: Any) -> int:
+    return int(turn.call("mainspring.app.bundles:verify", home, **arguments))
 
 
 def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:

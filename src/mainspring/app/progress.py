@@ -160,3 +160,29 @@ def _line_of(shown: _Shown) -> RenderableType:
     said = f"  {shown.said}" if shown.said and not follows(shown.said) else ""
     parts = (f"{mark} {shown.name}", style), (f"{seconds}{elements}", "dim"), said
     return Text.assemble(*parts, overflow="ellipsis", no_wrap=True)
+
+
+class Count:
+    """Shows how many rows are done: a line that changes in a terminal, a line every few seconds when piped."""
+
+    def __init__(self, what: str, *, quiet: bool = False) -> None:
+        self._what, self._quiet, self._terminal = what, quiet, sys.stderr.isatty()
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Count:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._terminal and not self._quiet:
+            sys.stderr.write("\r\x1b[K")
+
+    def __call__(self, rows: int, per_second: float) -> None:
+        now = time.monotonic()
+        if self._quiet or now - self._told < (0.1 if self._terminal else _QUIET_SECONDS):
+            return
+        self._told = now
+        line = f"{self._what}: {rows:,} rows, {per_second:,.0f} a second"
+        sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+        sys.stderr.flush()

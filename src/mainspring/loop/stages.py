@@ -200,6 +200,7 @@ def _write_cards(home: Home, released: Release, markdown: str, html: str) -> Non
     paths[0].parent.mkdir(exist_ok=True)
     for path, text in zip(paths, (markdown, html), strict=True):
         write_atomic(path, text.encode())
+    Bundles(home).add_card(released.bundle.digest, html.encode())
 
 
 def _run_told(home: Home, run: str, loop: str, gate: Verdict, train: Candidate, card: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +17,19 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import BundleChanged, BundleError, NotInStore
 from mainspring.core.schema import Schema
 from mainspring.core.values import Task
-from mainspring.store.home import Home, sync_folder
+from mainspring.store.home import Home, sync_folder, write_atomic
 from mainspring.store.keys import Keys, Signature
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+CARD = "card.html"
+"""The model card. It is made from the finished bundle: its last line is a signature of its own over bundle and card."""
 FORMAT = "mainspring-bundle/1"
 _UNSIGNED = frozenset({MANIFEST, SIGNATURE})
 _ADDED_BY_MLFLOW = frozenset({"registered_model_meta"})
 """MLflow notes a registered version's name in the folder that it downloads; nobody reads it here."""
 _SMALL = 4_000_000
+_CARD_SIGNED = b"\n<!-- mainspring signature "
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,11 @@ class Bundles:
         _rename(folder, target)
         return digest
 
+    def add_card(self, digest: str, page: bytes) -> None:
+        """Put the model card *page* (HTML) into bundle *digest*; another one takes its place."""
+        signature = json.dumps(self.keys.sign(_card_statement(digest, page)).to_json(), sort_keys=True)
+        write_atomic(self.path(digest) / CARD, page + _CARD_SIGNED + signature.encode() + b" -->\n")
+
     def path(self, digest: str) -> Path:
         """The folder of bundle *digest*, verified (once in this process). Raises BundleChanged or BundleUntrusted."""
         return self.open(digest).folder
@@ -190,25 +198,84 @@ def unseal(folder: Path, keys: Keys) -> Sealed:
 
     Raises BundleUntrusted when nobody we trust signed it, BundleChanged when anything was changed, added or taken away.
     """
-    signature = Signature.from_json(_parsed(folder / SIGNATURE, _content(folder, SIGNATURE, limit=_SMALL)))
-    content = _content(folder, MANIFEST, limit=_SMALL)
+    signature, content = _signed(folder)
     try:
         keys.verify(content, signature)
     except BundleError as error:
         raise type(error)(f"bundle {folder}: {error}") from error
     manifest = Manifest.from_bytes(content)
-    there, listed = _listing(folder) - _UNSIGNED - _ADDED_BY_MLFLOW, set(manifest.files)
-    if there != listed:
-        what = (
-            f"{', '.join(sorted(listed - there))} is missing"
-            if listed - there
-            else f"{', '.join(sorted(there - listed))} was added"
-        )
-        raise BundleChanged(f"bundle {folder}: {what} since it was signed; package the model again")
-    for name, digest in manifest.files.items():
-        if blake3(_content(folder, name)).hexdigest() != digest:
-            raise BundleChanged(f"bundle {folder}: {name} was changed after signing; package the model again")
+    for fault in _faults(folder, manifest, blake3(content).hexdigest(), keys):
+        raise BundleChanged(f"bundle {folder}: {fault}; package the model again")
     return Sealed(folder, blake3(content).hexdigest(), manifest, keys.signed_here(signature))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is known of a bundle's folder. faults: what isn't as it was signed; empty where the bundle is sound.
+
+    signer: the short name of the key that signed, `trusted`: whether it counts here. manifest: None where the signature
+    doesn't hold, for then nothing more of the folder is read.
+    """
+
+    folder: Path
+    signer: str
+    trusted: bool
+    signed_here: bool
+    manifest: Manifest | None
+    digest: str
+    card: bool
+    faults: tuple[str, ...]
+
+
+def examine(folder: Path, keys: Keys) -> Examined:
+    """Everything that isn't as it was signed, where `unseal` stops at the first. Raises NotInStore for no bundle."""
+    if not (folder / MANIFEST).is_file() and not (folder / SIGNATURE).is_file():
+        raise NotInStore(f"{folder} is no bundle: it has neither {MANIFEST} nor {SIGNATURE}")
+    try:
+        signature, content = _signed(folder)
+    except BundleChanged as error:
+        return Examined(folder, "", False, False, None, "", False, (str(error),))
+    signer, digest = signature.signer, blake3(content).hexdigest()
+    trusted, here = signature.key in keys.trusted(), keys.signed_here(signature)
+    try:
+        keys.verify(content, signature)
+        manifest = Manifest.from_bytes(content)
+    except BundleError as error:
+        return Examined(folder, signer, trusted, here, None, digest, False, (str(error),))
+    faults = tuple(_faults(folder, manifest, digest, keys))
+    return Examined(folder, signer, trusted, here, manifest, digest, (folder / CARD).is_file(), faults)
+
+
+def _signed(folder: Path) -> tuple[Signature, bytes]:
+    signature = Signature.from_json(_parsed(folder / SIGNATURE, _content(folder, SIGNATURE, limit=_SMALL)))
+    return signature, _content(folder, MANIFEST, limit=_SMALL)
+
+
+def _faults(folder: Path, manifest: Manifest, digest: str, keys: Keys) -> Iterator[str]:
+    """What of the folder isn't as it was signed, names before contents."""
+    there = _listing(folder) - _UNSIGNED - _ADDED_BY_MLFLOW
+    card, listed = there & {CARD}, set(manifest.files)
+    yield from (f"{name} is missing since it was signed" for name in sorted(listed - there))
+    yield from (f"{name} was added since it was signed" for name in sorted(there - listed - card))
+    if card and not _card_holds(_content(folder, CARD), digest, keys):
+        yield f"the model card {CARD} was changed or added after signing"
+    for name in sorted(listed & there):
+        if blake3(_content(folder, name)).hexdigest() != manifest.files[name]:
+            yield f"{name} was changed after signing"
+
+
+def _card_holds(content: bytes, digest: str, keys: Keys) -> bool:
+    """Whether somebody we trust signed exactly this card, as one of bundle *digest*."""
+    page, _, last = content.rpartition(_CARD_SIGNED)
+    try:
+        keys.verify(_card_statement(digest, page), Signature.from_json(json.loads(last.removesuffix(b" -->\n"))))
+    except (BundleError, ValueError, RecursionError):
+        return False
+    return last.endswith(b" -->\n")
+
+
+def _card_statement(digest: str, page: bytes) -> bytes:
+    return f"card of {digest}: {blake3(page).hexdigest()}".encode()
 
 
 def _listing(folder: Path) -> set[str]:
