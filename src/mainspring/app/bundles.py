@@ -20,7 +20,9 @@ def verify(home: str | None, *, bundle: str, as_json: bool) -> int:
         told = {name: getattr(found, name) for name in ("digest", "signer", "trusted", "signed_here", "card", "faults")}
         loop = None if found.manifest is None else found.manifest.loop
         files = None if found.manifest is None else len(found.manifest.files)
-        document.one("verify", "failed" if found.faults else "done", folder=found.folder, loop=loop, files=files, **told)
+        document.one(
+            "verify", "failed" if found.faults else "done", folder=found.folder, loop=loop, files=files, **told
+        )
     else:
         print(*_lines(found), sep="\n")
     return 1 if found.faults else 0

@@ -168,9 +168,13 @@ def up(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("folder", required=False, metavar="[FOLDER]")
 @_endpoint
 def serve(**arguments: Any) -> None:
-    """The endpoint alone, for every loop of the home."""
+    """The endpoint alone, for every loop of the home; or for the bundle in FOLDER, which needs no home.
+
+    With FOLDER no predictions are recorded and no feedback is taken.
+    """
     _call("serve", **arguments)
 
 
@@ -257,6 +261,22 @@ def why(**arguments: Any) -> None:
 def models(**arguments: Any) -> None:
     """The versions of a loop's model."""
     _call("models", **arguments)
+
+
+@cli.command("import")
+@click.argument("uri")
+@click.option("--loop", metavar="NAME", help="The loop that gets the version (default: the registered model's name).")
+@click.option("--rows", metavar="FILE", help="Rows of the model's inputs, against which drift is judged.")
+@click.option("--target", metavar="COLUMN", help="What a new loop predicts.")
+@click.option("--key", metavar="COLUMN", help="What names a row of a new loop.")
+@click.option("--trust", is_flag=True, help="Read a pickle, which can run any code. It is written down.")
+@_json
+def import_(**arguments: Any) -> None:
+    """Take a model of MLflow under a loop: models:/NAME/3, models:/NAME@ALIAS, runs:/ID/PATH, or a folder.
+
+    A loop's first version takes all traffic; any other waits for promote.
+    """
+    _call("import_", **arguments)
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -21,6 +22,7 @@ from mainspring.app.manifest import HELD
 from mainspring.app.progress import Count, Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.app.remember import remember
+from mainspring.core import declarations
 from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
 from mainspring.core.values import Release
@@ -139,8 +141,11 @@ def up(
     return supervisor.up(files, names, settings, manual_clock=manual, now=now, once=once, seeds=seeds)
 
 
-def serve(*, home: str | None, **doors: Any) -> int:
-    return supervisor.serve(config.read(home=home, **doors))
+def serve(*, home: str | None, folder: str | None, **doors: Any) -> int:
+    if folder is not None and home is not None:
+        raise UsageError(f"serve {folder} needs no home; leave out --home, or FOLDER to serve the loops of the home")
+    settings = config.read(home=home, **doors)
+    return supervisor.serve(settings) if folder is None else supervisor.serve_bundle(settings, Path(folder))
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
@@ -238,6 +243,22 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
     if as_json:
         return document.one("models", "done", versions=versions, route=route)
     showing.models(versions, route)
+    return 0
+
+
+def import_(*, home: str | None, uri: str, loop: str | None, as_json: bool, **options: Any) -> int:
+    name = loop or re.sub(r"^models:/|[/@][^/@]*$", "", uri)
+    if not declarations.NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} can't be a loop's name (it must match {declarations.NAME.pattern}); give --loop NAME"
+        )
+    where = Surroundings.of(home)
+    with document.alone(as_json):
+        done = turn.call("mainspring.loop.importing:bring", where.home, uri, name, mlflow=where.mlflow, **options)
+    if as_json:
+        return document.one("import", "done", release=done)
+    print(f"{done.loop}@{done.version} is {done.state}", *(f"- {reason}" for reason in done.reasons), sep="\n")
+    showing.notes(done.bundle.notes)
     return 0
 
 

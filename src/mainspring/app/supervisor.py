@@ -16,13 +16,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from mainspring.app.access import access
 from mainspring.app.config import Settings
 from mainspring.core.errors import PortTaken, ServiceError
+from mainspring.store.bundles import unseal
 from mainspring.store.home import Home
+from mainspring.store.keys import Keys
 
 DRAIN_SECONDS = 15.0
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0)
@@ -117,6 +120,16 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
         return _supervise([_serving(home, settings, doors, data, "all")], False, say)
 
 
+def serve_bundle(settings: Settings, folder: Path, *, say: Callable[[str], None] = print) -> int:
+    """The endpoint for the bundle in *folder* alone, until a signal. It keeps nothing and needs no home."""
+    doors = access(settings)
+    found = unseal(folder, Keys())
+    told = {"bundle": str(folder.resolve()), "max_rows": settings.max_rows, "host": settings.host, **doors}
+    with listen(settings.host, settings.port) as data:
+        say(f"endpoint {_url(settings.host, data, settings)}   bundle {folder} of {found.manifest.loop}")
+        return _supervise([_child(told, data)], False, say)
+
+
 def _url(host: str, sock: socket.socket, settings: Settings | None = None) -> str:
     scheme = "https" if settings is not None and settings.cert is not None else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
@@ -197,6 +210,10 @@ def _serving(
         "seeds": {} if seeds is None else dict(seeds),
         **doors,
     }
+    return _child(told, data)
+
+
+def _child(told: Mapping[str, Any], data: socket.socket) -> Child:
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return Child("serving", "mainspring.serving.worker", told, data, environment=one_core)
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -52,7 +52,9 @@ def opened(place: str, job: str, *, overwrite: bool) -> Iterator[Output]:
     elif Path(place).suffix in ("", ".delta"):
         yield _Delta(place, job, overwrite)
     else:
-        raise UsageError(f"OUT {place!r} is no output; give FILE.parquet, FILE.csv, a Delta table's folder or URL#TABLE")
+        raise UsageError(
+            f"OUT {place!r} is no output; give FILE.parquet, FILE.csv, a Delta table's folder or URL#TABLE"
+        )
 
 
 def _refuse(place: str) -> UsageError:

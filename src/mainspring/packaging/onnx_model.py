@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import onnxruntime
 from mainspring.core.quiet import heard
 from mainspring.packaging import trees
 from mainspring.packaging.graph import NotConvertible, standard
+from mainspring.store.onnx_graph import OnnxGraph
 from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
 
 Array = npt.NDArray[Any]
@@ -45,14 +46,21 @@ def answers(model: Any, matrix: Any) -> Answers:
     return Answers(codes, probabilities, None)
 
 
-def convert(model: Any, matrix: Any, seed: int = 0) -> tuple[bytes | None, str]:
-    """The ONNX form of *model* if it answers like it on *matrix* and thousands of rows made from it; else why not."""
+def convert(model: Any, matrix: Any, seed: int = 0, named: Sequence[Any] = ()) -> tuple[bytes | None, str]:
+    """The ONNX form of *model* if it answers like it on *matrix* and thousands of rows made from it; else why not.
+
+    named: what the rows of *matrix* are called where some are answered otherwise (else by their number from 1).
+    """
+    if isinstance(model, OnnxGraph):
+        return model.content, ""
     if not isinstance(matrix, np.ndarray):
         return None, "served by scikit-learn: the model takes a named frame"
     rows = np.concatenate([matrix, *_perturbed(matrix, np.random.default_rng(seed))])
     expected, reason = answers(model, rows), ""
     for content, problem in _attempts(model, matrix.shape[1]):
-        reason = problem if content is None else _difference(expected, content, rows)
+        reason = (
+            problem if content is None else _difference(expected, content, rows, named or range(1, len(matrix) + 1))
+        )
         if content is not None and not reason:
             return content, ""
     return None, f"served by scikit-learn: {reason}"
@@ -98,8 +106,9 @@ def _converted(model: Any, columns: int, precision: str) -> bytes:
     return standard(made, {given[0]: CLASS, given[1]: PROBABILITY} if probable else {given[0]: CLASS})
 
 
-def _difference(expected: Answers, content: bytes, rows: Array) -> str:
-    """In what the ONNX model *content* answers otherwise than expected; empty when in nothing."""
+def _difference(expected: Answers, content: bytes, rows: Array, named: Sequence[Any]) -> str:
+    """In what the ONNX model *content* answers otherwise than expected, and on which of the *named* rows, which come
+    before those that were made of them; empty when in nothing."""
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
@@ -108,24 +117,32 @@ def _difference(expected: Answers, content: bytes, rows: Array) -> str:
         return f"onnxruntime can't run it ({_first_line(error)})"
     if expected.values is not None:
         spread = max(float(np.std(expected.values)), 1e-12)
-        return _far(np.abs(said[VALUE].reshape(-1) - expected.values) / spread, "value")
+        return _far(np.abs(said[VALUE].reshape(-1) - expected.values) / spread, "value", named)
     if expected.probabilities is not None:
-        far = _far(np.abs(said[PROBABILITY] - expected.probabilities).max(axis=1), "probability")
+        far = _far(np.abs(said[PROBABILITY] - expected.probabilities).max(axis=1), "probability", named)
         if far:
             return far
     differ = np.flatnonzero(said[CLASS].reshape(-1) != expected.codes)
     if len(differ):
-        return f"the ONNX form predicts another class on {len(differ)} of {len(rows)} rows"
+        which = _which(differ, named)
+        return f"the ONNX form predicts another class on {len(differ)} of {len(rows)} rows{which}"
     return ""
 
 
-def _far(distance: Array, what: str) -> str:
-    far = ~(distance <= TOLERANCE)
-    if not far.any():
+def _far(distance: Array, what: str, named: Sequence[Any]) -> str:
+    far = np.flatnonzero(~(distance <= TOLERANCE))
+    if not len(far):
         return ""
-    return (
-        f"the ONNX form's {what} is off by up to {np.nanmax(distance):.2g} on {int(far.sum())} of {len(distance)} rows"
-    )
+    which, most = _which(far, named), np.nanmax(distance)
+    return f"the ONNX form's {what} is off by up to {most:.2g} on {len(far)} of {len(distance)} rows{which}"
+
+
+def _which(places: Array, named: Sequence[Any]) -> str:
+    """The first training rows among *places*, by name; the rest are rows that were made of them."""
+    real = [str(named[place]) for place in places.tolist() if place < len(named)]
+    if not real:
+        return " (made of training rows)"
+    return f" (training rows {', '.join(real[:5])}{f' and {len(real) - 5} more' if len(real) > 5 else ''})"
 
 
 def _perturbed(matrix: Array, random: np.random.Generator) -> Iterator[Array]:

@@ -11,11 +11,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from mainspring.core.errors import FeaturesError
 from mainspring.core.protocols import Progress
 from mainspring.core.values import Bundle, Candidate
 from mainspring.packaging import mlmodel
-from mainspring.packaging.onnx_model import Answers, answers, convert
+from mainspring.packaging.onnx_model import answers, convert
 from mainspring.pipeline.reach import Reach, locate, references
 from mainspring.store import estimators
 from mainspring.store.bundles import Bundles, Manifest, write_manifest
@@ -55,7 +57,7 @@ def package(
     located = _located(functions, code)
     matrix = _matrix(train, functions, usercode, located)
     tell("package: ONNX", 1, 3)
-    onnx, why = convert(train.model, matrix)
+    onnx, why = convert(train.model, matrix, named=_names(train))
     tell("package: model", 2, 3)
     reached = references(train.model)
     for reference in sorted({reference for _, reference in reached.values() if reference}):
@@ -66,7 +68,7 @@ def package(
         train, loop, unit, "onnx" if onnx else "scikit-learn", kept, located, usercode, code, lineage, notes
     )
     contents = {"model.onnx": onnx} if onnx else {}
-    contents |= {f"model.{kept.format}": kept.content, **_samples(train, answers(train.model, matrix[:SAMPLE_ROWS]))}
+    contents |= {f"model.{kept.format}": kept.content, **_samples(train, matrix)}
     contents |= {f"code/{file_of(name)}": source.encode() for name, source in code.modules.items()}
     bundles = Bundles(home, keys)
     digest = _sealed(bundles, manifest, contents)
@@ -75,6 +77,12 @@ def package(
     return Bundle(
         digest, loop, train.estimator, manifest.runtime, train.task, manifest.classes, train.metric, size, notes
     )
+
+
+def _names(train: Candidate) -> list[Any]:
+    """What the sample's rows are called in a note: by their key, unless that tells of a person."""
+    shown = {column.name for column in train.inputs if not column.personal} & set(train.sample.columns)
+    return train.sample[train.roles.key].to_list() if train.roles.key in shown else []
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -134,7 +142,7 @@ def _manifest(
         parameters=_json(train.parameters),
         task=train.task,
         classes=tuple(_json(label) for label in train.classes),
-        codes=tuple(int(code) for code in getattr(train.model, "classes_", ())),
+        codes=_codes(train),
         inputs=train.inputs,
         roles=train.roles,
         metric=train.metric,
@@ -152,10 +160,18 @@ def _manifest(
     )
 
 
-def _samples(train: Candidate, said: Answers) -> dict[str, bytes]:
-    """The encoding, the training rows' profile, and some rows with their answers."""
-    rows = io.BytesIO()
-    train.sample.head(SAMPLE_ROWS).write_ipc(rows, compression="uncompressed")
+def _codes(train: Candidate) -> tuple[int, ...]:
+    """The model's classes as positions among the candidate's: it says positions, or, trained elsewhere, the labels."""
+    known = np.asarray(getattr(train.model, "classes_", ())).tolist()
+    return tuple(range(len(known))) if tuple(known) == train.classes else tuple(int(code) for code in known)
+
+
+def _samples(train: Candidate, matrix: Any) -> dict[str, bytes]:
+    """The encoding, the training rows' profile, and some rows, from the first to the last, with their answers."""
+    rows, count = io.BytesIO(), train.sample.height
+    places = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLE_ROWS), dtype=np.intp))
+    train.sample[places].write_ipc(rows, compression="uncompressed")
+    said = answers(train.model, matrix.iloc[places] if hasattr(matrix, "iloc") else matrix[places])
     parts = {"codes": said.codes, "probabilities": said.probabilities, "values": said.values}
     known = {name: None if part is None else part.tolist() for name, part in parts.items()}
     return {

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core.errors import MainspringError
+from mainspring.serving.alone import Alone, AloneEndpoint
 from mainspring.serving.connection import REQUEST_SECONDS, Connection, watch
 from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
@@ -37,13 +38,15 @@ PARTING_SECONDS = 0.25
 class Settings:
     """What the supervisor tells the process.
 
-    fd: the listening socket. loops: names, or "all". host: the address that the socket is bound to; any but loopback
-    takes every Host. seeds: of loops whose prediction ids are repeatable. parent: the process to die with. token_hash:
-    of the token that requests must carry. cert, key: files for TLS. request_seconds: how long one may take to come.
+    fd: the listening socket. bundle: a folder that is served without a home. loops: names, or "all". host: the address
+    that the socket is bound to; any but loopback takes every Host. seeds: of loops whose prediction ids are repeatable.
+    parent: the process to die with. token_hash: of the token that requests must carry. cert, key: files for TLS.
+    request_seconds: how long one may take to come.
     """
 
-    home: str
     fd: int
+    home: str = ""
+    bundle: str | None = None
     loops: list[str] | str = "all"
     max_rows: int = MAX_ROWS
     max_body_bytes: int = MAX_BODY_BYTES
@@ -71,18 +74,10 @@ def main() -> None:
 
 def serve(settings: Settings, open: Open | None = None) -> None:
     """Serve in this process; *open* loads a bundle by its digest (None: from the home)."""
-    home = Home.open(Path(settings.home))
     with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
-        board = Switchboard(
-            home,
-            open or opener(home),
-            wanted=None if settings.loops == "all" else settings.loops,
-            seeds=settings.seeds,
-            manual_clock=settings.manual_clock,
-            threads=models,
-        )
+        board = _alone(settings, models) or _board(settings, open, models)
         sock = socket.socket(fileno=settings.fd)
-        endpoint = Endpoint(
+        endpoint = (AloneEndpoint if settings.bundle else Endpoint)(
             board.loops,
             threads=feedback,
             ready=board.complete,
@@ -106,6 +101,22 @@ def serve(settings: Settings, open: Open | None = None) -> None:
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_run(Parting(config), board, sock, settings.request_seconds))
+
+
+def _alone(settings: Settings, threads: Executor) -> Alone | None:
+    return None if settings.bundle is None else Alone(Path(settings.bundle), threads=threads)
+
+
+def _board(settings: Settings, open: Open | None, threads: Executor) -> Switchboard:
+    home = Home.open(Path(settings.home))
+    return Switchboard(
+        home,
+        open or opener(home),
+        wanted=None if settings.loops == "all" else settings.loops,
+        seeds=settings.seeds,
+        manual_clock=settings.manual_clock,
+        threads=threads,
+    )
 
 
 class Parting(uvicorn.Server):
@@ -134,7 +145,7 @@ def _closing(send: Send) -> Send:
     return closing
 
 
-async def _run(server: uvicorn.Server, board: Switchboard, sock: socket.socket, request_seconds: float) -> None:
+async def _run(server: uvicorn.Server, board: Switchboard | Alone, sock: socket.socket, request_seconds: float) -> None:
     def stop(*_: object) -> None:
         """Before uvicorn has its own handlers, and after: it raises the signal again once it has drained."""
         server.should_exit = True

@@ -55,7 +55,7 @@ class Manifest:
     codes: tuple[int, ...]
     unit: str | None
     runtime: Literal["onnx", "scikit-learn"]
-    model_format: Literal["skops", "pickle"]
+    model_format: Literal["skops", "pickle", "onnx"]
     features: tuple[str, ...]
     code: str
     user_types: tuple[str, ...]

@@ -20,9 +20,10 @@ from blake3 import blake3
 from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted
 from mainspring.core.quiet import heard
 from mainspring.store.formats import Buffer, Unfit
+from mainspring.store.onnx_graph import OnnxGraph
 from mainspring.store.usercode import UserCode
 
-Format = Literal["skops", "pickle"]
+Format = Literal["skops", "pickle", "onnx"]
 References = Mapping[int, tuple[Any, str]]
 """The user's functions and classes inside a model, by id: the thing and its "module:qualname" in the packaged code."""
 
@@ -32,6 +33,7 @@ TRUSTED = (
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
+    "mainspring.store.lightgbm_text.LightgbmText",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.metrics._dist_metrics.ManhattanDistance64",
@@ -67,6 +69,8 @@ class ModelFile:
 
 def save(model: Any, code: UserCode, references: References) -> ModelFile:
     """*model* as a file, the same bytes for the same model. Raises BundleError when it can't be kept at all."""
+    if isinstance(model, OnnxGraph):
+        return ModelFile("onnx", model.content)
     try:
         content, types = _skops(model, code, references)
         return ModelFile("skops", content, types)
@@ -80,6 +84,8 @@ def load(content: bytes, format: Format, code: UserCode, user_types: tuple[str, 
 
     Raises BundleUntrusted for a pickle of others or for types outside our list, BundleChanged for what is neither.
     """
+    if format == "onnx":
+        raise BundleError("the model came as ONNX; there is no Python model beside it")
     if format == "skops":
         if not zipfile.is_zipfile(io.BytesIO(content)):
             raise BundleChanged("the Python model isn't a skops file; package the model again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mainspring.core.errors import StoreError
+from mainspring.core.errors import NotInStore, StoreError
 from mainspring.core.quiet import heard
 from mainspring.store import mlflow_database
 from mainspring.store.home import Home
@@ -109,6 +110,31 @@ class Registry:
             for payload, theirs in found
             if theirs != payload["version"]
         ]
+
+    def fetch(self, uri: str, folder: Path) -> Path:
+        """The files of a model, "models:/name/3", "models:/name@alias" or "runs:/id/path", copied into *folder*; a
+        model's folder on this machine stays where it is. Raises NotInStore for what isn't there."""
+        if Path(uri.removeprefix("file://")).is_dir():
+            return Path(uri.removeprefix("file://"))
+        match = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))|runs:/.+", uri)
+        if match is None:
+            raise NotInStore(f"{uri!r} is no model; give models:/NAME/3, models:/NAME@ALIAS, runs:/ID/PATH or a folder")
+        name, version, alias = match.groups()
+        folder.mkdir(parents=True)
+        try:
+            client = self._client()
+            version = client.get_model_version_by_alias(name, alias).version if alias else version
+            found = client.get_model_version_download_uri(name, str(version)) if name else uri
+            return self._downloaded(found, folder)
+        except Exception as error:  # whatever MLflow raises: it hasn't the model, or doesn't answer
+            raise NotInStore(f"MLflow at {self.tracking_uri} doesn't give {uri}: {_line(error)}") from error
+
+    def _downloaded(self, uri: str, folder: Path) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        with heard():
+            where = {"tracking_uri": self.tracking_uri, "registry_uri": self.tracking_uri}
+            return Path(download_artifacts(uri, dst_path=str(folder), **where))
 
     def warm(self) -> None:
         """Load MLflow (seconds) in the background, to have it at hand when there is something to tell it."""

@@ -18,7 +18,8 @@ from mainspring.store.encoding import apply_features
 Indices = npt.NDArray[np.intp]
 Array = npt.NDArray[np.float64]
 
-SAMPLE_ROWS = 200
+SAMPLE_ROWS = 10_000
+"""The rows on which the packed model must answer as the fitted one did."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
