@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import score
 from benchmarks.serving.model import COLUMNS, home
 from benchmarks.timing import row
 
@@ -34,6 +35,7 @@ def main() -> None:
         onnx, python = home(folder / "onnx", "linear"), home(folder / "python", "forest")
         with _floor() as floor, _endpoint(onnx) as endpoint, _endpoint(python) as slower:
             _compare(program, folder, floor, endpoint, slower)
+    score.main()
 
 
 def _compare(program: Path, folder: Path, floor: int, endpoint: int, slower: int) -> None:
