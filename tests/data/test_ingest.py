@@ -261,6 +261,17 @@ class TestLabelledPredictions:
         assert rows(home).tail(2).rows() == [(200, 9.5, True), (201, 0.5, False)]
         assert ingested(ms.frame(ROWS), ROLES) == second
 
+    def test_a_corrected_label_takes_the_place_of_the_first(self, home: Home, ingested: Any) -> None:
+        label(home, 200, label=True, delay=9.5)
+        first = ingested(ms.frame(ROWS), ROLES)
+        later = datetime(2020, 1, 2, tzinfo=UTC)
+        Records(home, "loop").append_feedback([FeedbackRecord(id="p-200", label=False, at=later, corrects=True)])
+        second = ingested(ms.frame(ROWS), ROLES)
+
+        assert (first.rows, second.rows, second.labelled_rows) == (101, 101, 0) and second.digest != first.digest
+        assert rows(home).tail(1).rows() == [(200, 9.5, False)]
+        assert ingested(ms.frame(ROWS), ROLES) == second
+
     def test_the_source_wins_but_takes_a_label_that_it_lacks(self, home: Home, ingested: Any) -> None:
         label(home, 3, label=False, delay=-1.0)  # the source says True
         label(home, 5, label=True, delay=-1.0)  # the source doesn't know yet

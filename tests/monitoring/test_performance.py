@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec.structs import replace as replace_record
 import pytest
 
 from mainspring.monitoring.performance import labels, performance
@@ -34,6 +35,17 @@ def measure(
         state=state,
     )
     return found, json.loads(json.dumps(looks))
+
+
+def test_a_correction_changes_what_a_label_says_and_not_when_it_was_known(traffic: Any) -> None:
+    traffic.day(0, 20, label_after=timedelta(hours=1))
+    before = traffic.served(traffic.watched())
+    first = traffic.feedback[0]
+    traffic.feedback.append(replace_record(first, label=not first.label, at=first.at + timedelta(days=9)))
+    after = traffic.served(traffic.watched())
+
+    assert after.truth[0] == 1 - before.truth[0] and (after.truth[1:] == before.truth[1:]).all()
+    assert (after.truth_at == before.truth_at).all()
 
 
 def test_labels_agree_with_the_gate_where_nothing_changed(traffic: Any, end: Any) -> None:

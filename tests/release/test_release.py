@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mainspring.core.declarations import Canary, Immediate, Manual
 from mainspring.core.errors import NotInStore
@@ -158,6 +159,22 @@ def test_wrong_predictions_count_when_their_labels_come(world: SimpleNamespace) 
     action = step(world.deployments, world.records, "late", declared, world.start + 2 * MINUTE)
 
     assert action.kind == "rollback" and action.reason.startswith("wrong: ")
+
+
+def test_a_corrected_label_does_not_judge_its_prediction_again(world: SimpleNamespace) -> None:
+    declared = Canary(steps=(50, 100), guardrails=("wrong",), min_units=5_000, min_time=0)
+    publish(world, "aa")
+    publish(world, "bb", declared)
+    world.serve(range(300), world.start, right=lambda arm, unit: True)
+    step(world.deployments, world.records, "late", declared, world.start + 2 * MINUTE)
+    before = world.deployments.load_state("late", "evidence")["guardrails"]
+
+    said = world.records.feedback()[0]
+    later = world.start + 3 * MINUTE
+    world.records.append_feedback([replace(each, label="no", at=later, corrects=True) for each in said])
+    step(world.deployments, world.records, "late", declared, world.start + 5 * MINUTE)
+
+    assert world.deployments.load_state("late", "evidence")["guardrails"] == before
 
 
 def test_slow_answers_count_against_the_champions_own_p95(world: SimpleNamespace) -> None:

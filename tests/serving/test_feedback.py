@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import pytest
 from answering import World, predicted, serving
 from stand_in import START, Logistic
 
+from mainspring.core.errors import StoreError
+from mainspring.store.records import latest
+
 
 def test_a_label_finds_its_prediction_by_id(world: World) -> None:
     identity = predicted(world)
     answer = world.post("/feedback/flights", {"id": identity, "label": "yes", "at": "2013-04-02T10:00:00+02:00"})
 
-    assert answer.json() == {"ids": [identity], "new": 1, "known": 0}
+    assert answer.json() == {"ids": [identity], "new": 1, "known": 0, "corrected": 0}
     (record,) = world.feedback()
     assert (record.id, record.label, record.at.isoformat()) == (identity, "yes", "2013-04-02T08:00:00+00:00")
 
@@ -34,14 +39,51 @@ def test_a_label_finds_its_prediction_by_key_and_time(world: World) -> None:
     assert by_row.json()["ids"] == [early] and by_key.json()["ids"] == [late]
 
 
-def test_the_same_label_twice_is_taken_once_and_another_is_refused(world: World) -> None:
+def test_the_same_label_twice_is_taken_once_and_another_corrects_it(world: World) -> None:
     identity = predicted(world)
-    answers = [world.post("/feedback/flights", {"id": identity, "label": label}) for label in ("yes", "yes", "no")]
+    said = ("yes", "yes", "no", "no")
+    answers = [world.post("/feedback/flights", {"id": identity, "label": label}).json() for label in said]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 409]
-    assert answers[1].json() == {"ids": [identity], "new": 0, "known": 1}
-    assert 'has the label "yes", not "no"' in answers[2].json()["error"]["message"]
-    assert len(world.feedback()) == 1
+    assert [(each["new"], each["known"], each["corrected"]) for each in answers] == [
+        (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 0)
+    ]  # fmt: skip
+    assert [(each.label, each.corrects, each.arrived) for each in world.feedback()] == [
+        ("yes", False, START), ("no", True, START)
+    ]  # fmt: skip
+    assert latest(world.feedback())[identity].label == "no"
+    assert 'mainspring_feedback_corrected_total{loop="flights"} 1' in world.get("/metrics").text
+
+
+def test_labels_of_one_prediction_that_come_together_are_kept_in_the_order_of_their_coming(world: World) -> None:
+    identity = predicted(world)
+    said = ["yes", "no"] * 8
+
+    async def all_at_once() -> list[int]:
+        async with world.client() as client:
+            asked = [client.post("/feedback/flights", json={"id": identity, "label": label}) for label in said]
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    assert asyncio.run(all_at_once()) == [200] * 16
+    kept = [each.label for each in world.feedback()]
+    assert kept[0] == "yes" and all(one != other for one, other in pairwise(kept))
+    assert world.served.labels.take(identity, kept[-1]) == kept[-1]
+
+
+def test_a_correction_that_can_not_be_written_leaves_the_label_that_was_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = predicted(world)
+    world.post("/feedback/flights", {"id": identity, "label": "yes"})
+
+    def full(*_: object) -> None:
+        raise StoreError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.served.records, "append_feedback", full)
+        assert world.post("/feedback/flights", {"id": identity, "label": "no"}).status_code == 503
+
+    assert world.post("/feedback/flights", {"id": identity, "label": "yes"}).json()["known"] == 1
+    assert world.post("/feedback/flights", {"id": identity, "label": "no"}).json()["corrected"] == 1
 
 
 def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainspring.core.errors import Conflict, NotServed, StoreError
+from mainspring.core.errors import NotServed, StoreError
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.store.home import Home
 from mainspring.store.labelled import labelled
-from mainspring.store.labels import Labels
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, identifiers
+from mainspring.store.labels import UNLABELLED, Labels
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, identifiers, latest
 from mainspring.store.segments import Segments
 
 AT = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -260,12 +260,13 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def test_labelled_rows_come_typed_with_their_first_label(home: Home) -> None:
+def test_labelled_rows_come_typed_with_the_label_that_arrived_last(home: Home) -> None:
     records = Records(home, "late")
     records.append([prediction(f"p{number}", row=row) for number, row in enumerate(ROWS)])
     later = AT + timedelta(hours=1)
-    records.append_feedback([FeedbackRecord(id="p2", label=1, at=AT), FeedbackRecord(id="p0", label=0, at=later)])
-    records.append_feedback([FeedbackRecord(id="p0", label=1, at=later), FeedbackRecord(id="nobody", label=1, at=AT)])
+    records.append_feedback([FeedbackRecord(id="p2", label=1, at=AT), FeedbackRecord(id="p0", label=1, at=later)])
+    corrected = FeedbackRecord(id="p0", label=0, at=later + timedelta(days=1), corrects=True)
+    records.append_feedback([corrected, FeedbackRecord(id="nobody", label=1, at=AT)])
 
     frame = labelled(records, "late", INPUTS)
 
@@ -311,8 +312,8 @@ def test_key_and_time_mean_exactly_that_row(labels: Labels) -> None:
 
 
 def test_a_key_whose_predictions_are_all_labelled_means_the_last(labels: Labels) -> None:
-    assert labels.take(labels.find(7), "yes") is True
-    assert labels.take(labels.find(7), "yes") is False
+    assert labels.take(labels.find(7), "yes") is UNLABELLED
+    assert labels.take(labels.find(7), "yes") == "yes"
 
 
 def test_unknown_ids_and_keys_are_named(labels: Labels) -> None:
@@ -322,13 +323,21 @@ def test_unknown_ids_and_keys_are_named(labels: Labels) -> None:
         labels.find("LGA")
 
 
-def test_one_prediction_has_one_label(labels: Labels) -> None:
-    assert labels.take("a", "yes") is True
-    assert labels.take("a", "yes") is False
-    with pytest.raises(Conflict, match=r'prediction .a. has the label "yes", not "no"'):
-        labels.take("a", "no")
-    labels.forget("a")
-    assert labels.take("a", "no") is True
+def test_what_was_known_of_a_prediction_is_told_and_can_be_put_back(labels: Labels) -> None:
+    assert labels.take("a", "yes") is UNLABELLED
+    assert labels.take("a", "no") == "yes"
+    labels.put_back("a", "yes")
+    assert labels.take("a", "yes") == "yes"
+    labels.put_back("a", UNLABELLED)
+    assert labels.take("a", "no") is UNLABELLED
+
+
+def test_of_two_labels_the_one_that_arrived_last_counts_whatever_the_order_of_the_files() -> None:
+    first = FeedbackRecord(id="a", label=0, at=AT, arrived=AT)
+    second = FeedbackRecord(id="a", label=1, at=AT + timedelta(days=9), arrived=AT + timedelta(days=1), corrects=True)
+
+    assert latest([first, second])["a"].label == latest([second, first])["a"].label == 1
+    assert latest([first, second])["a"].at == AT, "it is known since the first label was"
 
 
 def test_the_index_takes_in_its_own_and_other_processes_writing_once(home: Home, labels: Labels) -> None:
@@ -341,7 +350,7 @@ def test_the_index_takes_in_its_own_and_other_processes_writing_once(home: Home,
 
     assert len(labels) == 7
     assert labels.find("LGA") == "f"
-    assert labels.take("g", "yes") is False
+    assert labels.take("g", "yes") == "yes"
 
 
 def test_the_write_path_imports_neither_polars_nor_numpy() -> None:

@@ -23,7 +23,7 @@ from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
-from mainspring.data.unite import empty, filled, labelled_rows, retyped
+from mainspring.data.unite import empty, filled, labelled_rows, relabelled, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
 from mainspring.store.home import Home
 from mainspring.store.parts import Part, Staging
@@ -202,11 +202,11 @@ class _Work:
         return merge.unrepeated(loaded.parts, known.source, column, newest, staging)
 
     def _with_known(self, labelled: pl.DataFrame, known: Content, schema: Schema) -> pl.DataFrame:
-        """The labelled predictions, those that a version has already first and as they are there."""
+        """The labelled predictions, those that a version has already first and as they are there, but for their label."""
         before = known.predictions()
         if before is None:
             return labelled
-        before = retyped(before, schema)
+        before = relabelled(retyped(before, schema), labelled, self._roles.target)
         return pl.concat([before, labelled.join(before, on="_prediction", how="anti", maintain_order="left")])
 
     def _digest(self, source: tuple[Part, ...], loaded: Loaded, known: Content) -> RowDigest:

@@ -63,6 +63,13 @@ def filled(
     return staging.settled(made), pl.concat([own, nameless])
 
 
+def relabelled(rows: pl.DataFrame, labelled: pl.DataFrame, target: str) -> pl.DataFrame:
+    """Predictions that a version has, with the labels that they have now: one may have been corrected."""
+    labels = labelled.select(PREDICTION, pl.col(target).alias(_LABEL))
+    told = rows.join(labels, on=PREDICTION, how="left", maintain_order="left")
+    return told.with_columns(pl.coalesce(_LABEL, target).alias(target)).select(rows.columns)
+
+
 def empty(schema: Schema) -> pl.DataFrame:
     """No rows, in the columns of a version."""
     return pl.DataFrame(schema={**{column.name: DTYPES[column.type] for column in schema}, PREDICTION: pl.String})

@@ -13,6 +13,7 @@ import polars as pl
 from mainspring.core.values import Task
 from mainspring.statistics.metrics import Predictions
 from mainspring.store.profile import Levels, Profile
+from mainspring.store.records import latest
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -51,12 +52,13 @@ class Served:
         classes: Sequence[Any] = (),
         known: Iterable[str] = (),
     ) -> Served:
-        """From `store.records`: PredictionRecords, and FeedbackRecords; of two labels for a prediction the last counts.
+        """From `store.records`: PredictionRecords, and FeedbackRecords; of two labels for a prediction the last counts, from when
+        the first was known: what was counted already isn't counted again.
 
         known: the columns of the contract; none given, none is reported as extra.
         """
         place = {label: float(index) for index, label in enumerate(classes)}
-        labels = {each.id: (each.label, each.at.timestamp()) for each in feedback}
+        labels = {each.id: (each.label, each.at.timestamp()) for each in latest(feedback).values()}
         told = [labels.get(each.id, (None, np.nan)) for each in predictions]
         rows = [each.row for each in predictions]
         names = set(known)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mainspring.release.evidence import Evidence, Exposure, GuardrailName
-from mainspring.store.records import Arm, FeedbackRecord, Records
+from mainspring.store.records import Arm, FeedbackRecord, Records, latest
 from mainspring.store.segments import Frame
 
 _ENOUGH_FOR_A_BIN = 200
@@ -103,8 +103,12 @@ def _counts(answer: _Answer, evidence: Evidence) -> bool:
 
 
 def _judged(batches: list[list[FeedbackRecord]], records: Records, evidence: Evidence) -> Iterator[Exposure]:
-    """Whose prediction a label contradicts; the bin is that of the label's arrival and the prediction's revision."""
-    labels = {feedback.id: feedback for batch in reversed(batches) for feedback in reversed(batch)}
+    """Whose prediction a label contradicts; the bin is that of the label's arrival and the prediction's revision.
+
+    A prediction that was judged in an earlier fold isn't judged again by a correction of its label.
+    """
+    first = {feedback.id for batch in batches for feedback in batch if not feedback.corrects}
+    labels = latest(feedback for batch in batches for feedback in batch if feedback.id in first)
     for frame in records.frames("predictions", evidence.since):
         for answer in _answers(frame.payload):
             feedback = labels.get(answer.id)

@@ -157,7 +157,8 @@ class Endpoint:
         feedback = self._feedback.setdefault(served.name, Feedback(served, self._threads))
         taken = await feedback.take(items)
         self.measures.count("mainspring_feedback_total", taken.new, loop=served.name)
-        return Reply(bodies.encode({"ids": taken.ids, "new": taken.new, "known": len(taken.ids) - taken.new}))
+        self.measures.count("mainspring_feedback_corrected_total", taken.corrected, loop=served.name)
+        return Reply(bodies.encode(taken.told()))
 
     # ------------------------------------------------------------------------------------- what it says of itself
 

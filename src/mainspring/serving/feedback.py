@@ -5,25 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from mainspring.core.errors import InvalidRequest, InvalidRows, Overloaded, RequestError, StoreError
 from mainspring.serving.served import ServedLoop
+from mainspring.store.labels import UNLABELLED
 from mainspring.store.records import FeedbackRecord
 
 _FIELDS = frozenset({"id", "key", "time", "label", "at"})
+_Noted = tuple[FeedbackRecord, Any]
+"""A label, and what was known of its prediction before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a feedback: the predictions it labelled, and how many of the labels were new."""
+    """What became of a feedback: the predictions it labelled; how many had no label, how many had another one."""
 
     ids: list[str]
     new: int
+    corrected: int = 0
+
+    def told(self) -> dict[str, Any]:
+        known = len(self.ids) - self.new - self.corrected
+        return {"ids": self.ids, "new": self.new, "known": known, "corrected": self.corrected}
+
+
+class _Busy(Exception):
+    """Another label of the same prediction is just being written; the two must not overtake each other."""
 
 
 @dataclass(slots=True)
@@ -38,17 +52,27 @@ class Feedback:
         """Check *items*, write the new labels, and return when all of them are safe from a power cut."""
         if not self.served.labels_ready:
             raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
-        new = self._note(items)
-        ids = [item.id for item, _ in new]
-        fresh = [record for record, is_new in new if is_new]
-        earlier = [self._writing[identity] for identity in ids if identity in self._writing]
+        while True:
+            try:
+                noted = self._note(items)
+                break
+            except _Busy as busy:
+                await asyncio.wait([self._writing[str(busy)]])
+        fresh = [
+            (replace(record, corrects=known is not UNLABELLED), known)
+            for record, known in noted
+            if known is UNLABELLED or known != record.label
+        ]
+        earlier = [self._writing[record.id] for record, _ in noted if record.id in self._writing]
         if fresh:
             await self._write(fresh)
         await asyncio.gather(*earlier)
-        return Taken(ids, len(fresh))
+        new = sum(known is UNLABELLED for _, known in fresh)
+        return Taken([record.id for record, _ in noted], new, len(fresh) - new)
 
-    def _note(self, items: list[Any]) -> list[tuple[FeedbackRecord, bool]]:
-        noted: list[tuple[FeedbackRecord, bool]] = []
+    def _note(self, items: list[Any]) -> list[_Noted]:
+        """Each label with what was known before it. Raises _Busy, with the id, having noted nothing."""
+        noted: list[_Noted] = []
         given: dict[str, Any] = {}
         try:
             for number, item in enumerate(items):
@@ -57,8 +81,10 @@ class Feedback:
                     both = f"{json.dumps(label)} and {json.dumps(record.label)}"
                     raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
                 noted.append((record, self.served.labels.take(record.id, record.label)))
-        except RequestError:
-            self._forget(record for record, is_new in noted if is_new)
+                if record.id in self._writing and noted[-1][1] != record.label:
+                    raise _Busy(record.id)
+        except (RequestError, _Busy):
+            self._put_back(noted)
             raise
         return noted
 
@@ -73,7 +99,7 @@ class Feedback:
                 f"feedback {number} has the unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
             )
         label, at = self._label(number, item["label"]), self._at(number, item)
-        return FeedbackRecord(id=self._find(number, item), label=label, at=at)
+        return FeedbackRecord(id=self._find(number, item), label=label, at=at, arrived=self.served.clock())
 
     def _find(self, number: int, item: Mapping[str, Any]) -> str:
         if "id" in item:
@@ -110,14 +136,15 @@ class Feedback:
             raise InvalidRows(f"feedback {number}: at {item['at']!r} has no time zone; add +00:00")
         return zoned
 
-    async def _write(self, records: list[FeedbackRecord]) -> None:
+    async def _write(self, fresh: list[_Noted]) -> None:
+        records = [record for record, _ in fresh]
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
         self._writing.update((record.id, written) for record in records)
         try:
             await loop.run_in_executor(self.threads, self.served.records.append_feedback, records)
         except StoreError as error:
-            self._forget(records)
+            self._put_back(fresh)
             refusal = Overloaded(f"the label can't be kept now: {error}")
             written.set_exception(refusal)
             written.exception()  # nobody may be waiting for it, and that is no fault
@@ -128,9 +155,9 @@ class Feedback:
             for record in records:
                 self._writing.pop(record.id, None)
 
-    def _forget(self, records: Iterable[FeedbackRecord]) -> None:
-        for record in records:
-            self.served.labels.forget(record.id)
+    def _put_back(self, noted: list[_Noted]) -> None:
+        for record, known in reversed(noted):  # one that is there twice has at last what it had at first
+            self.served.labels.put_back(record.id, known)
 
 
 def _float(label: float) -> float:

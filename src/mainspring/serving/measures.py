@@ -15,6 +15,7 @@ _HELP = {
     "mainspring_extra_columns_total": ("counter", "Unknown columns ignored in rows"),
     "mainspring_unrecorded_total": ("counter", "Predictions answered that could not be recorded"),
     "mainspring_feedback_total": ("counter", "Labels taken by loop"),
+    "mainspring_feedback_corrected_total": ("counter", "Labels that corrected an earlier one, by loop"),
     "mainspring_refused_total": ("counter", "Requests refused before a loop was reached, by status"),
     "mainspring_load_failures_total": ("counter", "Versions that could not be loaded"),
     "mainspring_request_seconds": ("histogram", "Seconds from a request's last byte to its answer"),

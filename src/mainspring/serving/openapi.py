@@ -60,7 +60,7 @@ def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
     )
     predict["parameters"] = [_UNIT, _STRICT, _EXPLAIN]
     feedback = {"oneOf": [_feedback(label), {"type": "array", "minItems": 1, "items": _feedback(label)}]}
-    taken = {"type": "object", "properties": {"ids": _IDS, "new": {"type": "integer"}, "known": {"type": "integer"}}}
+    taken = {"type": "object", "properties": {"ids": _IDS, **dict.fromkeys(("new", "known", "corrected"), {"type": "integer"})}}
     refusals = ("400", "404", "409", "413", "415", "422", "503")
     known = {"id": "the id of an answer", "label": _example_label(loaded)}
     return {

@@ -9,7 +9,7 @@ from typing import Protocol
 import polars as pl
 
 from mainspring.core.schema import Schema, Type
-from mainspring.store.records import FeedbackRecord, PredictionRecord
+from mainspring.store.records import FeedbackRecord, PredictionRecord, latest
 from mainspring.store.segments import Frame, Position
 
 ID, AT = "mainspring_id", "mainspring_at"
@@ -29,7 +29,7 @@ def labelled(records: Answers, target: str, inputs: Schema | None = None) -> pl.
 
     inputs: the contract of the raw columns; times and dates then come back as such, numbers as its types.
     """
-    labels = first_labels(records)
+    labels = latest(records.feedback()[0])
     found: list[PredictionRecord] = []
     for _, batch in records.prediction_batches():
         found += [record for record in batch if record.id in labels]
@@ -39,14 +39,6 @@ def labelled(records: Answers, target: str, inputs: Schema | None = None) -> pl.
         pl.Series(ID, [record.id for record in found], dtype=pl.String),
         pl.Series(AT, [labels[record.id].at for record in found], dtype=pl.Datetime("us", "UTC")),
     )
-
-
-def first_labels(records: Answers) -> dict[str, FeedbackRecord]:
-    """The label of each prediction that has one; of several, written by several processes, the first."""
-    labels: dict[str, FeedbackRecord] = {}
-    for feedback in records.feedback()[0]:
-        labels.setdefault(feedback.id, feedback)
-    return labels
 
 
 def raw_rows(records: Sequence[PredictionRecord], inputs: Schema | None = None) -> pl.DataFrame:

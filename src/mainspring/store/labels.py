@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from mainspring.core.errors import Conflict, NotServed
+from mainspring.core.errors import NotServed
 from mainspring.store.records import PredictionRecord, Records
 from mainspring.store.segments import Frame, advanced
 
@@ -30,13 +29,15 @@ class _Label(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _heads = msgspec.msgpack.Decoder(list[_Head]).decode
 _labels = msgspec.msgpack.Decoder(list[_Label]).decode
-_UNLABELLED = object()
+UNLABELLED: Any = object()
+"""What is known of the label of a prediction that has none."""
 
 
 class Labels:
     """An index in memory over the records: about 400 bytes a prediction, 2 µs to read one back at start.
 
-    Not for several threads at once. A label is taken first and written then; `forget` it when the writing fails.
+    Not for several threads at once. A label is taken first and written then; `put_back` what was known before it when
+    the writing fails.
     """
 
     def __init__(self, records: Records) -> None:
@@ -54,8 +55,7 @@ class Labels:
             self._predictions_read = advanced(self._predictions_read, frame)
         for frame in self._records.frames("feedback", self._feedback_read):
             for known in _labels(frame.payload):
-                if self._labels.get(known.id, _UNLABELLED) is _UNLABELLED:
-                    self._labels[known.id] = known.label
+                self._labels[known.id] = known.label
             self._feedback_read = advanced(self._feedback_read, frame)
 
     def add(self, batch: Iterable[PredictionRecord], frame: Frame) -> None:
@@ -74,30 +74,22 @@ class Labels:
         if not ids:
             at = "" if time is None else f" at {time!r}"
             raise NotServed(f"no prediction for key {key!r}{at}; give the id that /predict returned")
-        return next((known for known in reversed(ids) if self._labels[known] is _UNLABELLED), ids[-1])
+        return next((known for known in reversed(ids) if self._labels[known] is UNLABELLED), ids[-1])
 
-    def take(self, identity: str, label: Any) -> bool:
-        """Note *label* for a prediction: True when it is new, False when it was known already.
+    def take(self, identity: str, label: Any) -> Any:
+        """Note *label* for a prediction, and return what was known before: UNLABELLED, this label, or one that it corrects.
 
-        Raises NotServed for an unknown id, Conflict when another label is known.
+        Raises NotServed for an unknown id.
         """
         known = self._labels.get(identity, self)
         if known is self:
             raise NotServed(f"no prediction has the id {identity!r}; give one that /predict returned")
-        if known is _UNLABELLED:
-            self._labels[identity] = label
-            return True
-        if known != label:
-            raise Conflict(
-                f"prediction {identity!r} has the label {json.dumps(known)}, not {json.dumps(label)}, and a label "
-                "can't be changed; leave this one out; if the first is wrong, mend the row in the source: it counts at "
-                "the next training"
-            )
-        return False
+        self._labels[identity] = label
+        return known
 
-    def forget(self, identity: str) -> None:
-        """The label couldn't be written: the prediction is unlabelled again."""
-        self._labels[identity] = _UNLABELLED
+    def put_back(self, identity: str, known: Any) -> None:
+        """The label couldn't be written: the prediction has again what was *known* of it before."""
+        self._labels[identity] = known
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -106,7 +98,7 @@ class Labels:
         labels, of_key, of_row = self._labels, self._of_key, self._of_row
         for record in batch:
             if record.id not in labels:
-                labels[record.id] = _UNLABELLED
+                labels[record.id] = UNLABELLED
                 if record.key is not None:
                     key = _hashable(record.key)
                     of_key.setdefault(key, []).append(record.id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -23,7 +23,8 @@ Arm = Literal["champion", "canary"]
 class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One answered row. *unit* is what the release stuck to, *revision* the route's; *row* holds the raw columns.
 
-    label: the predicted class, or number. error: why there is none; then label and probabilities are None.
+    label: the predicted class, or number. error: why there is none; then label and probabilities are None. propensity:
+    the chance with which this row was answered as it was, where chance decides whether its label will be known.
     """
 
     id: str
@@ -40,14 +41,35 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=Tru
     error: str | None = None
     loop: str = ""
     row: dict[str, Any] = {}
+    propensity: float | None = None
 
 
 class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What prediction *id* should have said, and since when that is known."""
+    """What prediction *id* should have said, since when that is known, and when it arrived here.
+
+    A later record on the same prediction *corrects* it: both are kept, and the one that arrived last counts.
+    """
 
     id: str
     label: Any
     at: datetime
+    arrived: datetime | None = None
+    corrects: bool = False
+
+
+def latest(feedback: Iterable[FeedbackRecord]) -> dict[str, FeedbackRecord]:
+    """The label that counts of each prediction that has one: the last that arrived.
+
+    It is known since the first was: a correction changes what a label says, not when its prediction was judged.
+    """
+    labels: dict[str, FeedbackRecord] = {}
+    for record in feedback:
+        known = labels.get(record.id)
+        if known is None:
+            labels[record.id] = record
+        elif record.arrived is None or known.arrived is None or record.arrived >= known.arrived:
+            labels[record.id] = msgspec.structs.replace(record, at=known.at)
+    return labels
 
 
 _encode = msgspec.msgpack.Encoder().encode
