@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from msgspec.structs import replace as replace_record
 import pytest
+from msgspec.structs import replace as replace_record
 
 from mainspring.monitoring.performance import labels, performance
 from mainspring.statistics.intervals import Interval
@@ -46,6 +46,33 @@ def test_a_correction_changes_what_a_label_says_and_not_when_it_was_known(traffi
 
     assert after.truth[0] == 1 - before.truth[0] and (after.truth[1:] == before.truth[1:]).all()
     assert (after.truth_at == before.truth_at).all()
+
+
+def test_selected_labels_are_weighted_by_the_inverse_of_their_propensity(traffic: Any) -> None:
+    """Only what the model says yes to gets its label, and a tenth of the rest by chance: the exploration."""
+    traffic.day(0, 6000, label_after=timedelta(hours=1))
+    whole = _accuracy(traffic)
+    random, kept = np.random.default_rng(4), []
+    for answer, each in zip(traffic.predictions, traffic.feedback, strict=True):
+        chance = 1.0 if answer.label else 0.1
+        if random.random() < chance:
+            kept.append(replace_record(each, propensity=chance))
+    traffic.feedback = [replace_record(each, propensity=None) for each in kept]
+    naive = _accuracy(traffic)
+    traffic.feedback = kept
+    weighted = _accuracy(traffic)
+
+    assert weighted.low < whole.value < weighted.high
+    assert abs(weighted.value - whole.value) < abs(naive.value - whole.value) / 3
+
+
+def _accuracy(traffic: Any) -> Any:
+    watched = traffic.watched()
+    found, _ = performance(
+        traffic.served(watched), version=1, metric_name="roc_auc", reference=None, start=0.0,
+        end=(traffic.predictions[-1].at + timedelta(days=2)).timestamp(), label_delay=0.0, min_labels=500, state=None,
+    )  # fmt: skip
+    return found.of("window", 1)
 
 
 def test_labels_agree_with_the_gate_where_nothing_changed(traffic: Any, end: Any) -> None:

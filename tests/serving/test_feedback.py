@@ -25,6 +25,12 @@ def test_a_label_finds_its_prediction_by_id(world: World) -> None:
     assert (record.id, record.label, record.at.isoformat()) == (identity, "yes", "2013-04-02T08:00:00+00:00")
 
 
+def test_a_label_may_tell_how_likely_it_was_to_come(world: World) -> None:
+    world.post("/feedback/flights", {"id": predicted(world), "label": "yes", "propensity": 0.05})
+
+    assert world.feedback()[0].propensity == 0.05
+
+
 def test_a_label_without_a_time_is_known_since_the_loops_now(world: World) -> None:
     world.post("/feedback/flights", {"id": predicted(world), "label": "no"})
 
@@ -107,6 +113,8 @@ def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
         ({"at": "yesterday"}, 422, "at 'yesterday' is not a time"),
         ({"at": "2013-04-01T00:00:00"}, 422, "has no time zone; add \\+00:00"),
         ({"at": "0001-01-01T00:00:00+10:00"}, 422, "is not a time"),
+        ({"propensity": 0}, 422, "propensity '0' is not a chance above 0 and up to 1"),
+        ({"propensity": True}, 422, "is not a chance"),
         ({"note": "x"}, 400, "the unknown field 'note'"),
         ({"key": "f1"}, 400, "must be"),
     ],

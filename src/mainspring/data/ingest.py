@@ -202,7 +202,7 @@ class _Work:
         return merge.unrepeated(loaded.parts, known.source, column, newest, staging)
 
     def _with_known(self, labelled: pl.DataFrame, known: Content, schema: Schema) -> pl.DataFrame:
-        """The labelled predictions, those that a version has already first and as they are there, but for their label."""
+        """The labelled predictions, those that a version has already first and as they are there, save for labels."""
         before = known.predictions()
         if before is None:
             return labelled

@@ -10,7 +10,7 @@ import polars as pl
 
 from mainspring.core.values import Frame
 from mainspring.statistics.metrics import Column, Metric, Predictions
-from mainspring.statistics.weighted import Array, Codes, Weighted
+from mainspring.statistics.weighted import Array, Codes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,20 +30,8 @@ class Labels:
         return Labels(self.target[places], weight, None if self.clusters is None else self.clusters[places])
 
     def weighing(self, metric: Metric) -> Metric:
-        """*metric* with these rows' weights inside it.
-
-        Its name changes, so that no closed form (which would count rows) is taken for it: intervals and differences of
-        weighted metrics are bootstrapped.
-        """
-        if self.weight is None:
-            return metric
-        weight = self.weight
-
-        def weighted(y: Column, predictions: Predictions) -> Weighted:
-            of = metric.weighted(y, predictions)
-            return lambda times: of(times * weight)
-
-        return replace(metric, name=f"weighted {metric.name}", weighted=weighted)
+        """*metric* with these rows' weights inside it."""
+        return metric if self.weight is None else metric.weighing(self.weight)
 
 
 def labels(frame: Frame) -> Labels:

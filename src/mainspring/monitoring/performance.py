@@ -234,14 +234,15 @@ def _standard_error(found: Interval) -> float:
 
 
 def _interval(chosen: Metric, rows: Served) -> Interval:
-    if chosen.name not in CLOSED_FORM and len(rows) > BOOTSTRAPPED_ROWS:
+    """Rows whose labels were unlikely to come stand for those without: weighted by the inverse of their propensity."""
+    if (chosen.name not in CLOSED_FORM or rows.weight is not None) and len(rows) > BOOTSTRAPPED_ROWS:
         newest = np.zeros(len(rows), dtype=bool)
         newest[np.argsort(rows.at, kind="stable")[-BOOTSTRAPPED_ROWS:]] = True
         rows = rows.where(newest)
     said = rows.predictions
     if not len(rows) or (chosen.needs == "probabilities" and said.probabilities is None):
         return Interval(math.nan, math.nan, math.nan)
-    return interval(chosen, rows.truth, said)
+    return interval(chosen if rows.weight is None else chosen.weighing(rows.weight), rows.truth, said)
 
 
 def _measured(chosen: Metric, matured: Served, scope: Scope) -> list[Measured]:

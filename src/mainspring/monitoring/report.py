@@ -195,7 +195,7 @@ def _cooldown(trained_at: datetime | None, at: datetime, retrain: Retrain | None
 
 def _notes(report: Report, served: Served, monitor: Monitor) -> tuple[str, ...]:
     """What a reader should know to read the figures rightly."""
-    notes = [extra_columns(served.extra), _early_labels(report.labels, monitor), _selected_labels(report)]
+    notes = [extra_columns(served.extra), _early_labels(report.labels, monitor), _selected_labels(report, served)]
     return tuple(note for note in notes if note)
 
 
@@ -210,12 +210,15 @@ def _early_labels(labels: Labels, monitor: Monitor) -> str | None:
     )
 
 
-def _selected_labels(report: Report) -> str | None:
+def _selected_labels(report: Report, served: Served) -> str | None:
     labels = report.labels
+    if served.weight is not None:
+        return "labels tell the chance with which they came: the measured performance weighs each by its inverse"
     if not labels.matured or labels.unlabelled <= labels.matured:
         return None
     share = labels.matured / (labels.matured + labels.unlabelled)
     return (
         f"only {percent(share)} of the predictions old enough have a label; if it depends on the prediction which ones "
-        "get one, the measured performance is that of a selection"
+        "get one, the measured performance is that of a selection; label some by chance and give "
+        "their feedback its `propensity`"
     )

@@ -25,7 +25,7 @@ class Served:
 
     Times are seconds since 1970. *said* and *truth* are the class's position in *classes*, or the number in a
     regression; NaN where there is none. *rows* has the raw input columns of the profile; *extra* names columns that the
-    contract doesn't know.
+    contract doesn't know. *weight* is 1 / propensity of the label, where labels tell how likely they were to come.
     """
 
     task: Task
@@ -40,6 +40,7 @@ class Served:
     truth_at: Array
     rows: pl.DataFrame
     extra: tuple[str, ...] = ()
+    weight: Array | None = None
 
     @classmethod
     def of(
@@ -52,14 +53,15 @@ class Served:
         classes: Sequence[Any] = (),
         known: Iterable[str] = (),
     ) -> Served:
-        """From `store.records`: PredictionRecords, and FeedbackRecords; of two labels for a prediction the last counts, from when
-        the first was known: what was counted already isn't counted again.
+        """From `store.records`: PredictionRecords, and FeedbackRecords; of two labels for a prediction the last counts,
+        from when the first was known: what was counted already isn't counted again.
 
         known: the columns of the contract; none given, none is reported as extra.
         """
         place = {label: float(index) for index, label in enumerate(classes)}
-        labels = {each.id: (each.label, each.at.timestamp()) for each in latest(feedback).values()}
-        told = [labels.get(each.id, (None, np.nan)) for each in predictions]
+        labels = {each.id: (each.label, each.at.timestamp(), each.propensity) for each in latest(feedback).values()}
+        told = [labels.get(each.id, (None, np.nan, None)) for each in predictions]
+        weight = _floats(1 / (chance or 1.0) for _, _, chance in told)
         rows = [each.row for each in predictions]
         names = set(known)
         return cls(
@@ -71,10 +73,11 @@ class Served:
             latency_ms=_floats(each.latency_ms for each in predictions),
             said=_floats(_coded(each.label, task, place) for each in predictions),
             probabilities=_matrix([each.probabilities for each in predictions], len(classes)),
-            truth=_floats(_coded(label, task, place) for label, _ in told),
-            truth_at=_floats(at for _, at in told),
+            truth=_floats(_coded(label, task, place) for label, _, _ in told),
+            truth_at=_floats(at for _, at, _ in told),
             rows=_raw(rows, profile),
             extra=tuple(sorted(set().union(*rows) - names)) if names and rows else (),
+            weight=weight if (weight != 1).any() else None,
         )
 
     def __len__(self) -> int:
@@ -86,6 +89,7 @@ class Served:
             self.task, self.classes, self.at[mask], self.version[mask], self.failed[mask], self.latency_ms[mask],
             self.said[mask], None if self.probabilities is None else self.probabilities[mask],
             self.truth[mask], self.truth_at[mask], self.rows.filter(pl.Series(mask)), self.extra,
+            None if self.weight is None else self.weight[mask],
         )  # fmt: skip
 
     def matured_at(self, label_delay: float) -> Array:

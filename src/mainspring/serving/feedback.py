@@ -18,7 +18,7 @@ from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
 from mainspring.store.records import FeedbackRecord
 
-_FIELDS = frozenset({"id", "key", "time", "label", "at"})
+_FIELDS = frozenset({"id", "key", "time", "label", "at", "propensity"})
 _Noted = tuple[FeedbackRecord, Any]
 """A label, and what was known of its prediction before."""
 
@@ -99,7 +99,8 @@ class Feedback:
                 f"feedback {number} has the unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
             )
         label, at = self._label(number, item["label"]), self._at(number, item)
-        return FeedbackRecord(id=self._find(number, item), label=label, at=at, arrived=self.served.clock())
+        return FeedbackRecord(id=self._find(number, item), label=label, at=at, arrived=self.served.clock(),
+                              propensity=self._propensity(number, item))  # fmt: skip
 
     def _find(self, number: int, item: Mapping[str, Any]) -> str:
         if "id" in item:
@@ -123,6 +124,12 @@ class Feedback:
             said = json.dumps(label, ensure_ascii=False)[:60]
             raise InvalidRows(f"feedback {number}: label {said} is none of the classes {known}")
         return found
+
+    def _propensity(self, number: int, item: Mapping[str, Any]) -> float | None:
+        chance = item.get("propensity")
+        if chance is None or (isinstance(chance, int | float) and not isinstance(chance, bool) and 0 < chance <= 1):
+            return None if chance is None else float(chance)
+        raise InvalidRows(f"feedback {number}: propensity {str(chance)[:60]!r} is not a chance above 0 and up to 1")
 
     def _at(self, number: int, item: Mapping[str, Any]) -> datetime:
         if item.get("at") is None:

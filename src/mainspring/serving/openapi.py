@@ -60,7 +60,8 @@ def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
     )
     predict["parameters"] = [_UNIT, _STRICT, _EXPLAIN]
     feedback = {"oneOf": [_feedback(label), {"type": "array", "minItems": 1, "items": _feedback(label)}]}
-    taken = {"type": "object", "properties": {"ids": _IDS, **dict.fromkeys(("new", "known", "corrected"), {"type": "integer"})}}
+    counts = {name: {"type": "integer"} for name in ("new", "known", "corrected")}
+    taken = {"type": "object", "properties": {"ids": _IDS, **counts}}
     refusals = ("400", "404", "409", "413", "415", "422", "503")
     known = {"id": "the id of an answer", "label": _example_label(loaded)}
     return {
@@ -188,6 +189,7 @@ def _feedback(label: dict[str, Any]) -> dict[str, Any]:
         "time": {"type": "string"},
         "label": label,
         "at": {"type": "string", "format": "date-time"},
+        "propensity": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
     }
     return {
         "type": "object",

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -98,6 +98,19 @@ class Metric:
         """
         weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=float)
         return float(self.weighted(np.asarray(y_true), prediction)(weights[None, :])[0])
+
+    def weighing(self, weight: Array) -> "Metric":
+        """This metric with the rows' weights inside it.
+
+        Its name changes, so that no closed form (which would count rows) is taken for it: intervals and differences of
+        weighted metrics are bootstrapped.
+        """
+
+        def weighted(y: Column, predictions: Predictions) -> Weighted:
+            of = self.weighted(y, predictions)
+            return lambda times: of(times * weight)
+
+        return replace(self, name=f"weighted {self.name}", weighted=weighted)
 
     @property
     def in_the_targets_unit(self) -> bool:

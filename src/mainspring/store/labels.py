@@ -77,7 +77,7 @@ class Labels:
         return next((known for known in reversed(ids) if self._labels[known] is UNLABELLED), ids[-1])
 
     def take(self, identity: str, label: Any) -> Any:
-        """Note *label* for a prediction, and return what was known before: UNLABELLED, this label, or one that it corrects.
+        """Note *label* for a prediction, and return what was known: UNLABELLED, this label, or one that it corrects.
 
         Raises NotServed for an unknown id.
         """

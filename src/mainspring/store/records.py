@@ -48,6 +48,7 @@ class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     """What prediction *id* should have said, since when that is known, and when it arrived here.
 
     A later record on the same prediction *corrects* it: both are kept, and the one that arrived last counts.
+    propensity: the chance with which the label of this prediction was to become known, where labels are selected.
     """
 
     id: str
@@ -55,6 +56,7 @@ class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     at: datetime
     arrived: datetime | None = None
     corrects: bool = False
+    propensity: float | None = None
 
 
 def latest(feedback: Iterable[FeedbackRecord]) -> dict[str, FeedbackRecord]:
