@@ -365,6 +365,8 @@ def data(*, home: str | None, name: str, **arguments: Any) -> int:
 def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> int:
     from mainspring.store import gc as garbage
 
+    if not dry_run:
+        turn.call("mainspring.store.history:compact_all", _store(home))
     found = garbage.collect(_store(home), keep_days=keep_days, dry_run=dry_run)
     if as_json:
         return document.one("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)

@@ -25,6 +25,7 @@ from mainspring.data.merge import Merged
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
 from mainspring.data.unite import empty, filled, labelled_rows, relabelled, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
+from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.parts import Part, Staging
 from mainspring.store.records import Records
@@ -121,7 +122,7 @@ class _Work:
         same = stands is not None and stands == last.position and last.roles == _plain(asdict(self._roles))
         if not same or _rules(frozen) != _rules(last.dataset.schema):
             return False
-        labelled = labelled_rows(Records(self._home, self._loop), self._roles, last.dataset.schema)
+        labelled = labelled_rows(History(self._home, self._loop), self._roles, last.dataset.schema)
         return labels_of(labelled) == last.content.labels
 
     # --------------------------------------------------------------------------------------------------- the reading
@@ -163,7 +164,7 @@ class _Work:
         self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, column: str | None,
         staging: Staging,
     ) -> Dataset:  # fmt: skip
-        schema, records = loaded.schema, Records(self._home, self._loop)
+        schema, records = loaded.schema, History(self._home, self._loop)
         known = Content() if last is None else _in_types(last, schema, staging)
         merged = self._merged(loaded, reading, known, column, staging)
         labelled = labelled_rows(records, self._roles, schema)

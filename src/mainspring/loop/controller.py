@@ -22,8 +22,8 @@ from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmar
 from mainspring.release import release as releasing
 from mainspring.serving import push
 from mainspring.store.deployments import Deployments
+from mainspring.store.history import History, compact
 from mainspring.store.home import Home
-from mainspring.store.records import Records
 from mainspring.store.registry import Registry
 
 TICK_SECONDS = 1.0
@@ -135,6 +135,7 @@ class Controller:
                         self._settle()
                 self._release(loop, now)
                 self._resume(loop)
+                self._compact(loop)
 
     # ---------------------------------------------------------------------------------------- what the API asks for
 
@@ -283,7 +284,7 @@ class Controller:
 
     def _release(self, loop: str, now: datetime) -> None:
         declaration = self.declarations[loop]
-        records = Records(self.home, loop)
+        records = History(self.home, loop)
         registry = Registry(self.home, self.mlflow)
         announce = champion.announcer(registry)
         action = releasing.step(self._deployments, records, loop, declaration.release, now, announce)
@@ -291,6 +292,12 @@ class Controller:
             push.notify(self.home)
             registry.drain()
             self._say(f"{loop}: {action.kind}: {action.reason}")
+
+    def _compact(self, loop: str) -> None:
+        try:
+            compact(self.home, loop)
+        except (MainspringError, OSError) as error:  # the records are there and are read as they are
+            self._say(f"{loop}: its records can't be compacted: {error}")
 
     def _due(self, loop: str, now: datetime) -> list[datetime]:
         """The reports' times until *now*, the oldest first."""

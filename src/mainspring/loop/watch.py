@@ -20,9 +20,9 @@ from mainspring.monitoring.report import Report, Standing, Watched
 from mainspring.monitoring.served import Served
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
+from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.profile import Profile
-from mainspring.store.records import Records
 
 EVIDENCE, TRAINED = "monitor", "trained"
 
@@ -93,9 +93,10 @@ class Watch:
         )
 
     def _served(self, watched: Watched, since: datetime, until: datetime) -> Served:
-        records = Records(self.home, self.loop)
-        predictions = [record for record in records.predictions()[0] if since <= record.at <= until]
-        feedback = [record for record in records.feedback()[0] if record.at <= until]
+        records = History(self.home, self.loop)
+        batches = records.prediction_batches(since=since)
+        predictions = [record for _, batch in batches for record in batch if since <= record.at <= until]
+        feedback = [record for record in records.feedback(since=since)[0] if record.at <= until]
         return Served.of(
             predictions,
             feedback,
@@ -151,7 +152,7 @@ def unmark_trained(home: Home, loop: str, labels: int) -> None:
 
 def labels(home: Home, loop: str) -> int:
     """How many predictions of *loop* have their label."""
-    return len({record.id for record in Records(home, loop).feedback()[0]})
+    return len({record.id for record in History(home, loop).feedback()[0]})
 
 
 def _released(deployments: Deployments, loop: str, number: int, otherwise: datetime) -> datetime:

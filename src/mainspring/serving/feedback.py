@@ -86,6 +86,9 @@ class Feedback:
         except (RequestError, _Busy):
             self._put_back(noted)
             raise
+        except StoreError as error:
+            self._put_back(noted)
+            raise Overloaded(f"the label can't be taken now: {error}") from error
         return noted
 
     def _record(self, number: int, item: Any) -> FeedbackRecord:

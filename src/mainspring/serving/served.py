@@ -16,6 +16,7 @@ from mainspring.core.protocols import Clock
 from mainspring.serving.loaded import Loaded, Said
 from mainspring.serving.rows import Row, Rows
 from mainspring.statistics.assignment import assigned
+from mainspring.store.compacted import Compacted
 from mainspring.store.deployments import Route
 from mainspring.store.labels import Labels
 from mainspring.store.lookups import Lookups
@@ -110,6 +111,7 @@ class ServedLoop:
     identify: Callable[[int], list[str]]
     threads: Executor
     lookups: Lookups | None = None
+    compacted: Compacted | None = None
     routing: Routing | None = None
     why_not: str = "it has no version yet; `mainspring run FILE` makes one"
     labels: Labels = field(init=False)
@@ -121,7 +123,7 @@ class ServedLoop:
     _row_seconds: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.labels = Labels(self.records)
+        self.labels = Labels(self.records, self.compacted)
 
     @property
     def queue(self) -> int:

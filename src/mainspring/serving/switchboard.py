@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from mainspring.serving.loaded import Loaded, Open, load
 from mainspring.serving.push import Listener
 from mainspring.serving.served import Routing, ServedLoop
+from mainspring.store.compacted import Compacted
 from mainspring.store.deployments import Deployments, Route, Version
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
@@ -170,7 +171,8 @@ class Switchboard:
         records = Records(self._home, name)
         place = records.take_up()
         identify = identifiers(name, self._seeds.get(name), place)
-        served = ServedLoop(name, records, self.clock, identify, self._threads, Lookups(self._home, name))
+        joined, compacted = Lookups(self._home, name), Compacted(self._home, name)
+        served = ServedLoop(name, records, self.clock, identify, self._threads, joined, compacted)
         threading.Thread(target=self._read_labels, args=(served, loop), name=f"labels {name}", daemon=True).start()
         return served
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from mainspring.core.errors import NotServed
+from mainspring.core.errors import NotServed, StoreError
+from mainspring.store.compacted import UNLABELLED, Compacted, hashable, moment
 from mainspring.store.records import PredictionRecord, Records
 from mainspring.store.segments import Frame, advanced
+
+__all__ = ["UNLABELLED", "Labels"]
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -27,40 +32,54 @@ class _Label(msgspec.Struct, frozen=True, array_like=True, gc=False):
     label: Any
 
 
+_FEW = 64
 _heads = msgspec.msgpack.Decoder(list[_Head]).decode
 _labels = msgspec.msgpack.Decoder(list[_Label]).decode
-UNLABELLED: Any = object()
-"""What is known of the label of a prediction that has none."""
+
+
+@dataclass(slots=True)
+class _File:
+    """The predictions of one segment file, in their order."""
+
+    ids: list[str] = field(default_factory=list)
+    of_key: dict[Any, list[str]] = field(default_factory=dict)
+    of_row: dict[tuple[Any, Any], list[str]] = field(default_factory=dict)
 
 
 class Labels:
-    """An index in memory over the records: about 400 bytes a prediction, 2 µs to read one back at start.
+    """An index over the records: in memory over those that aren't compacted yet (about 400 bytes a prediction, 2 µs to
+    read one back at start), on the disk over the others.
 
     Not for several threads at once. A label is taken first and written then; `put_back` what was known before it when
     the writing fails.
     """
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, records: Records, compacted: Compacted | None = None) -> None:
+        self._records, self._compacted = records, compacted
         self._labels: dict[str, Any] = {}
-        self._of_key: dict[Any, list[str]] = {}
-        self._of_row: dict[tuple[Any, Any], list[str]] = {}
+        self._files: dict[str, _File] = {}
+        self._loose: dict[str, None] = {}
+        self._checked: list[str] = []
+        self._through = ""
         self._predictions_read: dict[str, int] = {}
         self._feedback_read: dict[str, int] = {}
 
     def refresh(self) -> None:
         """Take in what the records hold beyond what is known: everything at start, other processes' writing later."""
         for frame in self._records.frames("predictions", self._predictions_read):
-            self._know(_heads(frame.payload))
+            self._know(_heads(frame.payload), frame.file)
             self._predictions_read = advanced(self._predictions_read, frame)
         for frame in self._records.frames("feedback", self._feedback_read):
             for known in _labels(frame.payload):
-                self._labels[known.id] = known.label
+                self._note(known.id, known.label)
             self._feedback_read = advanced(self._feedback_read, frame)
 
     def add(self, batch: Iterable[PredictionRecord], frame: Frame) -> None:
-        """Take in *batch*, which this process has just appended as *frame*."""
-        self._know(batch)
+        """Take in *batch*, which this process has just appended as *frame*; let go of what has been compacted."""
+        if frame.file not in self._files:
+            self._let_go()
+        self._know(batch, frame.file)
+        self._let_go_of_labels()
         if self._predictions_read.get(frame.file, 0) == frame.start:
             self._predictions_read[frame.file] = frame.end
 
@@ -69,12 +88,15 @@ class Labels:
 
         When all of them have their label: the latest of them, so that a repeated feedback is recognised.
         """
-        entity = _hashable(key)
-        ids = self._of_key.get(entity) if time is None else self._of_row.get((entity, _moment(time)))
-        if not ids:
+        last: str | None = None
+        for identity, labelled in self._of(key, time):
+            if not labelled:
+                return identity
+            last = last or identity
+        if last is None:
             at = "" if time is None else f" at {time!r}"
             raise NotServed(f"no prediction for key {key!r}{at}; give the id that /predict returned")
-        return next((known for known in reversed(ids) if self._labels[known] is UNLABELLED), ids[-1])
+        return last
 
     def take(self, identity: str, label: Any) -> Any:
         """Note *label* for a prediction, and return what was known: UNLABELLED, this label, or one that it corrects.
@@ -82,9 +104,12 @@ class Labels:
         Raises NotServed for an unknown id.
         """
         known = self._labels.get(identity, self)
+        if known is self and self._compacted is not None:
+            known = self._compacted.label(identity)
+            known = self if known is None else known
         if known is self:
             raise NotServed(f"no prediction has the id {identity!r}; give one that /predict returned")
-        self._labels[identity] = label
+        self._note(identity, label)
         return known
 
     def put_back(self, identity: str, known: Any) -> None:
@@ -92,30 +117,62 @@ class Labels:
         self._labels[identity] = known
 
     def __len__(self) -> int:
+        """How many predictions are held in memory."""
         return len(self._labels)
 
-    def _know(self, batch: Iterable[_Head | PredictionRecord]) -> None:
-        labels, of_key, of_row = self._labels, self._of_key, self._of_row
+    def _of(self, key: Any, time: Any) -> Iterable[tuple[str, bool]]:
+        """The predictions of a key or row, the latest first, and whether each has a label."""
+        entity = hashable(key)
+        row = None if time is None else (entity, moment(time))
+        for file in reversed(self._files.values()):
+            for identity in reversed((file.of_key.get(entity) if row is None else file.of_row.get(row)) or ()):
+                yield identity, self._labels[identity] is not UNLABELLED
+        for identity, labelled in self._compacted.latest(key, time) if self._compacted else ():
+            yield identity, labelled if (known := self._labels.get(identity, self)) is self else known is not UNLABELLED
+
+    def _note(self, identity: str, label: Any) -> None:
+        if identity not in self._labels:
+            self._loose[identity] = None
+        self._labels[identity] = label
+
+    def _know(self, batch: Iterable[_Head | PredictionRecord], name: str) -> None:
+        labels, file = self._labels, self._files.setdefault(name, _File())
+        ids, of_key, of_row = file.ids, file.of_key, file.of_row
         for record in batch:
             if record.id not in labels:
                 labels[record.id] = UNLABELLED
+                ids.append(record.id)
                 if record.key is not None:
-                    key = _hashable(record.key)
+                    key = hashable(record.key)
                     of_key.setdefault(key, []).append(record.id)
                     if record.time is not None:
-                        of_row.setdefault((key, _moment(record.time)), []).append(record.id)
+                        of_row.setdefault((key, moment(record.time)), []).append(record.id)
 
+    def _let_go(self) -> None:
+        """Forget predictions that have been compacted; those of them that have a label wait until that is too."""
+        if self._compacted is None:
+            return
+        try:
+            through, labels = self._compacted.through("predictions"), self._compacted.through("feedback")
+        except StoreError:  # it can't be asked: all stays in memory, and whoever needs it is told why
+            return
+        for name in [name for name in self._files if name <= through]:
+            for identity in self._files.pop(name).ids:
+                if self._labels[identity] is UNLABELLED:
+                    del self._labels[identity]
+                else:
+                    self._loose[identity] = None
+        if labels != self._through:
+            self._through, self._checked = labels, list(self._loose)
 
-def _hashable(key: Any) -> Any:
-    return key if isinstance(key, str | int | float | bool) else str(key)
-
-
-def _moment(time: Any) -> Any:
-    """A time as the moment it means: "2013-07-01T10:00:00" and "2013-07-01T12:00:00+02:00" are the same row's."""
-    if not isinstance(time, str):
-        return _hashable(time)
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        return time
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    def _let_go_of_labels(self) -> None:
+        """Forget a few labels that the index on the disk knows too; few, for requests wait meanwhile."""
+        if self._compacted is None or not self._checked:
+            return
+        for identity in self._checked[-_FEW:]:
+            known = self._labels.get(identity, UNLABELLED)
+            with suppress(StoreError):
+                if known is UNLABELLED or known == self._compacted.label(identity):
+                    self._labels.pop(identity, None)
+                    self._loose.pop(identity, None)
+        del self._checked[-_FEW:]

@@ -17,7 +17,10 @@ import msgspec
 from mainspring.store.home import Home
 from mainspring.store.segments import Frame, Position, Segments, advanced
 
+ROTATE_BYTES = 16 << 20
+"""Who starts reads this much back, in a tenth of a second, for what is older has been compacted."""
 Arm = Literal["champion", "canary"]
+Kind = Literal["predictions", "feedback"]
 
 
 class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -79,10 +82,21 @@ _predictions = msgspec.msgpack.Decoder(list[PredictionRecord]).decode
 _feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
 
 
-class Records:
-    """The prediction and feedback records of one loop, in `records/<loop>/` of the home."""
+def decoded(kind: Kind, payload: bytes) -> Sequence[PredictionRecord | FeedbackRecord]:
+    """The records of one frame."""
+    return _predictions(payload) if kind == "predictions" else _feedback(payload)
 
-    def __init__(self, home: Home, loop: str, *, rotate_bytes: int = 64 << 20) -> None:
+
+def encoded(batch: Sequence[PredictionRecord | FeedbackRecord]) -> bytes:
+    """*batch* as the payload of a frame."""
+    return _encode(batch)
+
+
+class Records:
+    """The prediction and feedback records of one loop, in `records/<loop>/` of the home; those of `store/history.py`
+    go back further, to what has been compacted."""
+
+    def __init__(self, home: Home, loop: str, *, rotate_bytes: int = ROTATE_BYTES) -> None:
         self.loop = loop
         folder = home.folder("records") / loop
         self._predictions = Segments(folder, "predictions", rotate_bytes=rotate_bytes)
@@ -130,14 +144,18 @@ class Records:
             after = advanced(after, frame)
         return records, dict(after or {})
 
-    def prediction_batches(self, after: Position | None = None) -> Iterator[tuple[Frame, list[PredictionRecord]]]:
+    def prediction_batches(
+        self, after: Position | None = None, since: datetime | None = None
+    ) -> Iterator[tuple[Frame, list[PredictionRecord]]]:
         """The same one batch at a time, for who wants to stop between two, or to keep little in memory."""
-        return ((frame, _predictions(frame.payload)) for frame in self._predictions.frames(after))
+        return ((frame, _predictions(frame.payload)) for frame in self.frames("predictions", after, since))
 
-    def feedback(self, after: Position | None = None) -> tuple[list[FeedbackRecord], dict[str, int]]:
+    def feedback(
+        self, after: Position | None = None, since: datetime | None = None
+    ) -> tuple[list[FeedbackRecord], dict[str, int]]:
         """The feedback beyond position *after*, and the position behind it."""
         records: list[FeedbackRecord] = []
-        for frame in self._feedback.frames(after):
+        for frame in self.frames("feedback", after, since):
             records += _feedback(frame.payload)
             after = advanced(after, frame)
         return records, dict(after or {})
@@ -146,9 +164,16 @@ class Records:
         """The positions behind everything written by now, of "predictions" and of "feedback"."""
         return {"predictions": self._predictions.end(), "feedback": self._feedback.end()}
 
-    def frames(self, kind: Literal["predictions", "feedback"], after: Position | None = None) -> Iterator[Frame]:
-        """The batches as bytes, for a reader that needs only a part of each record."""
-        return (self._predictions if kind == "predictions" else self._feedback).frames(after)
+    def frames(self, kind: Kind, after: Position | None = None, since: datetime | None = None) -> Iterator[Frame]:
+        """The batches as bytes, for a reader that needs only a part of each record.
+
+        since: what was predicted or arrived before may be left out; here it isn't, for nothing tells it beforehand.
+        """
+        return self.segments(kind).frames(after)
+
+    def segments(self, kind: Kind) -> Segments:
+        """The files that haven't been compacted."""
+        return self._predictions if kind == "predictions" else self._feedback
 
     @property
     def damage(self) -> list[str]:

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -169,7 +170,7 @@ class Segments:
         if not _locked(descriptor):
             os.close(descriptor)
             return False
-        end = max((frame.end for frame in self._frames(path, 0)), default=0)
+        end = max((frame.end for frame in self.frames_of(path, 0)), default=0)
         if end >= self._rotate_bytes:
             os.close(descriptor)
             return False
@@ -197,13 +198,19 @@ class Segments:
     def frames(self, after: Position | None = None) -> Iterator[Frame]:
         """The frames beyond position *after*, in the order of the files, each in the order of writing."""
         for path in self.files():
-            yield from self._frames(path, (after or {}).get(path.name, 0))
+            with suppress(FileNotFoundError):  # compacted since the files were listed
+                yield from self.frames_of(path, (after or {}).get(path.name, 0))
 
     def end(self) -> dict[str, int]:
         """The position behind everything written by now."""
-        return {path.name: path.stat().st_size for path in self.files()}
+        sizes = {}
+        for path in self.files():
+            with suppress(FileNotFoundError):
+                sizes[path.name] = path.stat().st_size
+        return sizes
 
-    def _frames(self, path: Path, offset: int) -> Iterator[Frame]:
+    def frames_of(self, path: Path, offset: int) -> Iterator[Frame]:
+        """The frames of one file from *offset* on. Raises FileNotFoundError before the first when it is gone."""
         first, seed = offset, _seed(path)
         with open(path, "rb", buffering=1 << 18) as file:
             size = os.fstat(file.fileno()).st_size

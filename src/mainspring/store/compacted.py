@@ -1,0 +1,173 @@
+"""Which records of a loop have been compacted, and what their predictions' labels are: an index that is asked by id or
+key, so that nobody needs to keep old records in memory. The records themselves are read by `store/history.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from mainspring.store.home import Database, Home
+from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, latest
+
+UNLABELLED: Any = object()
+"""What is known of the label of a prediction that has none."""
+_MOST_LOOKED_AT = 1000
+_TABLES = (
+    """create table if not exists segments (
+        name text primary key, kind text not null, bytes integer not null, first integer not null,
+        last integer not null, since text, until text)""",
+    """create table if not exists predictions (
+        id text primary key, key integer, row integer, place integer not null) without rowid""",
+    "create index if not exists predictions_by_key on predictions (key, place) where key is not null",
+    "create index if not exists predictions_by_row on predictions (row, place) where row is not null",
+    """create table if not exists labels (
+        id text primary key, label text not null, arrived text) without rowid""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A compacted segment file: its *bytes*, the numbers of its rows in the table, the times that they span."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Compacted:
+    """The index of one loop, in `records/<loop>/` of the home; no file of it is there before the first compaction.
+
+    It holds no value of a row: ids, hashes of keys, and labels.
+    """
+
+    def __init__(self, home: Home, loop: str) -> None:
+        self._path = home.folder("records") / loop / "compacted.db"
+        self._opened: Database | None = None
+
+    def segments(self, kind: Kind) -> list[Segment]:
+        """What has been compacted, the oldest first."""
+        database = self._database()
+        if database is None:
+            return []
+        found = database.query("select * from segments where kind = ? order by name", (kind,))
+        return [
+            Segment(row["name"], row["bytes"], row["first"], row["last"], _time(row["since"]), _time(row["until"]))
+            for row in found
+        ]
+
+    def through(self, kind: Kind) -> str:
+        """The name of the last segment that has been compacted; all before it have been too."""
+        database = self._database()
+        found = database.query("select max(name) from segments where kind = ?", (kind,)) if database else []
+        return (found[0][0] if found else None) or ""
+
+    def label(self, identity: str) -> Any:
+        """The label of prediction *identity*, or UNLABELLED; None when no such prediction has been compacted."""
+        database = self._database()
+        if database is None:
+            return None
+        found = database.query(
+            "select p.id, l.label from predictions p left join labels l on l.id = p.id where p.id = ?", (identity,)
+        )
+        if not found:
+            return None
+        return UNLABELLED if found[0]["label"] is None else msgspec.json.decode(found[0]["label"])
+
+    def latest(self, key: Any, time: Any = None) -> list[tuple[str, bool]]:
+        """The predictions of *key*, or of the row (*key*, *time*), the latest first, and whether each has a label."""
+        database = self._database()
+        if database is None:
+            return []
+        column, wanted = ("key", _hash(hashable(key))) if time is None else ("row", _hash(hashable(key), moment(time)))
+        found = database.query(
+            f"select p.id, l.id is not null as labelled from predictions p left join labels l on l.id = p.id "
+            f"where p.{column} = ? order by p.place desc limit {_MOST_LOOKED_AT}",
+            (wanted,),
+        )
+        return [(row["id"], bool(row["labelled"])) for row in found]
+
+    def take_in(self, segment: Segment, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
+        """From now on *segment* counts as compacted; in one durable transaction, once."""
+        database = self._database(make=True)
+        assert database is not None
+        with database.transaction() as connection:
+            if connection.execute("select 1 from segments where name = ?", (segment.name,)).fetchone():
+                return
+            kind = segment.name.partition("-")[0]
+            span = [None if at is None else at.isoformat() for at in (segment.since, segment.until)]
+            connection.execute(
+                "insert into segments values (?, ?, ?, ?, ?, ?, ?)",
+                (segment.name, kind, segment.bytes, segment.first, segment.last, *span),
+            )
+            predictions = [each for each in records if isinstance(each, PredictionRecord)]
+            connection.executemany(
+                "insert or ignore into predictions values (?, ?, ?, ?)", _places(predictions, segment.first)
+            )
+            connection.executemany(_PUT_LABEL, _labels(each for each in records if isinstance(each, FeedbackRecord)))
+
+    def _database(self, *, make: bool = False) -> Database | None:
+        if self._opened is None and (make or self._path.exists()):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._opened = Database(self._path)
+            self._opened.create(_TABLES)
+        return self._opened
+
+
+_PUT_LABEL = """insert into labels values (?, ?, ?) on conflict (id) do update
+    set label = excluded.label, arrived = excluded.arrived
+    where arrived is null or excluded.arrived is null or excluded.arrived >= arrived"""
+
+
+def _places(predictions: Iterable[PredictionRecord], first: int) -> Iterable[tuple[str, int | None, int | None, int]]:
+    for place, record in enumerate(predictions, first):
+        key = None if record.key is None else hashable(record.key)
+        whole = None if key is None or record.time is None else _hash(key, moment(record.time))
+        yield record.id, None if key is None else _hash(key), whole, place
+
+
+def _labels(feedback: Iterable[FeedbackRecord]) -> Iterable[tuple[str, str, str | None]]:
+    for record in latest(feedback).values():
+        arrived = None if record.arrived is None else record.arrived.astimezone(UTC).isoformat()
+        yield record.id, msgspec.json.encode(record.label).decode(), arrived
+
+
+def hashable(key: Any) -> Any:
+    """A key as what equal keys share: 1, 1.0 and true are one, as they are everywhere in Python."""
+    return key if isinstance(key, str | int | float | bool) else str(key)
+
+
+def moment(time: Any) -> Any:
+    """A time as the moment it means: "2013-07-01T10:00:00" and "2013-07-01T12:00:00+02:00" are the same row's."""
+    if not isinstance(time, str):
+        return hashable(time)
+    try:
+        found = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _hash(*values: Any) -> int:
+    """64 bits of values that may be personal: enough to find them, too little to read them."""
+    told = "\0".join(f"s{value}" if isinstance(value, str) else f"v{_number(value)!r}" for value in values)
+    return int.from_bytes(blake2b(told.encode(errors="surrogatepass"), digest_size=8).digest(), "big", signed=True)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    whole = isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole else value
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

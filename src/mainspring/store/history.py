@@ -1,0 +1,210 @@
+"""All records of a loop, old and new, as one: sealed segments are compacted into Delta tables, and read back from them.
+
+A segment is sealed when a newer one is there and no process writes it. It goes into the table, then into the index, and
+is removed; a kill in between leaves it to the next compaction, which takes up where that one was. The index says from
+which moment on the table stands for the segment, so readers see each record once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from mainspring.store.compacted import Compacted, Segment
+from mainspring.store.home import Home, sync_folder
+from mainspring.store.parts import ORDER, Part
+from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Records, decoded, encoded
+from mainspring.store.segments import Frame, Position, Segments
+from mainspring.store.tables import Table
+
+_THROUGH, _END = "through", "_end"
+_ROWS_AT_ONCE = 5_000
+_INSTANT = pl.Datetime("us")
+_COLUMNS: Mapping[Kind, Mapping[str, pl.DataType]] = {
+    "predictions": {
+        "id": pl.String(), "at": _INSTANT, "key": pl.String(), "time": pl.String(), "unit": pl.String(),
+        "arm": pl.String(), "version": pl.Int64(), "revision": pl.Int64(), "label": pl.String(),
+        "probabilities": pl.List(pl.Float64()), "latency_ms": pl.Float64(), "error": pl.String(), "loop": pl.String(),
+        "row": pl.String(), "propensity": pl.Float64(),
+    },
+    "feedback": {
+        "id": pl.String(), "label": pl.String(), "at": _INSTANT, "arrived": _INSTANT, "corrects": pl.Boolean(),
+        "propensity": pl.Float64(),
+    },
+}  # fmt: skip
+"""The tables' columns; what may be of any type (keys, times, labels, rows) is JSON in a text."""
+_JSON = ("key", "time", "label", "row")
+_TYPES: Mapping[Kind, Any] = {"predictions": PredictionRecord, "feedback": FeedbackRecord}
+KINDS: tuple[Kind, ...] = ("predictions", "feedback")
+
+
+class History(Records):
+    """The records of one loop with those that were compacted; read like `Records`, in the same order."""
+
+    def __init__(self, home: Home, loop: str) -> None:
+        super().__init__(home, loop)
+        self._home = home
+        self._compacted = Compacted(home, loop)
+        self._parts: dict[Kind, tuple[Part, ...]] = {}
+
+    def frames(self, kind: Kind, after: Position | None = None, since: datetime | None = None) -> Iterator[Frame]:
+        """The batches beyond position *after*; since: compacted segments that are older may be left out."""
+        told = self._compacted.segments(kind)
+        for segment in told:
+            yield from self._old(kind, segment, after, since)
+        through, segments = told[-1].name if told else "", self.segments(kind)
+        for path in segments.files():
+            if path.name <= through:
+                continue  # its compaction was killed before it could be removed
+            try:
+                yield from segments.frames_of(path, (after or {}).get(path.name, 0))
+            except FileNotFoundError:  # compacted since the files were listed
+                found = {segment.name: segment for segment in self._compacted.segments(kind)}
+                yield from self._old(kind, found[path.name], after, since)
+
+    def _old(self, kind: Kind, segment: Segment, after: Position | None, since: datetime | None) -> Iterator[Frame]:
+        begun = _passed(segment, after or {})
+        if begun >= segment.bytes or (since is not None and segment.until is not None and segment.until < since):
+            return
+        for rows in self._rows(kind, segment):
+            rows = rows.filter(pl.col(_END) > begun)
+            for batch in _batches(rows):
+                end = int(batch[_END][-1])
+                yield Frame(segment.name, begun, end, encoded(_records(kind, batch)))
+                begun = end
+        if begun < segment.bytes:
+            yield Frame(segment.name, begun, segment.bytes, encoded([]))
+
+    def _rows(self, kind: Kind, segment: Segment) -> Iterator[pl.DataFrame]:
+        parts = self._parts.get(kind, ())
+        if not parts or parts[-1].last < segment.last:
+            parts = self._parts[kind] = Table(self._home, self.loop, kind).parts()
+        for part in parts:
+            if part.last >= segment.first and part.first <= segment.last:
+                yield part.read().filter(pl.col(ORDER).is_between(segment.first, segment.last)).sort(ORDER)
+
+
+def compact(home: Home, loop: str) -> int:
+    """Compact the sealed segments of *loop*, the oldest first; how many. None where another process does so."""
+    records, compacted, done = Records(home, loop), Compacted(home, loop), 0
+    for kind in KINDS:
+        segments = records.segments(kind)
+        sealed = segments.files()[:-1]
+        if not sealed:
+            continue
+        with _locked(segments.folder / "compacting", os.O_RDWR | os.O_CREAT) as alone:
+            for path in sealed if alone else []:
+                with _locked(path, os.O_RDONLY) as unwritten:
+                    if not unwritten:
+                        break
+                    _one(home, kind, path, segments, compacted)
+                    done += 1
+    return done
+
+
+def compact_all(home: Home) -> int:
+    """Compact the sealed segments of all loops of *home*; how many."""
+    return sum(compact(home, folder.name) for folder in sorted(home.folder("records").iterdir()) if folder.is_dir())
+
+
+def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Compacted) -> None:
+    """Table, index, removal: each is a step that is done once, whatever was killed before."""
+    if path.name > compacted.through(kind):
+        before = set(segments.damage)
+        found = [
+            (frame.end, record) for frame in segments.frames_of(path, 0) for record in decoded(kind, frame.payload)
+        ]
+        records = [record for _, record in found]
+        first, last = _tabled(Table(home, path.parent.name, kind), kind, path.name, found)
+        times = [getattr(record, "arrived", None) or record.at for record in records]
+        segment = Segment(
+            path.name, path.stat().st_size, first, last, min(times, default=None), max(times, default=None)
+        )
+        compacted.take_in(segment, records)
+        if segments.damage - before:
+            os.rename(path, path.with_suffix(".damaged"))  # named in the log; what can be read of it is in the table
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _tabled(table: Table, kind: Kind, name: str, found: Sequence[tuple[int, Any]]) -> tuple[int, int]:
+    """The numbers of the first and the last row of segment *name* in *table*, to which they are added unless there."""
+    newest = table.version()
+    known = {} if newest is None else table.metadata(newest)
+    if known.get(_THROUGH) == name:
+        return int(known["first"]), int(known["last"])
+    parts = () if newest is None else table.parts(newest)
+    first = max((part.last for part in parts), default=-1) + 1
+    told = {_THROUGH: name, "first": first, "last": first + len(found) - 1}
+    table.append(_frame(kind, found), metadata=told)
+    return first, first + len(found) - 1
+
+
+def _frame(kind: Kind, found: Sequence[tuple[int, Any]]) -> pl.DataFrame:
+    columns = {
+        name: pl.Series(name, [_plain(name, getattr(record, name)) for _, record in found], dtype=dtype)
+        for name, dtype in _COLUMNS[kind].items()
+    }
+    return pl.DataFrame([*columns.values(), pl.Series(_END, [end for end, _ in found], dtype=pl.Int64)])
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value if value is None or name not in _JSON else msgspec.json.encode(value).decode()
+
+
+def _records(kind: Kind, rows: pl.DataFrame) -> list[Any]:
+    make = _TYPES[kind]
+    names = list(_COLUMNS[kind])
+    return [
+        make(**{name: _back(name, value) for name, value in zip(names, values, strict=True)})
+        for values in rows.select(names).iter_rows()
+    ]
+
+
+def _back(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    return value if value is None or name not in _JSON else msgspec.json.decode(value)
+
+
+def _batches(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """*rows* in slices that end where a batch did."""
+    ends = rows[_END].to_list()
+    start = 0
+    for place in range(1, len(ends) + 1):
+        last = place == len(ends)
+        if last or (place - start >= _ROWS_AT_ONCE and ends[place] != ends[place - 1]):
+            yield rows.slice(start, place - start)
+            start = place
+
+
+def _passed(segment: Segment, after: Position) -> int:
+    """How far position *after* has come in *segment*. One that it doesn't name, of files before those that it names,
+    was compacted when it was taken."""
+    if segment.name in after:
+        return after[segment.name]
+    return segment.bytes if after and segment.name < max(after) else 0
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[bool]:
+    """Whether the file could be locked: no other process writes it, or compacts."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
