@@ -1,20 +1,27 @@
-"""The flights of 2013 in SQLite, as an airline's database would hold them; weather and planes lie beside as files."""
+"""The flights of 2013 and the weather at their airports, in a database as an airline would have it: it grows."""
 
 from __future__ import annotations
 
-import sqlite3
 import zipfile
+from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from sqlalchemy import Column, DateTime, Float, Integer, MetaData, String, Table, create_engine
 
 LATE_MINUTES = 15
-COLUMNS = (
-    "id", "scheduled", "carrier", "flight", "tailnum", "origin", "dest", "distance", "sched_dep_time", "sched_arr_time",
-    "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "late",
-)  # fmt: skip
+FLIGHTS: dict[str, Any] = {
+    "id": Integer, "scheduled": DateTime, "carrier": String, "flight": Integer, "tailnum": String, "origin": String,
+    "dest": String, "distance": Integer, "sched_dep_time": Integer, "sched_arr_time": Integer, "dep_time": Integer,
+    "dep_delay": Integer, "arr_time": Integer, "arr_delay": Integer, "air_time": Integer, "late": Integer,
+}  # fmt: skip
+WEATHER: dict[str, Any] = {
+    "origin": String, "observed": DateTime, "temp": Float, "wind_speed": Float, "precip": Float, "visib": Float,
+}  # fmt: skip
 
 
 def table(name: str) -> pl.DataFrame:
@@ -32,6 +39,7 @@ def table(name: str) -> pl.DataFrame:
     return pl.read_csv(content, null_values=["NA", ""], infer_schema_length=None)
 
 
+@cache
 def flights() -> pl.DataFrame:
     """All flights that left, in the order of their scheduled departure; `late` is null when a flight never arrived."""
     time = pl.col("sched_dep_time")
@@ -44,23 +52,39 @@ def flights() -> pl.DataFrame:
         )
         .sort("scheduled", "carrier", "flight", "origin", maintain_order=True)
         .with_row_index("id", offset=1)
-        .select(COLUMNS)
+        .select(*FLIGHTS)
     )
 
 
-def build(folder: Path, *, since: date, until: date) -> Path:
-    """Write airline.db with the flights from *since* to *until*, weather.csv and planes.parquet into *folder*."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "airline.db"
-    path.unlink(missing_ok=True)
-    known = flights().filter(pl.col("scheduled").dt.date().is_between(since, until, closed="left"))
-    rows = known.with_columns(pl.col("scheduled").dt.strftime("%Y-%m-%d %H:%M:%S"))
-    with sqlite3.connect(path) as connection:
-        names = ", ".join(name + (" integer primary key" if name == "id" else "") for name in COLUMNS)
-        connection.execute(f"create table flights ({names})")
-        marks = ", ".join("?" * len(COLUMNS))
-        connection.executemany(f"insert into flights values ({marks})", rows.iter_rows())
-    connection.close()
-    table("weather").write_csv(folder / "weather.csv")
-    table("planes").write_parquet(folder / "planes.parquet")
-    return path
+@cache
+def weather() -> pl.DataFrame:
+    """What each airport observed, hour by hour, in local time as the flights' schedule is."""
+    observed = pl.datetime("year", "month", "day", "hour")
+    return table("weather").with_columns(observed=observed).sort("observed", "origin").select(*WEATHER)
+
+
+def create(url: str) -> None:
+    """The database's two tables, empty."""
+    engine = create_engine(url)
+    _tables().create_all(engine)
+    engine.dispose()
+
+
+def add(url: str, since: date, until: date, names: Sequence[str] = ("flights", "weather")) -> None:
+    """The rows of the tables *names* from *since* to *until*, that day left out."""
+    engine, tables = create_engine(url), _tables().tables
+    sources = {"flights": (flights, "scheduled"), "weather": (weather, "observed")}
+    with engine.begin() as connection:
+        for name in names:
+            rows, time = sources[name]
+            new = rows().filter(pl.col(time).dt.date().is_between(since, until, closed="left"))
+            if new.height:
+                connection.execute(tables[name].insert(), new.to_dicts())
+    engine.dispose()
+
+
+def _tables() -> MetaData:
+    known = MetaData()
+    for name, columns in (("flights", FLIGHTS), ("weather", WEATHER)):
+        Table(name, known, *(Column(column, kind, primary_key=column == "id") for column, kind in columns.items()))
+    return known

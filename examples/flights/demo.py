@@ -84,7 +84,7 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, start: date) -> Iterator[Service]:
+def service(folder: Path, database: str, start: date) -> Iterator[Service]:
     """`mainspring up loop.py` with a manual clock that starts at *start*."""
     port, control_port = _free_port(), _free_port()
     command = [
@@ -92,7 +92,7 @@ def service(folder: Path, start: date) -> Iterator[Service]:
         "--port", str(port), "--control-port", str(control_port), "--clock", "manual",
         "--now", _midnight(start).isoformat(),
     ]  # fmt: skip
-    environment = {**os.environ, "FLIGHTS_DB": f"sqlite:///{folder / 'airline.db'}"}
+    environment = {**os.environ, "FLIGHTS_DB": database}
     process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         yield Service(folder / ".mainspring", port, control_port, process)
@@ -101,11 +101,13 @@ def service(folder: Path, start: date) -> Iterator[Service]:
         process.wait(30)
 
 
-def live(service: Service, flights: pl.DataFrame, start: date, until: date) -> pl.DataFrame:
-    """Each morning move the clock, send the labels of yesterday's flights, predict today's; what was served."""
+def live(service: Service, database: str, flights: pl.DataFrame, start: date, until: date) -> pl.DataFrame:
+    """Each day add its weather, move the clock, send the labels of yesterday's flights, predict today's; what was
+    served."""
     served, day, landed = [], start, list[dict[str, Any]]()
     days = dict(iter(flights.with_columns(day=pl.col("scheduled").dt.date()).group_by("day", maintain_order=True)))
     while day < until:
+        airline.add(database, day, day + timedelta(days=1), ["weather"])
         service.control("POST", "/api/clock", {"now": _morning(day).isoformat()})
         if landed:
             service.post(f"/feedback/{LOOP}", landed)
@@ -160,29 +162,31 @@ def _free_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/flights"), help="where everything is written")
+    parser.add_argument("--database", help="an empty one, as postgresql://...; default: SQLite in the folder")
     parser.add_argument("--per-day", type=int, default=200, help="flights a day, drawn at random with a fixed seed")
     parser.add_argument("--since", type=date.fromisoformat, default=date(2013, 1, 1), help="first day to learn from")
     parser.add_argument("--start", type=date.fromisoformat, default=date(2013, 4, 1))
     parser.add_argument("--until", type=date.fromisoformat, default=date(2013, 10, 1))
     arguments = parser.parse_args()
     folder, start, until = arguments.folder.resolve(), arguments.start, arguments.until
+    database = arguments.database or f"sqlite:///{folder / 'airline.db'}"
     began = time.monotonic()
 
-    print(
-        f"1. the airline's database: flights from {arguments.since} to {start} into {folder / 'airline.db'}", flush=True
-    )
+    print(f"1. the airline's database: flights and weather from {arguments.since} to {start}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    airline.build(folder, since=arguments.since, until=start)
+    folder.mkdir(parents=True)
+    airline.create(database)
+    airline.add(database, arguments.since, start)
     ahead = airline.flights().filter(pl.col("scheduled").dt.date().is_between(start, until, closed="left"))
     sample = _sample(ahead, arguments.per_day)
     print(
         "2. mainspring up: trains, gates and releases; "
         f"then {sample.height:,} of {ahead.height:,} flights will be predicted"
     )
-    with service(folder, start) as running:
+    with service(folder, database, start) as running:
         running.wait_until_ready()
         print(f"3. living through {start} to {until}, {arguments.per_day} flights a day", flush=True)
-        served = live(running, sample, start, until)
+        served = live(running, database, sample, start, until)
         decisions = running.control("GET", f"/api/loops/{LOOP}/decisions")
     served.write_parquet(folder / "served.parquet")
     print("4. what happened", flush=True)

@@ -11,7 +11,7 @@ def minutes(clock: str) -> pl.Expr:
 
 
 def features(flights: pl.DataFrame) -> pl.DataFrame:
-    """Departure delay, time of day and week, planned duration, route."""
+    """Departure delay, time of day and week, planned duration, route, weather."""
     planned = (minutes("sched_arr_time") - minutes("sched_dep_time")) % 1440
     return flights.select(
         "dep_delay",
@@ -19,6 +19,10 @@ def features(flights: pl.DataFrame) -> pl.DataFrame:
         "carrier",
         "origin",
         "dest",
+        "temp",
+        "wind_speed",
+        "precip",
+        "visib",
         hour=pl.col("scheduled").dt.hour(),
         weekday=pl.col("scheduled").dt.weekday(),
         planned=planned,

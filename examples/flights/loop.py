@@ -6,9 +6,13 @@ from sklearn.linear_model import LogisticRegression
 
 import mainspring as ms
 
+flights = ms.sql("env:FLIGHTS_DB", "select * from flights", cursor="id")
+weather = ms.sql("env:FLIGHTS_DB", "select * from weather", cursor="observed")
+
 loop = ms.Loop(
     "late-flights",
-    data=ms.sql("env:FLIGHTS_DB", "select * from flights", cursor="id"),
+    # each flight with the weather at its airport as it was last observed by then
+    data=ms.join(flights, weather, on="origin", as_of="scheduled", right_time="observed", within="3h"),
     target="late",
     key="id",
     time="scheduled",

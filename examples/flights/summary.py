@@ -18,8 +18,10 @@ from mainspring.serving import runtime
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
+from mainspring.store.lookups import Lookups
 
 LOOP = "late-flights"
+WEATHER = ("temp", "wind_speed", "precip", "visib")
 TOLD = ("gate", "release", "retrain")
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2")
 
@@ -55,7 +57,9 @@ def _first_champion(folder: Path, flights: pl.DataFrame) -> np.ndarray[Any, Any]
     """What version 1 says of all flights: the loop without retraining."""
     home = Home.open(folder / ".mainspring")
     model = runtime.load(Bundles(home).path(Deployments(home).version(LOOP, 1).digest))
-    probabilities = model.predict(flights.drop("late", "dep_time", "arr_time", "arr_delay", "air_time")).probabilities
+    known = flights.drop("late", "dep_time", "arr_time", "arr_delay", "air_time")
+    rows = Lookups(home, LOOP).complete(known.to_dicts(), WEATHER)
+    probabilities = model.predict(pl.DataFrame(rows, infer_schema_length=None)).probabilities
     return np.asarray(probabilities)[:, -1]
 
 

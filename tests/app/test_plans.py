@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mainspring.app import show
 from mainspring.app.cli import cli
+from mainspring.execution.planning import PlannedStep
 
 FILE = """
 import mainspring as ms
@@ -134,3 +136,11 @@ def test_the_difference_of_two_runs_is_told(call: Call) -> None:
     text = call("show", second, "--diff", first).output
     assert "times 1 -> 2" in text and "12.0" in text
     assert "differs in nothing" in call("show", first, "--diff", first).output
+
+
+def test_of_a_long_plan_the_cached_steps_are_only_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [PlannedStep(f"step{number}", "run" if number == 70 else "cached", (), 1.0) for number in range(100)]
+    show.plan("long", steps)
+
+    said = capsys.readouterr().out
+    assert "step70" in said and "step7 " not in said and "expected 1.0 s; 99 steps are cached" in said

@@ -21,15 +21,20 @@ _STATES = {
 
 NOTES = 15
 """So many notes are shown; the card has them all."""
+MANY_STEPS = 50
+"""Of a plan of more, the steps that are cached are counted and not listed."""
 
 
 def plan(name: str, steps: Sequence[Any]) -> None:
     table = headed(name, "step", "state", "why", "expected")
-    for step in steps:
+    shown = [step for step in steps if step.state != "cached"] if len(steps) > MANY_STEPS else steps
+    for step in shown:
         seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
         row(table, step.name, _state(step.state), plans.why(step), seconds)
-    out(table)
-    out(Text(plans.total(steps)))
+    if shown:
+        out(table)
+    left_out = len(steps) - len(shown)
+    out(Text(plans.total(steps) + (f"; {left_out:,} steps are cached" if left_out else "")))
     for note in plans.notes(steps):
         out(Text(f"- counts more than needed: {note}"))
 
