@@ -78,7 +78,7 @@ CORPUS: dict[str, Callable[[], bytes]] = {
     "a pickle in a zip, as torch writes": lambda: archived(model__data_dot_pkl=hostile()),
     "a pickle in a skops file": lambda: archived(schema_dot_json=b"{}", model_dot_pkl=hostile()),
     "a skops file that asks for os.system": foreign_type,
-    "a zip that climbs": lambda: archived(**{"______evil_dot_py": b"x"}),
+    "a zip that climbs": lambda: archived(______evil_dot_py=b"x"),
     "a pickle behind LightGBM's first line": lambda: b"tree\n" + hostile(),
     "a pickle behind JSON": lambda: b'{"learner"' + hostile(),
     "a pickle behind UBJ": lambda: b"{L" + hostile(),
@@ -109,9 +109,7 @@ def saved(folder: Path, content: bytes, flavour: str = "sklearn", more: str = ""
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("what", CORPUS)
-def test_no_hostile_file_runs_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, flavour: str
-) -> None:
+def test_no_hostile_file_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, flavour: str) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(BundleError):

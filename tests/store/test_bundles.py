@@ -16,7 +16,7 @@ import pytest
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import BundleChanged, BundleError, BundleUntrusted, NotInStore
 from mainspring.core.schema import Column, Schema, Type
-from mainspring.store.bundles import MANIFEST, SIGNATURE, Bundles, Manifest, unseal, write_manifest
+from mainspring.store.bundles import CARD, MANIFEST, SIGNATURE, Bundles, Manifest, examine, unseal, write_manifest
 from mainspring.store.home import Home
 from mainspring.store.keys import Keys
 
@@ -209,3 +209,81 @@ def test_two_processes_adding_the_same_bundle_leave_one_sound_folder(home: Home,
 
     (digest,) = said
     assert Bundles(home, Keys(tmp_path / "keys")).path(digest).is_dir()
+
+
+# -------------------------------------------------------------------------------------------------- examine, the card
+
+
+def test_examining_names_everything_that_changed(home: Home, bundles: Bundles) -> None:
+    at = bundles.path(bundles.add(folder(home)))
+    change(at / "model.onnx")
+    (at / "code" / "pkg" / "features.py").unlink()
+    (at / "more.txt").write_text("x")
+
+    found = examine(at, bundles.keys)
+
+    assert found.signed_here and found.trusted and found.manifest is not None
+    assert found.faults == (
+        "code/pkg/features.py is missing since it was signed",
+        "more.txt was added since it was signed",
+        "model.onnx was changed after signing",
+    )
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_examining_refuses_what_loading_refuses(home: Home, bundles: Bundles, how: str) -> None:
+    at = bundles.path(bundles.add(folder(home)))
+    TAMPERING[how](at)
+
+    with pytest.raises((BundleChanged, BundleUntrusted)):
+        unseal(at, bundles.keys)
+    assert examine(at, bundles.keys).faults
+
+
+def test_a_flipped_bit_anywhere_in_any_file_is_named(home: Home, bundles: Bundles) -> None:
+    at = bundles.path(bundles.add(folder(home)))
+    bundles.add_card(at.name, b"<html>card</html>")
+
+    for path in [each for each in at.rglob("*") if each.is_file()]:
+        sound = path.read_bytes()
+        for place in {0, len(sound) // 3, len(sound) - 1}:
+            path.write_bytes(sound[:place] + bytes([sound[place] ^ 4]) + sound[place + 1 :])
+            assert examine(at, bundles.keys).faults, (path, place)
+        path.write_bytes(sound)
+    assert examine(at, bundles.keys).faults == ()
+
+
+def test_a_strangers_bundle_is_read_no_further_and_the_signer_is_named(home: Home, tmp_path: Path) -> None:
+    theirs = Bundles(home, Keys(tmp_path / "theirs"))
+    at = theirs.path(theirs.add(folder(home)))
+
+    found = examine(at, Keys(tmp_path / "ours"))
+
+    assert not found.trusted and found.manifest is None and found.signer in found.faults[0]
+    assert "whom this installation doesn't trust" in found.faults[0]
+
+
+def test_a_card_is_signed_with_its_bundle(home: Home, bundles: Bundles) -> None:
+    digest, other = bundles.add(folder(home)), bundles.add(folder(home, replace(MANIFESTO, notes=("another",))))
+    bundles.add_card(digest, b"<html>first</html>")
+    bundles.add_card(digest, b"<html>second</html>")
+    at = bundles.path(digest)
+
+    assert examine(at, bundles.keys).card and unseal(at, bundles.keys).digest == digest
+    assert (at / CARD).read_bytes().startswith(b"<html>second</html>")
+    shutil.copy(at / CARD, bundles.path(other) / CARD)
+    with pytest.raises(BundleChanged, match="model card"):
+        unseal(bundles.path(other), bundles.keys)
+
+
+def test_a_card_that_nobody_signed_is_tampering(home: Home, bundles: Bundles) -> None:
+    at = bundles.path(bundles.add(folder(home)))
+    (at / CARD).write_text("<script>anything</script>")
+
+    with pytest.raises(BundleChanged, match="model card"):
+        unseal(at, bundles.keys)
+
+
+def test_what_is_no_bundle_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotInStore, match="no bundle"):
+        examine(tmp_path, Keys(tmp_path / "keys"))

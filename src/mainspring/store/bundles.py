@@ -242,7 +242,12 @@ def examine(folder: Path, keys: Keys) -> Examined:
         manifest = Manifest.from_bytes(content)
     except BundleError as error:
         return Examined(folder, signer, trusted, here, None, digest, False, (str(error),))
-    faults = tuple(_faults(folder, manifest, digest, keys))
+    faults: tuple[str, ...] = ()
+    try:
+        for fault in _faults(folder, manifest, digest, keys):
+            faults += (fault,)
+    except BundleChanged as error:  # a link or a pipe: the rest isn't looked at
+        faults += (str(error),)
     return Examined(folder, signer, trusted, here, manifest, digest, (folder / CARD).is_file(), faults)
 
 
