@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -161,6 +162,27 @@ def test_what_cannot_be_exact_is_left_to_scikit_learn_and_says_why(model: Any, r
     content, why = convert(model, (matrix / 3)[:150])
 
     assert content is None and reason in why and "scikit-learn" in why
+
+
+def test_the_rows_that_are_answered_otherwise_are_named() -> None:
+    matrix, strength = rows(12_000)
+    model = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=20))
+    model.fit(matrix[:600] / 3, target(strength[:600], 2))
+
+    content, why = convert(model, matrix / 3, named=[f"key-{place}" for place in range(12_000)])
+
+    assert content is None and re.search(r"on \d+ of 16000 rows \(training rows key-\d+.* and \d+ more\)$", why), why
+
+
+@pytest.mark.parametrize(
+    "model", [HistGradientBoostingClassifier(max_iter=10), RandomForestClassifier(10, random_state=0)]
+)
+def test_whole_numbers_beyond_float32_are_compared_as_in_scikit_learn(model: Any) -> None:
+    matrix, strength = rows(2_000)
+    matrix[:, 1] = 2**24 + np.arange(2_000) % 7
+    label = ((matrix[:, 1] % 2) + matrix[:, 0] > 0.5).astype(int)
+
+    exact(model.fit(matrix, label), matrix, matrix[:500])
 
 
 def test_a_converted_model_is_the_same_bytes_each_time() -> None:

@@ -208,7 +208,10 @@ def test_a_bad_weight_is_refused(to_split: Any, flights: pl.DataFrame) -> None:
         trained(to_split(negative, FLIGHT, "binary"), DecisionTreeClassifier())
 
 
-def test_the_sample_holds_raw_rows_of_every_class(to_split: Any, flights: pl.DataFrame) -> None:
+def test_the_sample_holds_raw_rows_of_every_class(
+    to_split: Any, flights: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.training.rows.SAMPLE_ROWS", 200)
     rare = flights.with_columns(
         late=pl.when(pl.int_range(pl.len()) == 555).then(pl.lit("lost")).otherwise(pl.col("late"))
     )
