@@ -206,6 +206,22 @@ def score(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.argument("data", metavar="FILE")
+@click.option("--url", default=None, help="The endpoint (default: that of the settings, http://127.0.0.1:8700).")
+@click.option("--token", metavar="REFERENCE", default=None, help="The endpoint's token: env:NAME or file:PATH.")
+@click.option("--refused", metavar="FILE", default=None, help="Where refused labels go (default NAME-refused.jsonl).")
+@_json
+def feedback(**arguments: Any) -> None:
+    """Labels in bulk, for a running endpoint: a CSV, Parquet or JSON lines file, a table, any source.
+
+    \b
+    Columns: id, or key and time; label; if known, at (since when) and propensity.
+    """
+    _call("feedback", **arguments)
+
+
+@cli.command()
 @_json
 def status(**arguments: Any) -> None:
     """Loops, versions, traffic, alarms."""

@@ -170,6 +170,19 @@ def score(*, home: str | None, name: str, rows: str, as_json: bool, **options: A
     return 0
 
 
+def feedback(
+    *, home: str | None, name: str, data: str, url: str | None, token: str | None, refused: str | None, as_json: bool
+) -> int:
+    settings = config.read(home=home, token=token)
+    found = turn.call("mainspring.app.labelling:feedback", settings, name, data, url=url, refused=refused)
+    if as_json:
+        return document.one("feedback", "done", labels=found)
+    print(f"{found.rows:,} labels: {found.new:,} new, {found.corrected:,} corrected, {found.known:,} known already")
+    if found.refused:
+        print(f"{found.refused:,} refused, kept in {found.kept}; the first: {found.first_refusal}")
+    return 0
+
+
 def status(*, home: str | None, as_json: bool) -> int:
     store = _store(home)
     loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]

@@ -146,7 +146,7 @@ class Endpoint:
 
     async def _take_feedback(self, scope: Scope, receive: Receive) -> Reply:
         served = self._served(scope)
-        body = Body(await self._intake.read(scope, receive), scope["headers"])
+        body = Body(await self._intake.read(scope, receive), scope["headers"], scope["query_string"])
         large = len(body.content) >= _LARGE_BODY_BYTES
         given = await asyncio.get_running_loop().run_in_executor(self._threads, body.json) if large else body.json()
         items = given if isinstance(given, list) else [given]
@@ -155,7 +155,7 @@ class Endpoint:
         if len(items) > self._max_rows:
             raise TooLarge(f"{len(items):,} labels, at most {self._max_rows:,} are taken at once; send them in parts")
         feedback = self._feedback.setdefault(served.name, Feedback(served, self._threads))
-        taken = await feedback.take(items)
+        taken = await feedback.take(items, each=body.asks_for(b"each"))
         self.measures.count("mainspring_feedback_total", taken.new, loop=served.name)
         self.measures.count("mainspring_feedback_corrected_total", taken.corrected, loop=served.name)
         return Reply(bodies.encode(taken.told()))

@@ -30,10 +30,12 @@ class Taken:
     ids: list[str]
     new: int
     corrected: int = 0
+    refused: list[dict[str, Any]] | None = None
 
     def told(self) -> dict[str, Any]:
         known = len(self.ids) - self.new - self.corrected
-        return {"ids": self.ids, "new": self.new, "known": known, "corrected": self.corrected}
+        told = {"ids": self.ids, "new": self.new, "known": known, "corrected": self.corrected}
+        return told if self.refused is None else {**told, "refused": self.refused}
 
 
 class _Busy(Exception):
@@ -42,19 +44,23 @@ class _Busy(Exception):
 
 @dataclass(slots=True)
 class Feedback:
-    """Takes labels for one loop. A list is taken whole or not at all."""
+    """Takes labels for one loop. A list is taken whole or not at all, unless each label is to count for itself."""
 
     served: ServedLoop
     threads: Executor
     _writing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
 
-    async def take(self, items: list[Any]) -> Taken:
-        """Check *items*, write the new labels, and return when all of them are safe from a power cut."""
+    async def take(self, items: list[Any], *, each: bool = False) -> Taken:
+        """Check *items*, write the new labels, and return when all of them are safe from a power cut.
+
+        each: those that can't be taken are left out and told.
+        """
+        refused: list[dict[str, Any]] | None = [] if each else None
         if not self.served.labels_ready:
             raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
         while True:
             try:
-                noted = self._note(items)
+                noted = self._note(items, refused)
                 break
             except _Busy as busy:
                 await asyncio.wait([self._writing[str(busy)]])
@@ -68,20 +74,28 @@ class Feedback:
             await self._write(fresh)
         await asyncio.gather(*earlier)
         new = sum(known is UNLABELLED for _, known in fresh)
-        return Taken([record.id for record, _ in noted], new, len(fresh) - new)
+        return Taken([record.id for record, _ in noted], new, len(fresh) - new, refused)
 
-    def _note(self, items: list[Any]) -> list[_Noted]:
-        """Each label with what was known before it. Raises _Busy, with the id, having noted nothing."""
+    def _note(self, items: list[Any], refused: list[dict[str, Any]] | None) -> list[_Noted]:
+        """Each label with what was known before it; *refused* takes those that can't be taken.
+
+        Raises _Busy, with the id, having noted nothing; without *refused*, what the first refusal is.
+        """
         noted: list[_Noted] = []
+        if refused is not None:
+            refused.clear()
         given: dict[str, Any] = {}
         try:
             for number, item in enumerate(items):
-                record = self._record(number, item)
-                if (label := given.setdefault(record.id, record.label)) != record.label:
-                    both = f"{json.dumps(label)} and {json.dumps(record.label)}"
-                    raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
-                noted.append((record, self.served.labels.take(record.id, record.label)))
-                if record.id in self._writing and noted[-1][1] != record.label:
+                try:
+                    noted.append(self._one(number, item, given))
+                except RequestError as error:
+                    if refused is None or error.status >= 500:
+                        raise
+                    refused.append({"place": number, "status": error.status, "message": str(error)})
+                    continue
+                record, known = noted[-1]
+                if record.id in self._writing and known != record.label:
                     raise _Busy(record.id)
         except (RequestError, _Busy):
             self._put_back(noted)
@@ -90,6 +104,13 @@ class Feedback:
             self._put_back(noted)
             raise Overloaded(f"the label can't be taken now: {error}") from error
         return noted
+
+    def _one(self, number: int, item: Any, given: dict[str, Any]) -> _Noted:
+        record = self._record(number, item)
+        if (label := given.setdefault(record.id, record.label)) != record.label:
+            both = f"{json.dumps(label)} and {json.dumps(record.label)}"
+            raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
+        return record, self.served.labels.take(record.id, record.label)
 
     def _record(self, number: int, item: Any) -> FeedbackRecord:
         if not isinstance(item, dict) or "label" not in item or ("id" in item) == ("key" in item):

@@ -60,8 +60,8 @@ def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
     )
     predict["parameters"] = [_UNIT, _STRICT, _EXPLAIN]
     feedback = {"oneOf": [_feedback(label), {"type": "array", "minItems": 1, "items": _feedback(label)}]}
-    counts = {name: {"type": "integer"} for name in ("new", "known", "corrected")}
-    taken = {"type": "object", "properties": {"ids": _IDS, **counts}}
+    counts: dict[str, Any] = {name: {"type": "integer"} for name in ("new", "known", "corrected")}
+    taken = {"type": "object", "properties": {"ids": _IDS, **counts, "refused": {"type": "array"}}}
     refusals = ("400", "404", "409", "413", "415", "422", "503")
     known = {"id": "the id of an answer", "label": _example_label(loaded)}
     return {
