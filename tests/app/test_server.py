@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -263,3 +264,24 @@ def test_a_home_that_can_not_be_used_is_told_without_a_stack_trace(api: Api, fau
 
     answer = api.call("POST", "/api/loops/late/run")
     assert answer.status_code == 503 and "can't be read or written now" in error_of(answer)
+
+
+@pytest.mark.parametrize("many", [400, pytest.param(20_000, marks=(pytest.mark.soak, pytest.mark.timeout(1800)))])
+def test_no_mutated_body_is_a_fault_of_the_server(api: Api, many: int) -> None:
+    source = random.Random(24)
+    said = [b'{"now": "2024-02-01T00:00:00+00:00"}', b'{"version": 2, "reason": "by hand"}']
+    pieces = [b"null", b"NaN", b"1e999", b'"\\ud800"', b"\xff", b"\x00", b"{", b"]", b'"', b"9" * 60, b"[" * 2_000]
+
+    for _ in range(many):
+        content = bytearray(source.choice(said))
+        for _ in range(source.randint(1, 3)):
+            place = source.randrange(len(content))
+            content[place : place + source.randrange(3)] = source.choice(pieces)
+        path = source.choice(
+            ["/api/clock", "/api/loops/late/promote", "/api/loops/late/rollback", "/api/loops/late/run"]
+        )
+        answer = api.call("POST", path, content=bytes(content))
+
+        assert answer.status_code < 500, (path, content, answer.text)
+        if answer.status_code >= 400:
+            error_of(answer)

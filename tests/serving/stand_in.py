@@ -85,7 +85,7 @@ class Logistic:
         delay = rows["delay"].fill_null(0.0).to_numpy()
         if self.manifest.task == "regression":
             return Predictions(values=delay * self.slope)
-        late = 1 / (1 + np.exp(-self.slope * (delay - 15)))
+        late = 1 / (1 + np.exp(np.clip(-self.slope * (delay - 15), -500, 500)))
         probabilities = np.column_stack([1 - late, late])
         labels = np.array(self.manifest.classes, dtype=object)[(late > 0.5).astype(int)]
         return Predictions(labels, probabilities, classes=self.manifest.classes)

@@ -151,9 +151,9 @@ def moment(time: Any) -> Any:
         return hashable(time)
     try:
         found = datetime.fromisoformat(time)
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: the last hours of the year 9999, in another zone
         return time
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _hash(*values: Any) -> int:
