@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.store.home import Database, Home
+from mainspring.store.home import Database, Home, sync_folder
 from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, latest
 
 UNLABELLED: Any = object()
@@ -119,6 +119,8 @@ class Compacted:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._opened = Database(self._path)
             self._opened.create(_TABLES)
+            if make:
+                sync_folder(self._path.parent)
         return self._opened
 
 

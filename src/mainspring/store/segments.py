@@ -188,6 +188,7 @@ class Segments:
             self._begin(sequence + 1)
             return
         sync_folder(self.folder)
+        sync_folder(self.folder.parent)  # which may have the folder's name since just now
         self._use(path, descriptor, 0)
 
     def _use(self, path: Path, descriptor: int, end: int) -> None:

@@ -249,7 +249,7 @@ class Table:
         """Delta Lake renames its commit into place but leaves it to us that it and the names survive a power loss."""
         log = self._log(version)
         sync(log)
-        for folder in (log.parent, self.path, self.path.parent):
+        for folder in (log.parent, self.path, self.path.parent, self.path.parent.parent):
             sync_folder(folder)
 
 
