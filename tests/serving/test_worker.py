@@ -236,12 +236,13 @@ class Load:
         return told
 
 
-def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=(pytest.mark.soak, pytest.mark.timeout(1800)))])
+def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     made = home(tmp_path, ("good",))
     route(made)
     process = Process(made, seeds={"flights": 7}).ready()
     with Load(process.url) as load:
-        for _ in range(3):
+        for _ in range(kills):
             time.sleep(0.5)
             process.kill()
             process = Process(made, process.sock, seeds={"flights": 7})
@@ -255,6 +256,35 @@ def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert len(set(recorded)) == len(recorded) and set(load.answered) <= set(recorded)
     assert len(set(labelled)) == len(labelled) and set(load.acknowledged) <= set(labelled)
     assert set(load.refused) <= {503}, "feedback waits while the records are read back"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("told", [True, False])
+def test_a_body_of_256_mb_costs_little_memory(tmp_path: Path, told: bool) -> None:
+    made = home(tmp_path, ("good",))
+    route(made)
+    process = Process(made).ready()
+    before = _most_bytes(process)
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(256):
+            yield b" " * (1 << 20)
+
+    headers = {"content-length": str(256 << 20)} if told else {}
+    try:
+        status = httpx.post(f"{process.url}/predict/flights", content=drip(), headers=headers, timeout=30).status_code
+    except httpx.HTTPError:  # refused while it is still being sent
+        status = 413
+    after, alive = _most_bytes(process), predict(process).status_code
+    process.stop()
+
+    assert (status, alive) == (413, 200) and after - before < 64 << 20
+
+
+def _most_bytes(process: Process) -> int:
+    """The most memory that the process has held so far."""
+    (line,) = [each for each in Path(f"/proc/{process.process.pid}/status").read_text().splitlines() if "VmHWM" in each]
+    return 1024 * int(line.split()[1])
 
 
 def test_a_loop_is_served_when_it_is_wanted_and_as_soon_as_it_is_born(tmp_path: Path) -> None:
