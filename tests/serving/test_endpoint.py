@@ -135,12 +135,15 @@ def test_a_full_disk_costs_the_record_not_the_answer(world: World, monkeypatch: 
     monkeypatch.setattr(world.served.records, "append_feedback", full)
     answer = world.post("/predict/flights", ROW)
     refused = world.post("/feedback/flights", {"id": identity, "label": "no"})
+    assert world.get("/readyz").json()["loops"]["flights"]["recording"] is False
     monkeypatch.undo()
 
     assert answer.status_code == 200 and answer.headers["mainspring-recorded"] == "no"
     assert "mainspring_unrecorded_total" in world.get("/metrics").text
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
     assert world.post("/feedback/flights", {"id": identity, "label": "yes"}).json()["new"] == 1
+    assert "mainspring-recorded" not in world.post("/predict/flights", ROW).headers
+    assert world.get("/readyz").json()["loops"]["flights"]["recording"] is True
 
 
 # ------------------------------------------------------------------------------------- what it says of itself

@@ -336,6 +336,7 @@ def _standing(served: ServedLoop) -> dict[str, Any]:
         "share": routing.route.share if routing.canary else 0.0,
         "revision": routing.route.revision,
         "feedback": served.labels_ready,
+        "recording": served.recording,
     }
 
 

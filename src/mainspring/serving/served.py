@@ -117,6 +117,7 @@ class ServedLoop:
     labels: Labels = field(init=False)
     labels_ready: bool = False
     unrecorded: int = 0
+    recording: bool = True
     _waiting: list[_Ask] = field(default_factory=list)
     _in_flight: int = 0
     _seconds_in_flight: float = 0.0
@@ -286,10 +287,14 @@ class ServedLoop:
         try:
             frame = self.records.append(records)
         except StoreError as error:
-            if self.unrecorded == 0:
+            if self.recording:
                 _log.error("%s: predictions are answered but not recorded: %s", self.name, error)
+            self.recording = False
             self.unrecorded += len(records)
             return False
+        if not self.recording:
+            _log.error("%s: predictions are recorded again; %d were not", self.name, self.unrecorded)
+            self.recording = True
         if self.labels_ready:
             self.labels.add(records, frame)
         return True
