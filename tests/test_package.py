@@ -20,7 +20,7 @@ PUBLIC = {
     "Loop", "Pipeline", "step", "at_least", "register_format",
     "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "file", "frame", "iceberg", "join", "json", "parquet",
     "rest", "sql",
-    "Clean", "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Retrain",
+    "Clean", "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Privacy", "Retrain",
     "MainspringError", "__version__",
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ _HOMES = {
     "mainspring.pipeline.step": ("step", "at_least"),
     "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (
-        "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Retrain", "Search", "Split",
+        "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Privacy", "Retrain", "Search", "Split",
         "log",
     ),
     "mainspring.core.sources": (

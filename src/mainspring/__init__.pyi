@@ -8,6 +8,7 @@ from mainspring.core.declarations import Gate as Gate
 from mainspring.core.declarations import Immediate as Immediate
 from mainspring.core.declarations import Manual as Manual
 from mainspring.core.declarations import Monitor as Monitor
+from mainspring.core.declarations import Privacy as Privacy
 from mainspring.core.declarations import Retrain as Retrain
 from mainspring.core.declarations import Search as Search
 from mainspring.core.declarations import Split as Split

@@ -8,8 +8,8 @@ from typing import Any
 
 from mainspring.app.config import Settings
 from mainspring.core.errors import SettingsError, SourceNotFound, UsageError
-from mainspring.data.secrets import secret
 from mainspring.serving.door import token_hash
+from mainspring.store.secrets import secret
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHORTEST = 16

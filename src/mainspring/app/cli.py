@@ -378,6 +378,15 @@ def gc(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("subject")
+@click.option("--loop", metavar="NAME", help="Only from this loop (default: every loop with Privacy(subject=...)).")
+@_json
+def erase(**arguments: Any) -> None:
+    """Erase a data subject, SUBJECT, from tables, records, artifacts and logs; name the models trained on it."""
+    _call("erase", **arguments)
+
+
+@cli.command()
 @_json
 def doctor(**arguments: Any) -> None:
     """What is wrong with the installation or the home, and how to mend it."""

@@ -375,6 +375,10 @@ def data(*, home: str | None, name: str, **arguments: Any) -> int:
     return int(turn.call("mainspring.app.datasets:data", _store(home), name=name, **arguments))
 
 
+def erase(*, home: str | None, **arguments: Any) -> int:
+    return int(turn.call("mainspring.app.erase:erase", _store(home), **arguments))
+
+
 def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> int:
     from mainspring.store import gc as garbage
 

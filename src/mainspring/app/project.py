@@ -15,8 +15,20 @@ from typing import Any, Literal
 
 from mainspring.app import config
 from mainspring.core import declarations
-from mainspring.core.declarations import Clean, Declaration, Gate, Monitor, Release, Retrain, Roles, Search, Split
+from mainspring.core.declarations import (
+    Clean,
+    Declaration,
+    Gate,
+    Monitor,
+    Privacy,
+    Release,
+    Retrain,
+    Roles,
+    Search,
+    Split,
+)
 from mainspring.core.errors import DeclarationError
+from mainspring.core.privacy import check_privacy
 from mainspring.core.protocols import Clock
 from mainspring.core.values import Verdict
 from mainspring.execution import engine, executors, planning
@@ -157,8 +169,8 @@ class Loop:
     model: a scikit-learn style estimator, several, or "auto". key, time, group, weight: roles of columns; positive: the
     class that counts as positive; ignore: columns that aren't known when predicting; unit: what a release sticks to
     (default: key, else the request); max_bad: the share of rows that may go to quarantine; clean:
-    how features are cleaned, one Clean or several in their order. Raises DeclarationError for
-    an argument that can't be used.
+    how features are cleaned, one Clean or several in their order; privacy: what happens to personal data. Raises
+    DeclarationError for an argument that can't be used.
     """
 
     def __init__(
@@ -184,6 +196,7 @@ class Loop:
         unit: str | None = None,
         monitor: Monitor | None = None,
         retrain: Retrain | None = Retrain(),  # noqa: B008  frozen
+        privacy: Privacy | None = None,
         max_bad: float = 0.05,
         steps: Sequence[Any] = (),
         seed: int = 0,
@@ -198,14 +211,18 @@ class Loop:
             raise DeclarationError(f"max_bad={max_bad!r} must be a share of the rows, from 0 to 1, such as 0.05")
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
         _check_columns(target, ignore, key=key, time=time, group=group, weight=weight, unit=unit)
-        _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain)
+        _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain, privacy=privacy)
         features = tuple(features) if isinstance(features, list | tuple) else (features,)
         clean = (clean,) if isinstance(clean, Clean) else clean
         _check_parts(split, features, clean, seed)
+        source, subject = declarations.source(data), None if privacy is None else privacy.subject
+        roles = Roles(target, key, time, group, weight, positive, tuple(ignore), subject)
+        if privacy is not None:
+            check_privacy(privacy, roles, source)
         self.declaration = Declaration(
             name=name,
-            source=declarations.source(data),
-            roles=Roles(target, key, time, group, weight, positive, tuple(ignore)),
+            source=source,
+            roles=roles,
             split=split if split is not None else Split(),
             features=features,
             clean=tuple(clean),
@@ -220,6 +237,7 @@ class Loop:
             seed=seed,
             steps=tuple(steps),
             max_bad=max_bad,
+            privacy=privacy,
         )
         self.name = name
 
@@ -366,6 +384,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "monitor": (Monitor,),
     "search": (Search, type(None)),
     "retrain": (Retrain, type(None)),
+    "privacy": (Privacy, type(None)),
 }
 
 
@@ -411,10 +430,8 @@ def _check_kinds(**arguments: Any) -> None:
 
 
 def _refuse(unknown: Mapping[str, Any]) -> None:
-    """Arguments of the design that don't work yet are refused by name: an argument that does nothing would lie."""
+    """An argument that does nothing would lie."""
     for name in unknown:
-        if name == "privacy":
-            raise DeclarationError("privacy= is not in this version yet; leave personal columns out of the query")
         raise DeclarationError(f"Loop has no argument {name!r}; it has {', '.join(_arguments())}")
 
 

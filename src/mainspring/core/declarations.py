@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mainspring.core.cleaning import Clean as Clean
 from mainspring.core.errors import DeclarationError
 from mainspring.core.joins import source as source
+from mainspring.core.privacy import Privacy as Privacy
 from mainspring.core.protocols import Named
 from mainspring.core.quantities import check_number
 from mainspring.core.quantities import number_of_bytes as number_of_bytes
@@ -42,11 +43,12 @@ class Roles:
     weight: str | None = None
     positive: Any = None
     ignore: tuple[str, ...] = ()
+    subject: str | None = None  # whom a row is about
 
     @property
     def special(self) -> frozenset[str]:
         """Columns that aren't features by themselves (a features function may still use key, time and group)."""
-        named = (self.target, self.key, self.time, self.group, self.weight, *self.ignore)
+        named = (self.target, self.key, self.time, self.group, self.weight, self.subject, *self.ignore)
         return frozenset(name for name in named if name)
 
     @property
@@ -286,6 +288,7 @@ class Declaration:
     max_bad: float = 0.05
     folder: str | None = None  # FILE's, where a person's contract is looked for
     clean: tuple[Clean, ...] = ()
+    privacy: Privacy | None = None
     data_version: int | None = None  # the rows of this older version, whatever the source has by now
 
     def __post_init__(self) -> None:

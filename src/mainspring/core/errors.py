@@ -12,7 +12,8 @@ MainspringError                     exit code 1 unless said otherwise
 │   ├── SchemaMismatch
 │   ├── TargetUnusable
 │   ├── DuplicateKeys
-│   └── TooManyBadRows
+│   ├── TooManyBadRows
+│   └── PersonalData                columns that look personal, where that blocks
 ├── FeaturesError                   the user's features function
 ├── LeakFound                       a column that gives the target away
 ├── TrainingError                   an estimator or a search that can't do the task
@@ -99,6 +100,10 @@ class DuplicateKeys(DataError):
 
 class TooManyBadRows(DataError):
     """More rows break the contract than the loop tolerates."""
+
+
+class PersonalData(DataError):
+    """Columns look personal, and the loop's Privacy says nothing of them."""
 
 
 class FeaturesError(MainspringError):

@@ -28,6 +28,7 @@ class Column:
     Seen, and no rule: *nullable*; *low* and *high* of numbers; *levels*, of text with few distinct values; *undecided*:
     no value has come yet, so that the type is open. Rules, which a row must keep: *required* (a value is there),
     *minimum* and *maximum*, *allowed* values, *unique*. *unit* is for people; *personal*: of whom a value tells.
+    *private*: what a request's values become before they are used or kept; see `core/privacy.py`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Column:
     unique: bool = False
     unit: str | None = None
     personal: bool = False
+    private: tuple[Any, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _SEEN} | {
@@ -112,5 +114,5 @@ class Schema:
 
 
 def _column(fields: Mapping[str, Any]) -> Column:
-    several = {name: tuple(fields[name]) for name in ("levels", "allowed") if fields.get(name) is not None}
+    several = {name: tuple(fields[name]) for name in ("levels", "allowed", "private") if fields.get(name) is not None}
     return Column(**{**fields, "type": Type(fields["type"]), **several})

@@ -13,7 +13,7 @@ from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.sources import SqlSource
 from mainspring.data.declared import identity
 from mainspring.data.doors import Door, existing, opened, sqlite_path
-from mainspring.data.secrets import secret
+from mainspring.store.secrets import secret
 
 
 class Query:

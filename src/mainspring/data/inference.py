@@ -53,6 +53,8 @@ def widened(column: Column, more: Column) -> Column:
         return replace(column, nullable=column.nullable or more.nullable)
     if column.undecided:
         return replace(column, nullable=True, low=more.low, high=more.high, levels=more.levels, undecided=False)
+    if column.personal:  # of whom a value tells; the contract keeps none
+        return replace(column, nullable=column.nullable or more.nullable, low=None, high=None, levels=None)
     both = None if column.levels is None or more.levels is None else sorted({*column.levels, *more.levels})
     return replace(
         column,

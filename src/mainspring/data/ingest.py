@@ -11,32 +11,42 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import DeclarationError, Overtaken, SourceEmpty, StoreError
+from mainspring.core.privacy import Privacy
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
 from mainspring.core.sources import CsvSource, SqlSource
 from mainspring.core.values import Dataset
-from mainspring.data import contract, merge
+from mainspring.data import contract, merge, private
 from mainspring.data.batches import BATCH_ROWS, ahead, batches
+from mainspring.data.detection import Looking
 from mainspring.data.files import Files
 from mainspring.data.joined import source_of
 from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
+from mainspring.data.retention import Retention
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
 from mainspring.data.unite import empty, filled, labelled_rows, relabelled, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
+from mainspring.store.erasures import Erasures
+from mainspring.store.forgetting import forget_loop
 from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.parts import Part, Staging
+from mainspring.store.protection import Protection
 from mainspring.store.records import Records
 from mainspring.store.row_digest import RowDigest
 
 _TRIES = 20
+_ANEW = (
+    "earlier rows were kept under other rules of privacy: all are made anew, and older data versions can't be read any "
+    "more; what runs made of them goes with `mainspring gc`, recorded predictions with retention="
+)
 
 
 def ingest(
     *, source: Any, roles: Roles, home: Home, loop: str, max_bad: float = 0.05, progress: Progress | None = None,
-    version: int | None = None, run: str = "",
+    version: int | None = None, run: str = "", privacy: Privacy | None = None,
 ) -> Dataset:  # fmt: skip
     """The dataset version of everything that the source and the labelled predictions have given by now.
 
@@ -49,7 +59,7 @@ def ingest(
     """
     if version is not None:
         return Versions(home, loop).pinned(version)
-    work = _Work(source, roles, home, loop, max_bad, progress, run)
+    work = _Work(source, roles, home, loop, max_bad, progress, run, privacy or Privacy())
     texts: frozenset[str] = frozenset()
     for _ in range(_TRIES):
         try:
@@ -62,18 +72,22 @@ def ingest(
     raise StoreError(f"other runs commit rows of {loop} all the time; run again with fewer of them at once")
 
 
-def position(source: Any, home: Home, loop: str) -> Any:
-    """What changes when the source or the labelled predictions have something new; None: only reading can tell."""
+def position(source: Any, home: Home, loop: str, privacy: Privacy | None = None) -> Any:
+    """What changes when the source or the labelled predictions have something new, or, once a day, when rows may have
+    become too old; None: only reading can tell."""
     where = source_of(source, home, loop).position()
     labels = {name: end for name, end in Records(home, loop).end()["feedback"].items() if end}
     told = {"source": where, "labels": labels, "contract": contract.stamp(home, loop)}
+    if privacy is not None and privacy.retention is not None:
+        told["retention"] = Retention(home, loop, privacy, None).day
     return None if where is None else told
 
 
-def new_rows(source: Any, home: Home, loop: str) -> int:
+def new_rows(source: Any, home: Home, loop: str, privacy: Privacy | None = None) -> int:
     """How many rows the source has that no version knows yet."""
     rows_of, versions = source_of(source, home, loop), Versions(home, loop)
-    last = versions.last(rows_of.identity, versions.newest())
+    identity = private.identity(rows_of.identity, privacy or Privacy())
+    last = versions.last(identity, versions.newest())
     if last is None:
         return sum(part.height for part, _ in rows_of.read(None))
     stands = _plain(rows_of.position())
@@ -91,10 +105,14 @@ class _Work:
     """One ingest: what was asked for, and the steps from the reading to the commit."""
 
     def __init__(
-        self, source: Any, roles: Roles, home: Home, loop: str, max_bad: float, progress: Progress | None, run: str
-    ) -> None:
+        self, source: Any, roles: Roles, home: Home, loop: str, max_bad: float, progress: Progress | None, run: str,
+        privacy: Privacy,
+    ) -> None:  # fmt: skip
         self._source, self._roles, self._home, self._loop = source, roles, home, loop
         self._max_bad, self._progress, self._run = max_bad, progress, run
+        self._privacy = privacy
+        self._protection = Protection(privacy.rules, privacy.subject, Erasures(home, loop).known())
+        self._retention = Retention(home, loop, privacy, roles.time)
         self._versions = Versions(home, loop)
         self._names = names_of(roles)
         self._compares = isinstance(source, SqlSource) and source.changes == "compare"
@@ -104,15 +122,18 @@ class _Work:
     def next(self, staging: Staging, texts: frozenset[str]) -> Dataset:
         """The version behind the newest one, or that one."""
         base, frozen = self._versions.newest(), contract.load(self._home, self._loop)
-        rows_of = source_of(self._source, self._home, self._loop, (*_text_columns(frozen), *texts))
-        last = None if frozen is None else self._versions.last(rows_of.identity, base)
+        frozen = frozen and private.contract(frozen, self._privacy, self._versions.rules(base))
+        rows_of = source_of(self._source, self._home, self._loop, (*_text_columns(frozen), *texts), self._protection)
+        identity = private.identity(rows_of.identity, self._privacy)
+        last = None if frozen is None else self._versions.last(identity, base)
         stands = _plain(rows_of.position())
         if last is not None and frozen is not None and self._stands(last, stands, frozen):
+            self._retention.bury(self._run, rows=False)
             return last.dataset
         since = None if last is None or _anew(rows_of, last, frozen) else beyond(rows_of, last.cursor)
         loaded, cursor = self._read(rows_of, since, last, frozen, staging, texts)
         told = _plain(asdict(self._roles))
-        reading = Reading(rows_of.identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
+        reading = Reading(identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
         if last is not None and not loaded.rows and not reading.whole:
             loaded = replace(loaded, schema=frozen or loaded.schema)
         return self._committed(loaded, reading, last, base, overlap(rows_of), staging)
@@ -120,9 +141,9 @@ class _Work:
     def _stands(self, last: Last, stands: Any, frozen: Schema) -> bool:
         """Whether nothing can have changed since the last version, so that nothing needs reading."""
         same = stands is not None and stands == last.position and last.roles == _plain(asdict(self._roles))
-        if not same or _rules(frozen) != _rules(last.dataset.schema):
+        if not same or _rules(frozen) != _rules(last.dataset.schema) or self._retention.over(last.content.source):
             return False
-        labelled = labelled_rows(History(self._home, self._loop), self._roles, last.dataset.schema)
+        labelled = self._labelled(last.dataset.schema)
         return labels_of(labelled) == last.content.labels
 
     # --------------------------------------------------------------------------------------------------- the reading
@@ -138,16 +159,19 @@ class _Work:
             head=0 if last is None or behind else last.content.rows,
             retyped=isinstance(self._source, CsvSource),
             aside=self._versions.aside() if since is not None and overlap(rows_of) else None,
+            personal=self._privacy.personal,
         )  # fmt: skip
-        cursor, header = since, ""
+        cursor, header, looked = since, "", Looking(self._privacy, frozen)
         for batch, cursor in batches(self._told_of(rows_of, since), rows_of.name):  # noqa: B007 - the last one is used
             header = ", ".join(batch.columns[:30])
             if batch.height:
+                looked.at(batch)
                 load.take(batch)
         if since is None and not load.rows:
             only = f", only a header: {header}" if header else ""
             raise SourceEmpty(f"{rows_of.name} has no rows{only}; give it some and run again")
-        return load.finish(), cursor
+        loaded = load.finish()
+        return replace(loaded, notes=(*loaded.notes, *looked.notes)), cursor
 
     def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         rows = 0
@@ -156,7 +180,7 @@ class _Work:
             rows += part.height
             if self._progress is not None:
                 self._progress(f"reading {rows_of.name}", rows, 0)
-            yield part, cursor
+            yield self._protection.frame(part), cursor
 
     # ---------------------------------------------------------------------------------------------------- the commit
 
@@ -164,22 +188,34 @@ class _Work:
         self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, column: str | None,
         staging: Staging,
     ) -> Dataset:  # fmt: skip
-        schema, records = loaded.schema, History(self._home, self._loop)
+        schema = loaded.schema
         known = Content() if last is None else _in_types(last, schema, staging)
         merged = self._merged(loaded, reading, known, column, staging)
-        labelled = labelled_rows(records, self._roles, schema)
+        labelled = self._labelled(schema)
         labels = labels_of(labelled)
         united = self._with_known(labelled, known, schema)
         source, own = filled(merged.parts, united, self._roles, staging)
+        given = sum(part.rows for part in source) + own.height
+        source, own = self._retention.kept(source, staging), self._retention.rows(own)
+        aged = given - sum(part.rows for part in source) - own.height
         source = merge.compacted(source, BATCH_ROWS, staging)
         total = self._digest(source, loaded, known)
         content = Content(source, (), tuple(total.blocks), total.digest(), labels)
         same = last is not None and self._same(content, own, known, schema, last)
         self._versions.set_aside(loaded.bad, reading, base=base, only=same)
         if same and last is not None:
+            self._retention.bury(self._run, rows=False)
             return last.dataset
+        loaded = replace(loaded, notes=(*loaded.notes, *self._retention.note(aged)))
         told = self._told(content, own, known, loaded, merged)
-        return self._versions.commit(content, own, schema, told, reading, base=base, staging=staging)
+        other = base is not None and self._versions.rules(base) != private.plain(self._privacy.rules)
+        if other:
+            told["dataset"]["notes"] = (*loaded.notes, _ANEW)
+        made = self._versions.commit(content, own, schema, told, reading, base=base, staging=staging)
+        if other:
+            forget_loop(self._home, self._loop)
+        self._retention.bury(self._run, rows=last is not None and self._retention.over(last.content.source))
+        return made
 
     def _merged(self, loaded: Loaded, reading: Reading, known: Content, column: str | None, staging: Staging) -> Merged:
         """The rows of the source as they are now."""
@@ -202,12 +238,20 @@ class _Work:
         )
         return merge.unrepeated(loaded.parts, known.source, column, newest, staging)
 
+    def _labelled(self, schema: Schema) -> pl.DataFrame:
+        """The labelled predictions. A version that knew no rule of privacy yet may have recorded some."""
+        return self._kept(labelled_rows(History(self._home, self._loop), self._roles, schema), schema)
+
+    def _kept(self, labelled: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+        made = self._protection.frame(labelled)
+        return retyped(made, schema) if self._protection else made
+
     def _with_known(self, labelled: pl.DataFrame, known: Content, schema: Schema) -> pl.DataFrame:
         """The labelled predictions, those that a version has already first and as they are there, save for labels."""
         before = known.predictions()
         if before is None:
             return labelled
-        before = relabelled(retyped(before, schema), labelled, self._roles.target)
+        before = relabelled(retyped(self._protection.frame(before), schema), labelled, self._roles.target)
         return pl.concat([before, labelled.join(before, on="_prediction", how="anti", maintain_order="left")])
 
     def _digest(self, source: tuple[Part, ...], loaded: Loaded, known: Content) -> RowDigest:

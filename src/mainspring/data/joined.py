@@ -13,7 +13,8 @@ from mainspring.core.joins import Join
 from mainspring.data.casting import instants, plain
 from mainspring.data.sources import Reader, beyond, reader
 from mainspring.store.home import Home
-from mainspring.store.lookups import Kept, Lookups, looked_up
+from mainspring.store.lookups import Lookups, given, looked_up
+from mainspring.store.protection import NONE, Protection
 
 _INSTANT = pl.Datetime("us")
 
@@ -22,9 +23,9 @@ class Joined:
     """A join as a source. Its right side is kept in the home, where the endpoint looks up too, and is read on only for
     what is new. A row that came is not joined anew: what the right side tells late wasn't known when it was needed."""
 
-    def __init__(self, how: Join, home: Home, loop: str, text_columns: Sequence[str]) -> None:
-        self._how, self._lookups = how, Lookups(home, loop)
-        self._left = source_of(how.left, home, loop, text_columns)
+    def __init__(self, how: Join, home: Home, loop: str, text_columns: Sequence[str], protection: Protection) -> None:
+        self._how, self._lookups, self._protection = how, Lookups(home, loop), protection
+        self._left = source_of(how.left, home, loop, text_columns, protection)
         self._right = reader(how.right, text_columns)
 
     @property
@@ -55,7 +56,7 @@ class Joined:
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         right = self._refreshed()
         for part, cursor in self._left.read(since):
-            yield self._joined(part, right), cursor
+            yield self._joined(self._protection.frame(part), right), cursor
 
     def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         time = self._how.as_of
@@ -67,14 +68,14 @@ class Joined:
     def _refreshed(self) -> pl.DataFrame:
         """The rows of the right side, with what is new by now."""
         kept = self._lookups.kept(self._how)
-        known = _state(kept, self._right)
+        known = kept.state if kept is not None and kept.state["identity"] == self._identity() else None
         stands = _json(self._right.position())
         if kept is not None and known and stands is not None and known["position"] == stands:
             return kept.rows
         since = beyond(self._right, known["cursor"]) if known else None
         parts, cursor = ([kept.rows] if kept is not None and since is not None else []), since
         for part, cursor in self._right.read(since):  # noqa: B007 - the last one is used
-            parts.append(self._typed(part))
+            parts.append(self._typed(self._protection.frame(part, self._names(part))))
         try:
             rows = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
         except pl.exceptions.PolarsError as error:
@@ -83,9 +84,17 @@ class Joined:
                 f"the parts of {self._right.name} don't fit: {reason}; give each column one type"
             ) from error
         if kept is None or not rows.equals(kept.rows):
-            state = {"identity": _json(self._right.identity), "cursor": _json(cursor), "position": stands}
+            state = {"identity": self._identity(), "cursor": _json(cursor), "position": stands}
             self._lookups.keep(self._how, rows, state)
         return rows
+
+    def _identity(self) -> Any:
+        """Of the right side, under the rules of privacy that it was kept by."""
+        return _json([self._right.identity, self._protection.rules] if self._protection else self._right.identity)
+
+    def _names(self, part: pl.DataFrame) -> dict[str, str]:
+        """What the join calls the columns of the right side."""
+        return {name: name for name in part.columns if name in self._how.on} | given(part, self._how)
 
     def _typed(self, part: pl.DataFrame) -> pl.DataFrame:
         """*part* in the types that rows are kept in, its time as instants."""
@@ -96,15 +105,13 @@ class Joined:
         return rows
 
 
-def source_of(source: Any, home: Home, loop: str, text_columns: Sequence[str] = ()) -> Reader:
-    """The reader of *source*, of a join too."""
-    return Joined(source, home, loop, text_columns) if isinstance(source, Join) else reader(source, text_columns)
-
-
-def _state(kept: Kept | None, right: Reader) -> Any:
-    """What is known of the right side, if it is the same source as before."""
-    same = kept is not None and kept.state["identity"] == _json(right.identity)
-    return kept.state if kept is not None and same else None
+def source_of(
+    source: Any, home: Home, loop: str, text_columns: Sequence[str] = (), protection: Protection = NONE
+) -> Reader:
+    """The reader of *source*, of a join too, both sides of which are protected before anything is kept."""
+    if isinstance(source, Join):
+        return Joined(source, home, loop, text_columns, protection)
+    return reader(source, text_columns)
 
 
 def _moments(column: pl.Series, name: str) -> pl.Series:

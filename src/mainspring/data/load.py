@@ -7,7 +7,7 @@ the outcome is that of a contract which knew all rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -21,6 +21,7 @@ from mainspring.data.casting import plain
 from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.inference import widened
 from mainspring.data.keys import Keys, names_of
+from mainspring.data.private import marked
 from mainspring.data.unite import PREDICTION
 from mainspring.data.validate import refuse_columns, refuse_ignored
 from mainspring.store.home import Home
@@ -84,16 +85,18 @@ class Load:
 
     first: the number of the first row. head: a digest of the first so many rows is wanted. retyped: whether the source
     can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again.
+    personal: columns of which no value is shown.
     """
 
     def __init__(
         self, staging: Staging, home: Home, loop: str, roles: Roles, name: str, frozen: Schema | None,
         max_bad: float, *, first: int = 0, head: int = 0, retyped: bool = False, aside: pl.Series | None = None,
+        personal: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._staging, self._home, self._loop, self._roles, self._name = staging, home, loop, roles, name
         self._frozen, self._schema, self._max_bad, self._retyped = frozen is not None, frozen, max_bad, retyped
         self._first, self._head_rows, self._head = first, head, None if head else ""
-        self._aside = aside
+        self._aside, self._personal = aside, personal
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
@@ -200,6 +203,7 @@ class Load:
     def _learn(self, frame: pl.DataFrame) -> tuple[str, ...]:
         """Make the contract as wide as *frame* suggests; what there is to say of it."""
         suggested, said = contract.infer(frame, self._roles, self._max_bad)
+        suggested = marked(suggested, self._personal)
         before = self._schema
         self._schema = suggested if before is None else joined(before, suggested)
         if self._retyped and before is not None:

@@ -22,7 +22,7 @@ from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.quantities import number_of_bytes, seconds
 from mainspring.core.sources import Http
 from mainspring.core.wording import duration
-from mainspring.data.secrets import secret
+from mainspring.store.secrets import secret
 
 ATTEMPTS = 6
 CALLS_PER_ANSWER = 3

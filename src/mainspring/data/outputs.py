@@ -255,7 +255,7 @@ class _Sql:
 def _sql(place: str, job: str, overwrite: bool) -> Iterator[_Sql]:
     import sqlalchemy  # 0.4 s to import: only for who writes to a database
 
-    from mainspring.data.secrets import secret
+    from mainspring.store.secrets import secret
 
     url, separator, table = place.rpartition("#")
     if not separator or not re.fullmatch(r"\w{1,63}", table) or table == _PROGRESS:

@@ -165,7 +165,7 @@ def _done_without(name: str, features: Sequence[Any], sample: pl.DataFrame, role
 def _inputs(rows: pl.DataFrame, schema: Schema, roles: Roles) -> Schema:
     """The raw columns of a request; what names or groups rows may be missing in one."""
     names = [name for name in rows.columns if name not in roles.hidden]
-    optional = {roles.key, roles.time, roles.group}
+    optional = {roles.key, roles.time, roles.group, roles.subject}
     return Schema(tuple(_input(schema[name], rows[name], name in optional) for name in schema.names if name in names))
 
 

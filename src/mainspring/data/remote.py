@@ -15,8 +15,8 @@ from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
 from mainspring.core.sources import S3, Http
 from mainspring.core.wording import listed
 from mainspring.data.outbound import Outbound, shown
-from mainspring.data.secrets import secret
 from mainspring.data.stored import Stored
+from mainspring.store.secrets import secret
 
 _IN_MEMORY_BYTES = 32 << 20
 _PATTERN = re.compile(r"[*?\[]")

@@ -18,6 +18,7 @@ from mainspring.data.checking import POSITION, REASON, Checked, check
 from mainspring.store.home import Home
 from mainspring.store.tables import Table
 
+REPAIRS = "repairs"
 Row = Mapping[str, Any]
 
 
@@ -33,7 +34,7 @@ class Repairs:
     """The repairs of one loop, in a table of their own."""
 
     def __init__(self, home: Home, loop: str) -> None:
-        self._table = Table(home, loop, "repairs")
+        self._table = Table(home, loop, REPAIRS)
 
     def version(self) -> int | None:
         """What changes with every repair; None before the first."""

@@ -130,6 +130,11 @@ class Versions:
         cursor = self._cursor(known["cursor"], version)
         return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"))
 
+    def rules(self, version: int | None) -> dict[str, Any]:
+        """By which rules of privacy the rows of *version* were kept."""
+        known = self._rows.metadata(version).get("source") if version is not None else None
+        return dict(known["privacy"]) if isinstance(known, dict) and "privacy" in known else {}
+
     def pinned(self, version: int) -> Dataset:
         """The dataset of an older *version*, whatever the source has by now."""
         newest = self.newest()

@@ -15,6 +15,7 @@ from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
 from mainspring.core.plain import plain
 from mainspring.core.wording import one_line
+from mainspring.data import retention
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
@@ -31,7 +32,7 @@ RETRY = timedelta(seconds=30)
 """A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
 """Reports made up for after a standstill; windows before them are told, not reported one by one."""
-NEXT, PENDING = "next_report", "pending_turn"
+NEXT, PENDING, RETAINED = "next_report", "pending_turn", "retained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ class Controller:
                 self._release(loop, now)
                 self._resume(loop)
                 self._compact(loop)
+                self._retain(loop, now)
 
     # ---------------------------------------------------------------------------------------- what the API asks for
 
@@ -218,6 +220,21 @@ class Controller:
                     loop, now, "changed", "the declaration, or code that it reaches, has changed since its last turn"
                 )
                 self._resume(loop)
+
+    def _retain(self, loop: str, now: datetime) -> None:
+        """Once a day, while no turn is under way, what is older than the loop's Privacy lets it be goes."""
+        declared, today = self.declarations[loop], now.date().isoformat()
+        if declared.privacy is None or declared.privacy.retention is None or loop in self._running:
+            return
+        if self._deployments.load_state(loop, RETAINED) == today:
+            return
+        said = retention.enforce(self.home, loop, declared.privacy, declared.roles.time)
+        with self._deployments.transaction():
+            self._deployments.save_state(loop, RETAINED, today)
+            if said:
+                self._deployments.decide(loop, at=now, kind="erase", decision="retention", version=None, reason=said)
+        if said:
+            self._say(f"{loop}: {said}")
 
     def _start(self, loop: str, at: datetime) -> None:
         if loop not in self._running:

@@ -16,6 +16,7 @@ from mainspring.data import casting, sources
 from mainspring.serving import bodies
 from mainspring.serving.loaded import needless
 from mainspring.serving.rows import Columns
+from mainspring.store.protection import protection_of
 
 _TABLES = (".csv", ".csv.gz", ".csv.zip", ".tsv", ".parquet", ".pq")
 
@@ -60,7 +61,7 @@ def as_ingested(rows: pl.DataFrame, inputs: Schema) -> pl.DataFrame:
 
     Numbers where the table had text, such as a batch without any of its words, become text as a file would write them.
     """
-    plain = casting.plain(rows)[0]
+    plain = casting.plain(protection_of(inputs).frame(rows))[0]
     numbers = [column for column in inputs if column.type is Type.TEXT and column.name in plain.columns
                and plain[column.name].dtype in (pl.Int64, pl.Float64)]  # fmt: skip
     return plain.with_columns(_as_text(plain[column.name], column) for column in numbers)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.declarations import Clean, Gate, Roles, Search
+from mainspring.core.declarations import Clean, Gate, Privacy, Roles, Search
 from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.protocols import Clock, Model, Named, Progress
+from mainspring.core.schema import Column, Schema
 from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
 from mainspring.data import prepare as preparing
 from mainspring.evaluation import card_page
@@ -27,6 +29,7 @@ from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home, write_atomic
 from mainspring.store.journal import Journal
+from mainspring.store.profile import SHARED
 from mainspring.store.registry import Registry
 from mainspring.store.tables import digest
 from mainspring.training import train as training
@@ -47,6 +50,7 @@ def prepare(
     metric: str | Named | None,
     floor: float | None,
     home: Home,
+    privacy: Privacy | None = None,
 ) -> Frame:
     """The training frame, if it has what later stages and the release will ask for: told before hours of training."""
     frame = preparing.prepare(
@@ -62,7 +66,24 @@ def prepare(
             "Canary(guardrails=...) counts 'wrong', but a predicted number is never exactly right; leave it out"
         )
     _refuse_floor(metrics.default_metric(frame.task) if metric is None else metrics.metric(metric, frame.task), floor)
-    return frame
+    return frame if privacy is None else replace(frame, inputs=_protected(frame, privacy))
+
+
+def _protected(frame: Frame, privacy: Privacy) -> Schema:
+    """What a request must carry, with what becomes of it on the way in: the same as of a row of the source. Where rows
+    are about people only levels are told that several of them share."""
+    columns = [replace(column, private=privacy.rules.get(column.name)) for column in frame.inputs]
+    if privacy.subject is not None:
+        columns = [replace(column, levels=_shared(frame, column)) for column in columns]
+    return replace(frame.inputs, columns=tuple(columns))
+
+
+def _shared(frame: Frame, column: Column) -> tuple[str, ...] | None:
+    if column.levels is None:
+        return None
+    counted = frame.data[column.name].value_counts()
+    shared = set(counted.filter(counted["count"] >= SHARED)[column.name])
+    return tuple(level for level in column.levels if level in shared)
 
 
 def _refuse_floor(metric: metrics.Metric, floor: float | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
 
-from mainspring.core.declarations import Declaration
+from mainspring.core.declarations import Declaration, Privacy
 from mainspring.core.values import Release, Verdict
 from mainspring.pipeline.step import Step, as_step
 from mainspring.store.deployments import DECLARED as DECLARED
@@ -22,8 +22,10 @@ def declare(home: Home, declaration: Declaration) -> None:
     """Keep what the commands that know only the loop's name must know: how it is watched, and FILE's folder."""
     rules = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
     retrain = None if declaration.retrain is None else asdict(declaration.retrain)
-    roles = {name: getattr(declaration.roles, name) for name in ("target", "key", "time")}
+    roles = {name: getattr(declaration.roles, name) for name in ("target", "key", "time", "subject")}
     told = {"monitor": rules, "retrain": retrain, "folder": declaration.folder, "roles": roles}
+    if declaration.privacy is not None:
+        told["privacy"] = {"rules": declaration.privacy.rules, "retention": declaration.privacy.retention}
     Deployments(home).save_state(declaration.name, DECLARED, told)
 
 
@@ -42,9 +44,10 @@ class SourcePosition:
     source: Any
     loop: str
     home: Home
+    privacy: Privacy | None = None
 
     def __call__(self, outputs: Mapping[str, Any]) -> Any:
-        return call("mainspring.data.ingest:position", self.source, self.home, self.loop)
+        return call("mainspring.data.ingest:position", self.source, self.home, self.loop, self.privacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tupl
     """*stages* with what their fingerprints must know of *home* and of the source."""
     watched: dict[str, Any] = {"evaluate": Rival(home)}
     if declaration.data_version is None:
-        watched["ingest"] = SourcePosition(declaration.source, declaration.name, home)
+        watched["ingest"] = SourcePosition(declaration.source, declaration.name, home, declaration.privacy)
     ours = {stage.name: stage.function for stage in _stages(declaration)}
     return tuple(
         step.with_state(watched[step.name]) if step.name in watched and step.function == ours[step.name] else step
@@ -115,20 +118,21 @@ def _stages(declaration: Declaration) -> list[Step]:
     name, roles, seed = declaration.name, declaration.roles, declaration.seed
 
     pinned = {} if declaration.data_version is None else {"version": declaration.data_version}
+    private = {} if declaration.privacy is None else {"privacy": declaration.privacy}
 
     def stage(name: str, function: str, inputs: tuple[str, ...], services: tuple[str, ...], **parameters: Any) -> Step:
         return Step(name, function, inputs=inputs, parameters=parameters, services=services, effects=name == "release")
 
     return [
         stage("ingest", "mainspring.data.ingest:ingest", (), ("home", "progress", "run"),
-              source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad, **pinned),
+              source=declaration.source, roles=roles, loop=name, max_bad=declaration.max_bad, **pinned, **private),
         stage("validate", "mainspring.data.validate:validate", ("ingest",), ("home",), roles=roles),
         stage("prepare", "mainspring.loop.stages:prepare", ("validate",), ("home",),
               roles=roles, features=declaration.features, task=declaration.task,
               window=None if retrain is None else retrain.window,
               clean=declaration.clean, columns=_columns(declaration),
               counted=tuple(getattr(declaration.release, "guardrails", ())), metric=metric,
-              floor=declaration.gate.at_least),
+              floor=declaration.gate.at_least, **private),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.declarations import Declaration, Monitor, Retrain
+from mainspring.core.declarations import Declaration, Monitor, Privacy, Retrain
 from mainspring.core.errors import NotInStore
 from mainspring.core.wording import count, listed, number
 from mainspring.data import ingest
@@ -36,10 +36,12 @@ class Watch:
     monitor: Monitor = field(default_factory=Monitor)
     retrain: Retrain | None = field(default_factory=Retrain)
     source: Any = None
+    privacy: Privacy | None = None
 
     @classmethod
     def of(cls, home: Home, declaration: Declaration) -> Watch:
-        return cls(home, declaration.name, declaration.monitor, declaration.retrain, declaration.source)
+        told = declaration
+        return cls(home, told.name, told.monitor, told.retrain, told.source, told.privacy)
 
     @classmethod
     def last(cls, home: Home, loop: str) -> Watch:
@@ -111,7 +113,7 @@ class Watch:
         route = deployments.route(self.loop)
         return Standing(
             trained_at=datetime.fromisoformat(trained["at"]) if trained else None,
-            new_rows=0 if self.source is None else ingest.new_rows(self.source, self.home, self.loop),
+            new_rows=0 if self.source is None else ingest.new_rows(self.source, self.home, self.loop, self.privacy),
             new_labels=labels(self.home, self.loop) - int(trained.get("labels", 0)),
             release_running=route is not None and route.canary is not None,
         )

@@ -7,13 +7,14 @@ import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
 
-from mainspring.core.errors import InvalidRequest, InvalidRows, Overloaded, RequestError, StoreError
+from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, Overloaded, RequestError, StoreError
 from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
 from mainspring.store.records import FeedbackRecord
@@ -133,7 +134,17 @@ class Feedback:
             return str(item["id"])
         if item["key"] is None or isinstance(item["key"], dict | list):
             raise InvalidRows(f"feedback {number}: key {str(item['key'])[:60]!r} is not a single value")
-        return self.served.labels.find(item["key"], item.get("time"))
+        return self._of_row(item["key"], item.get("time"))
+
+    def _of_row(self, key: Any, time: Any) -> str:
+        """The prediction of a row whose key, and time, may be kept only as a pseudonym or another such form."""
+        champion = self.served.live().champion
+        roles, protection = champion.manifest.roles, champion.columns.protection
+        forms, time = protection.forms(roles.key, key), protection.value(roles.time, time)
+        for form in forms[:-1]:
+            with suppress(NotServed):
+                return self.served.labels.find(form, time)
+        return self.served.labels.find(forms[-1], time)
 
     def _label(self, number: int, label: Any) -> Any:
         routing = self.served.live()

@@ -112,9 +112,11 @@ def _plain(predictions: Any, classes: tuple[Any, ...], rows: int) -> Said:
 
 def needless(model: Model, manifest: Any, sample: pl.DataFrame | None) -> frozenset[str]:
     """The columns without which the model says the same: a request may leave them out. Those that it doesn't read, and
-    the key, time and group columns that change nothing in the answers to the sample."""
+    the key, time, group and subject columns that change nothing in the answers to the sample."""
     unread: frozenset[str] = getattr(model, "unread", frozenset())
-    roles = {manifest.roles.key, manifest.roles.time, manifest.roles.group} & set(manifest.inputs.names)
+    roles = {manifest.roles.key, manifest.roles.time, manifest.roles.group, manifest.roles.subject} & set(
+        manifest.inputs.names
+    )
     if sample is None:
         return unread
     return unread | {name for name in roles if name and _same_without(model, sample, name)}

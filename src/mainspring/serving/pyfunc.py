@@ -17,19 +17,20 @@ from mainspring.core.errors import InvalidRequest
 from mainspring.core.schema import Type
 from mainspring.serving import runtime
 from mainspring.serving.runtime import Runtime
+from mainspring.store.protection import protection_of
 
 
 class BundleModel:
     """What MLflow calls. classes: the order of the probabilities' columns."""
 
     def __init__(self, served: Runtime) -> None:
-        self._runtime = served
+        self._runtime, self._protection = served, protection_of(served.manifest.inputs)
         self.classes = served.manifest.classes
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> npt.NDArray[Any]:
         """The answers for a pandas frame (or anything that a frame can be made of)."""
         method = (params or {}).get("method", "predict")
-        rows = self._rows(model_input)
+        rows = self._protection.frame(self._rows(model_input))
         absent = self._runtime.manifest.optional - set(rows.columns)
         said = self._runtime.predict(rows.with_columns(pl.lit(None).alias(name) for name in absent))
         if method == "predict_proba" and said.probabilities is not None:

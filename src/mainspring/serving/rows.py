@@ -16,6 +16,7 @@ from mainspring.core.errors import InvalidRows
 from mainspring.core.schema import Schema, Type
 from mainspring.core.wording import listed
 from mainspring.serving.inputs import DTYPES
+from mainspring.store.protection import protection_of
 
 Row = Mapping[str, Any]
 
@@ -61,7 +62,7 @@ class Columns:
 
     def __init__(self, inputs: Schema, roles: Roles, optional: Iterable[str] = ()) -> None:
         named = [name for name in (roles.key, roles.time, roles.group) if name]
-        self.inputs = inputs
+        self.inputs, self.protection = inputs, protection_of(inputs)
         self.required = frozenset(inputs.names) - frozenset(optional)
         self._dtypes = {column.name: DTYPES[column.type] for column in inputs}
         self._kept = (*inputs.names, *(name for name in dict.fromkeys(named) if name not in inputs))
@@ -72,7 +73,11 @@ class Columns:
         self._fitting: set[tuple[type, ...]] = set()
 
     def read(self, rows: Sequence[Row], *, strict: bool = False) -> Rows:
-        """Check every value; raises InvalidRows that names column, row and value. *strict* refuses extra columns."""
+        """Check every value; raises InvalidRows that names column, row and value. *strict* refuses extra columns.
+
+        Personal values become what they may be kept as first of all.
+        """
+        rows = self.protection.rows(rows)
         if len(rows) == 1 and (one := self._one(rows[0])) is not None:
             return one
         required = self.required

@@ -154,7 +154,7 @@ class ServedLoop:
         routing = self.live()
         self._admit()
         ids = self.identify(len(rows))
-        unit = unit or _unit(rows[0], routing.champion.manifest) or ids[0]
+        unit = _unit(unit, rows[0], routing.champion) or ids[0]
         arm, loaded = routing.pick(unit) if version is None else ("champion", routing.version(version))
         revision = routing.route.revision if version is None else _PINNED
         try:
@@ -197,7 +197,7 @@ class ServedLoop:
     async def _read(self, loaded: Loaded, rows: Sequence[Row], strict: bool) -> Rows:
         """Many rows are checked in a thread, so that a large request doesn't stop the small ones."""
         if self.lookups is not None and self.lookups.any:
-            rows = self.lookups.complete(rows, loaded.columns.inputs.names)
+            rows = self.lookups.complete(loaded.columns.protection.rows(rows), loaded.columns.inputs.names)
         check = partial(loaded.columns.read, rows, strict=strict)
         return check() if len(rows) < _MANY_ROWS else await self._in_thread(check)
 
@@ -308,9 +308,10 @@ def _groups(asks: list[_Ask]) -> list[list[_Ask]]:
     return list(groups.values())
 
 
-def _unit(row: Row, manifest: Any) -> str | None:
-    column = manifest.unit or manifest.roles.key
-    value = row.get(column) if column else None
+def _unit(named: str | None, row: Row, champion: Loaded) -> str | None:
+    """What the request sticks to: what it *named* itself, or the column of its *row*, as that may be kept."""
+    column = champion.manifest.unit or champion.manifest.roles.key
+    value = champion.columns.protection.value(column, named or (row.get(column) if column else None))
     return None if value is None or isinstance(value, dict | list) else str(value)
 
 

@@ -67,7 +67,7 @@ class Manifest:
     @property
     def optional(self) -> frozenset[str]:
         """The inputs that no model reads where no features function does: key, time and group."""
-        roles = (self.roles.key, self.roles.time, self.roles.group)
+        roles = (self.roles.key, self.roles.time, self.roles.group, self.roles.subject)
         return frozenset() if self.features else frozenset(name for name in roles if name)
 
     def to_bytes(self) -> bytes:

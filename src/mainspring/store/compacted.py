@@ -114,6 +114,16 @@ class Compacted:
             )
             connection.executemany(_PUT_LABEL, _labels(each for each in records if isinstance(each, FeedbackRecord)))
 
+    def forget(self, ids: Iterable[str]) -> None:
+        """The predictions *ids* are found by their id alone from now on, and have no label."""
+        database = self._database()
+        if database is None:
+            return
+        with database.transaction() as connection:
+            told = [(identity,) for identity in ids]
+            connection.executemany("update predictions set key = null, row = null where id = ?", told)
+            connection.executemany("delete from labels where id = ?", told)
+
     def _database(self, *, make: bool = False) -> Database | None:
         if self._opened is None and (make or self._path.exists()):
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from mainspring.core.values import Bundle
 from mainspring.store.home import Home
 
 VersionState = Literal["registered", "champion", "canary", "waiting", "held", "retired", "rolled back"]
-Kind = Literal["gate", "release", "retrain", "monitor"]
+Kind = Literal["gate", "release", "retrain", "monitor", "erase"]
 DECLARED = "declared"
 """The small state with what a declaration says to the commands that know only its loop's name."""
 

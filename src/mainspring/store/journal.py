@@ -194,7 +194,7 @@ class Journal:
         """The steps that *run* has finished so far: name -> fingerprint, output."""
         rows = self._query(
             "select name, fingerprint, output, cached_from, seconds from steps "
-            "where run = ? and status in ('done', 'cached')",
+            "where run = ? and status in ('done', 'cached') and output is not null",
             (run,),
         )
         return {

@@ -19,7 +19,7 @@ from mainspring.store.home import Home
 
 FRESH_SECONDS = 1.0
 """For so long who serves doesn't look whether there are newer rows."""
-_PREFIX = "lookup-"
+PREFIX = "lookup-"
 _FEW = 1000
 _ROW, _TIME = "_left_row", "_known_at"
 _INSTANT = pl.Datetime("us")
@@ -148,7 +148,7 @@ class Lookups:
     def _newest(self) -> Mapping[str, Kept]:
         if time.monotonic() - self._looked > FRESH_SECONDS:
             self._looked = time.monotonic()
-            for path in sorted(self._folder.glob(f"{_PREFIX}*")):
+            for path in sorted(self._folder.glob(f"{PREFIX}*")):
                 found = self._read(path.name)
                 if found is not None:
                     self._known[path.name] = found
@@ -198,4 +198,4 @@ def _bare(how: Join) -> Join:
 
 def _name(how: Join) -> str:
     """Joins that give the same columns in the same way share what is kept."""
-    return f"{_PREFIX}{blake3(repr(_bare(how)).encode()).hexdigest(length=6)}"
+    return f"{PREFIX}{blake3(repr(_bare(how)).encode()).hexdigest(length=6)}"

@@ -19,6 +19,8 @@ Mask = npt.NDArray[np.bool_]
 BINS = 10
 LEVELS = 30
 KNOWN_LEVELS = 2_000
+SHARED = 5
+"""Where rows are about people: a text that at least so many rows have tells of none of them."""
 OPEN_VOCABULARY = 0.01
 """A text column is open when a new row brings a level never seen with more than this chance (Good-Turing)."""
 MARGIN = 0.1
@@ -154,11 +156,17 @@ class Profile:
     skipped: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, schema: Schema, exclude: tuple[str, ...] | frozenset[str] = ()) -> Profile:
-        """The profile of the training rows *frame*, for the columns of *schema* that aren't in *exclude*."""
+    def of(
+        cls, frame: pl.DataFrame, schema: Schema, exclude: tuple[str, ...] | frozenset[str] = (), shared: int = 1
+    ) -> Profile:
+        """The profile of the training rows *frame*, for the columns of *schema* that aren't in *exclude*.
+
+        shared: how many rows a text must have to be told of.
+        """
         found = [
-            (column.name, _histogram(frame[column.name], column)) for column in schema if column.name not in exclude
-        ]
+            (column.name, _histogram(frame[column.name], column, shared))
+            for column in schema if column.name not in exclude
+        ]  # fmt: skip
         kept = tuple(histogram for _, histogram in found if histogram is not None)
         return cls(frame.height, kept, tuple(name for name, histogram in found if histogram is None))
 
@@ -222,11 +230,11 @@ def _values(frame: pl.DataFrame, name: str) -> pl.Series:
     return frame[name] if name in frame.columns else pl.Series(name, [None] * frame.height, dtype=pl.Null)
 
 
-def _histogram(values: pl.Series, column: Column) -> Histogram | None:
+def _histogram(values: pl.Series, column: Column, shared: int = 1) -> Histogram | None:
     if column.type in (Type.INTEGER, Type.FLOAT):
         return None if _running_number(values, column.type) else _numeric(column.name, values)
     if column.type in (Type.TEXT, Type.BOOLEAN):
-        return _level(column.name, _text(values))
+        return _level(column.name, _text(values), shared)
     return None
 
 
@@ -270,14 +278,15 @@ def _binned(array: npt.NDArray[np.float64], low: float, edges: tuple[float, ...]
     return np.concatenate([[below], inside, [valid - upto[-1], len(array) - valid]])
 
 
-def _level(name: str, text: pl.Series) -> Levels | None:
+def _level(name: str, text: pl.Series, shared: int = 1) -> Levels | None:
     table = text.rename("level").drop_nulls().value_counts(sort=False, name="rows")
     seen = len(text) - text.null_count()
     if table.height > LEVELS and table.height > seen / 2:
         return None
-    ordered = table.sort(["rows", "level"], descending=[True, False])["level"].to_list()
     unseen_rate = table.filter(pl.col("rows") == 1).height / max(seen, 1)
-    closed = len(ordered) <= KNOWN_LEVELS and unseen_rate <= OPEN_VOCABULARY
+    told = table.filter(pl.col("rows") >= shared)
+    ordered = told.sort(["rows", "level"], descending=[True, False])["level"].to_list()
+    closed = len(ordered) <= KNOWN_LEVELS and unseen_rate <= OPEN_VOCABULARY and told.height == table.height
     levels, known = tuple(ordered[:LEVELS]), tuple(sorted(ordered)) if closed else None
     empty = Levels(name, levels, known, ())
     return Levels(name, levels, known, tuple(int(count) for count in empty.count(text)))

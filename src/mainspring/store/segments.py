@@ -21,8 +21,8 @@ from mainspring.core.errors import StoreError
 from mainspring.store.home import sync_folder
 
 _log = logging.getLogger(__name__)
-_MAGIC = b"\xf5MSf"
-_HEADER = struct.Struct("<4sII")  # magic, length of the payload, its CRC-32 that starts from the file's own random id
+MAGIC = b"\xf5MSf"
+HEADER = struct.Struct("<4sII")  # magic, length of the payload, its CRC-32 that starts from the file's own random id
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<sequence>\d{10})-(?P<id>[0-9a-f]{8})\.seg")
 _SYNC_SECONDS = 0.02
 
@@ -77,7 +77,7 @@ class Segments:
                     self._open()
                 assert self._file is not None
                 start = self._end
-                self._write(_HEADER.pack(_MAGIC, len(payload), crc32(payload, self._seed)) + payload)
+                self._write(HEADER.pack(MAGIC, len(payload), crc32(payload, self._seed)) + payload)
             except OSError as error:
                 raise StoreError(
                     f"{self.folder} can't be written ({error.strerror}); make room, then try again"
@@ -192,7 +192,7 @@ class Segments:
         self._use(path, descriptor, 0)
 
     def _use(self, path: Path, descriptor: int, end: int) -> None:
-        self._file, self._descriptor, self._end, self._seed = path, descriptor, end, _seed(path)
+        self._file, self._descriptor, self._end, self._seed = path, descriptor, end, seed_of(path)
 
     # -------------------------------------------------------------------------------------------------- reading
 
@@ -212,7 +212,7 @@ class Segments:
 
     def frames_of(self, path: Path, offset: int) -> Iterator[Frame]:
         """The frames of one file from *offset* on. Raises FileNotFoundError before the first when it is gone."""
-        first, seed = offset, _seed(path)
+        first, seed = offset, seed_of(path)
         with open(path, "rb", buffering=1 << 18) as file:
             size = os.fstat(file.fileno()).st_size
             while offset < size:
@@ -225,7 +225,7 @@ class Segments:
                         self._report(f"{path}: bytes {offset} to {following} are damaged; their records are lost")
                     offset = following
                     continue
-                end = offset + _HEADER.size + len(payload)
+                end = offset + HEADER.size + len(payload)
                 yield Frame(path.name, offset, end, payload)
                 offset = end
 
@@ -243,11 +243,11 @@ def advanced(position: Position | None, frame: Frame) -> dict[str, int]:
 def _payload(file: BinaryIO, offset: int, size: int, seed: int) -> bytes | None:
     """The payload of the frame at *offset*; None when no whole and sound frame stands there."""
     file.seek(offset)
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+    header = file.read(HEADER.size)
+    if len(header) < HEADER.size:
         return None
-    magic, length, checksum = _HEADER.unpack(header)
-    if magic != _MAGIC or not 0 < length <= size - offset - _HEADER.size:
+    magic, length, checksum = HEADER.unpack(header)
+    if magic != MAGIC or not 0 < length <= size - offset - HEADER.size:
         return None
     payload = file.read(length)
     return payload if len(payload) == length and crc32(payload, seed) == checksum else None
@@ -258,9 +258,9 @@ def _next_frame(file: BinaryIO, offset: int, size: int, seed: int) -> int | None
     block = 1 << 20
     while offset < size:
         file.seek(offset)
-        found = file.read(block).find(_MAGIC)
+        found = file.read(block).find(MAGIC)
         if found < 0:
-            offset += block - len(_MAGIC) + 1
+            offset += block - len(MAGIC) + 1
         elif _payload(file, offset + found, size, seed) is not None:
             return offset + found
         else:
@@ -282,7 +282,7 @@ def _sequence(path: Path) -> int:
     return int(match["sequence"])
 
 
-def _seed(path: Path) -> int:
+def seed_of(path: Path) -> int:
     """A checksum starts from the file's random id, so that no request can carry bytes that pass for a frame."""
     match = _NAME.fullmatch(path.name)
     assert match is not None

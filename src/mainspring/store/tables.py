@@ -34,7 +34,7 @@ DTYPES: Mapping[Type, pl.DataType] = {
     Type.DATE: pl.Date(),
 }
 """How a column of each type is held, in tables and in frames; instants are UTC, without a time zone."""
-_METADATA = "mainspring"
+METADATA = "mainspring"
 _TRIES = 100
 _KEPT = {"delta.logRetentionDuration": "interval 36500 days", "delta.enableExpiredLogCleanup": "false"}
 
@@ -116,22 +116,22 @@ class Table:
         if not 0 <= asked <= newest:
             raise NotInStore(f"{self.path} has no version {asked}; its newest is {newest}")
         try:
-            known: dict[str, Any] = json.loads(self._commit_info(asked).get(_METADATA, "{}"))
+            known: dict[str, Any] = json.loads(self._commit_info(asked).get(METADATA, "{}"))
             return known
         except ValueError as error:
             raise damaged(self.path, error) from error
 
     def _commit_info(self, version: int) -> dict[str, Any]:
         try:
-            for line in self._log(version).read_bytes().splitlines():  # of text it would split at more than line feeds
+            for line in self.log(version).read_bytes().splitlines():  # of text it would split at more than line feeds
                 if commit := json.loads(line).get("commitInfo"):
                     found: dict[str, Any] = commit
                     return found
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
-        raise damaged(self.path, f"{self._log(version).name} doesn't say what was committed")
+        raise damaged(self.path, f"{self.log(version).name} doesn't say what was committed")
 
-    def _log(self, version: int) -> Path:
+    def log(self, version: int) -> Path:
         return self.path / "_delta_log" / f"{version:020}.json"
 
     @property
@@ -201,7 +201,7 @@ class Table:
     ) -> int:
         schema = DeltaSchema.from_arrow(columns)
         adds = [_add_action(part) for part in added]
-        told = CommitProperties({_METADATA: json.dumps(dict(metadata))}, max_commit_retries=0)
+        told = CommitProperties({METADATA: json.dumps(dict(metadata))}, max_commit_retries=0)
         try:
             if base is None:
                 self._refuse_overtaken(self._exists())
@@ -232,7 +232,7 @@ class Table:
         needed = any(isinstance(kind, pl.Datetime) for kind in columns.values())
         if not needed or "timestampNtz" in (table.protocol().writer_features or []):
             return table
-        told = CommitProperties({_METADATA: json.dumps(self.metadata(base))}, max_commit_retries=0)
+        told = CommitProperties({METADATA: json.dumps(self.metadata(base))}, max_commit_retries=0)
         table.alter.add_feature(
             TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True, commit_properties=told
         )
@@ -247,7 +247,7 @@ class Table:
 
     def _make_durable(self, version: int) -> None:
         """Delta Lake renames its commit into place but leaves it to us that it and the names survive a power loss."""
-        log = self._log(version)
+        log = self.log(version)
         sync(log)
         for folder in (log.parent, self.path, self.path.parent, self.path.parent.parent):
             sync_folder(folder)

@@ -14,6 +14,7 @@ from mainspring.core.cleaning import Clean
 from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.values import Frame, Task
 from mainspring.store.encoding import apply_features
+from mainspring.training.made_up import made_up
 
 Indices = npt.NDArray[np.intp]
 Array = npt.NDArray[np.float64]
@@ -67,7 +68,11 @@ def transformers(features: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def sample(frame: Frame, target: npt.NDArray[Any], seed: int) -> pl.DataFrame:
-    """Some raw input rows in their order, drawn by *seed*; each class is there while there is room."""
+    """Some raw input rows in their order, drawn by *seed*; each class is there while there is room.
+
+    Where rows are about people they are nobody's."""
+    if frame.roles.subject is not None:
+        return made_up(frame, min(SAMPLE_ROWS, frame.data.height), seed)
     drawn = np.random.default_rng(seed).permutation(len(target))
     if frame.classes:
         first = np.unique(target[drawn], return_index=True)[1]

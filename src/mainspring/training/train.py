@@ -18,7 +18,7 @@ from mainspring.statistics.metrics import Metric, default_metric
 from mainspring.statistics.metrics import metric as metric_named
 from mainspring.statistics.splitters import folds as folds_by_rule
 from mainspring.store.encoding import Encoding
-from mainspring.store.profile import Profile
+from mainspring.store.profile import SHARED, Profile
 from mainspring.training.algorithms import Algorithm, Contender, check_metric, contenders
 from mainspring.training.folds import Folds, all_cores, fit, native_threads, prior, weight_key
 from mainspring.training.rows import TrainingRows, sample, training_rows, transformers
@@ -75,7 +75,7 @@ def train(
         score=None if found.score is None else _in_its_unit(found.score, measure),
         baseline=_in_its_unit(baseline, measure),
         trials=found.trials or (Trial(0, name, {}, float("nan"), (), seconds),),
-        profile=Profile.of(frame.data.select(frame.inputs.names), frame.inputs, _unwatched(frame, features, encoding)),
+        profile=_profile(frame, _unwatched(frame, features, encoding)),
         sample=sample(frame, rows.target, seed),
         train_rows=frame.data.height,
         dataset_version=frame.dataset_version,
@@ -84,10 +84,16 @@ def train(
     )
 
 
+def _profile(frame: Frame, exclude: frozenset[str]) -> Profile:
+    shared = 1 if frame.roles.subject is None else SHARED
+    return Profile.of(frame.data.select(frame.inputs.names), frame.inputs, exclude, shared)
+
+
 def _unwatched(frame: Frame, features: Sequence[Any], encoding: Encoding) -> frozenset[str]:
     """The columns whose drift is no news: those with a role, and those that the model doesn't read."""
     unread = frozenset() if _functions(features) else set(frame.inputs.names) - set(encoding.inputs)
-    return frame.roles.special | unread
+    personal = {column.name for column in frame.inputs if column.personal}
+    return frame.roles.special | unread | personal
 
 
 def _functions(features: Sequence[Any]) -> bool:

@@ -1,0 +1,31 @@
+"""`mainspring erase`: a data subject goes, and a report says from where; the subject itself is not shown again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainspring.app import document
+from mainspring.loop.erasure import Erased
+from mainspring.loop.erasure import erase as erased
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+
+
+def erase(home: Home, *, subject: str, loop: str | None, as_json: bool) -> int:
+    """Erase *subject* from *loop*, or from all; exit code 1 where a file that can't be changed still has something."""
+    done = erased(home, subject, loop, Deployments(home).now())
+    left = any(each.left for each in done)
+    if as_json:
+        document.one("erase", "failed" if left else "done", loops=done)
+    else:
+        _show(done)
+    return 1 if left else 0
+
+
+def _show(done: Sequence[Erased]) -> None:
+    for each in done:
+        print(f"{each.loop}: {each.sentence}")
+        if each.models:
+            print(f"  these models were trained on it; train one without: mainspring run FILE, then {each.loop} anew")
+        for path in each.left:
+            print(f"  still in {path}, which is signed or not text: remove it by hand when no version needs it")

@@ -1,0 +1,135 @@
+"""A data subject erased from all that a home keeps of its loops, with a report and an entry among the decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mainspring.core.errors import NotInStore, StoreError
+from mainspring.core.wording import count, listed
+from mainspring.data import erasing
+from mainspring.store import erased_records, traces
+from mainspring.store.bundles import Bundles
+from mainspring.store.deployments import DECLARED, Deployments
+from mainspring.store.erasures import Erasures
+from mainspring.store.home import Home
+from mainspring.store.journal import Journal
+from mainspring.store.protection import Protection, canonical, erased_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What went from one loop: rows by table, predictions, labels, artifacts and other documents. models: the versions
+    that were trained or judged on the subject's rows. left: files that hold something still, and can't be changed."""
+
+    loop: str
+    tables: Mapping[str, int]
+    predictions: int
+    labels: int
+    artifacts: int
+    documents: int
+    models: tuple[str, ...]
+    left: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What was done, without whom it was done to."""
+        rows = ", ".join(f"{number:,} from {name}" for name, number in self.tables.items() if number) or "none"
+        trained = f"; trained on them: {listed(list(self.models), 20)}" if self.models else ""
+        return (
+            f"rows: {rows}; {count(self.predictions, 'prediction')}, {count(self.labels, 'label')}, "
+            f"{count(self.artifacts, 'artifact')} and {count(self.documents, 'document')} cleared{trained}"
+        )
+
+
+def erase(home: Home, subject: str, loop: str | None, at: datetime) -> list[Erased]:
+    """Erase *subject*, a value of the loops' subject= columns, from *loop* or all loops that have one.
+
+    Run again after an interruption it finishes: every part looks for what is still there.
+    """
+    _refuse_busy(home)
+    return [_erased(home, name, subject, declared, at) for name, declared in _loops(home, loop).items()]
+
+
+def _loops(home: Home, only: str | None) -> dict[str, Any]:
+    """The loops that say whom a row is about, with what they declare."""
+    deployments = Deployments(home)
+    names = [row["loop"] for row in home.database.query("select loop from states where name = ?", (DECLARED,))]
+    if only is not None and only not in names:
+        raise NotInStore(f"no loop {only!r} in {home.path}; there are: {', '.join(sorted(names)) or 'none'}")
+    found = {name: deployments.load_state(name, DECLARED) for name in sorted(names) if only in (None, name)}
+    told = {name: declared for name, declared in found.items() if declared.get("roles", {}).get("subject")}
+    if not told:
+        which = "no loop" if only is None else f"loop {only!r} doesn't"
+        says = "says" if only is None else "say"
+        raise NotInStore(
+            f"{which} {says} whom a row is about; write privacy=ms.Privacy(subject='COLUMN') in FILE and run it"
+        )
+    return told
+
+
+def _refuse_busy(home: Home) -> None:
+    Journal(home).look()
+    busy = home.database.query("select id, pipeline from runs where status = 'running' limit 1")
+    if busy:
+        raise StoreError(f"run {busy[0]['id']} of {busy[0]['pipeline']} is under way; erase when it has ended")
+
+
+def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime) -> Erased:
+    column, forms = declared["roles"]["subject"], _forms(declared, subject)
+    versions = erasing.versions_with(home, loop, column, forms)
+    told = Erasures(home, loop).begin(forms, {"models": _trained(home, loop, versions)})
+    chosen = erased_records.of_subject(
+        column, forms, key=declared["roles"].get("key") == column, unit=_unit(home, loop) == column
+    )
+    texts = {*forms, *erasing.texts_of(home, loop, column, forms, *erased_records.rows_of(home, loop, chosen))}
+    artifacts = traces.drop_artifacts(home, loop) if versions else 0
+    first = traces.erase_traces(home, texts)
+    records = erased_records.erase_records(home, loop, chosen)
+    tables = erasing.erase_rows(home, loop, column, forms)
+    last = traces.erase_traces(home, texts)
+    done = Erased(
+        loop, tables, records.predictions, records.labels, artifacts, first.documents + last.documents,
+        tuple(told["models"]), tuple(last.left),
+    )  # fmt: skip
+    _written_down(home, done, forms, at)
+    return done
+
+
+def _forms(declared: Any, subject: str) -> list[str]:
+    """All that the subject may be kept as: as given, and by every key."""
+    rules = {name: tuple(rule) for name, rule in declared.get("privacy", {}).get("rules", {}).items()}
+    forms = Protection(rules).forms(declared["roles"]["subject"], subject)
+    return list(dict.fromkeys(canonical(form) for form in (subject, *forms)))
+
+
+def _unit(home: Home, loop: str) -> str | None:
+    """The column that releases stick to."""
+    versions = Deployments(home).versions(loop)
+    if not versions:
+        return None
+    manifest = Bundles(home).manifest(versions[-1].digest)
+    return manifest.unit or manifest.roles.key
+
+
+def _trained(home: Home, loop: str, versions: set[int]) -> list[str]:
+    """The models that were trained or judged on one of the data *versions*."""
+    bundles, found = Bundles(home), []
+    for version in Deployments(home).versions(loop):
+        lineage = bundles.manifest(version.digest).lineage
+        if lineage.get("dataset_version") in versions:
+            found.append(version.name)
+    return found
+
+
+def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime) -> None:
+    deployments = Deployments(home)
+    data = {"subject": sorted(erased_digest(form) for form in forms), "models": done.models, "left": done.left,
+            "tables": dict(done.tables), "predictions": done.predictions, "labels": done.labels}  # fmt: skip
+    with deployments.transaction():
+        deployments.decide(
+            done.loop, at=at, kind="erase", decision="erased", version=None, reason=done.sentence, data=data
+        )
+        Erasures(home, done.loop).end()

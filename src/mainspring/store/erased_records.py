@@ -1,0 +1,203 @@
+"""Records of an erased subject: overwritten where they stand, so that no reader's position moves and every id counts.
+
+What was predicted stays, with the id, the version and the time; key, unit and row go, and so does the label that came.
+Segments are overwritten in their bytes; of what was compacted the tables are written anew, and the index forgets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import polars as pl
+
+from mainspring.core.errors import StoreError
+from mainspring.store.compacted import Compacted
+from mainspring.store.forgetting import forget_older
+from mainspring.store.history import History
+from mainspring.store.home import Home
+from mainspring.store.parts import Staging
+from mainspring.store.protection import canonical
+from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Records
+from mainspring.store.segments import HEADER, MAGIC, Frame, seed_of
+from mainspring.store.tables import Table
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_PREDICTION = {name: place for place, name in enumerate(PredictionRecord.__struct_fields__)}
+_FEEDBACK = {name: place for place, name in enumerate(FeedbackRecord.__struct_fields__)}
+_GONE: dict[Kind, dict[str, Any]] = {
+    "predictions": {"key": None, "time": None, "unit": "", "row": {}},
+    "feedback": {"id": "", "label": None},
+}
+"""What stands in the fields of an erased record."""
+_PADDED: dict[Kind, tuple[int, int]] = {
+    "predictions": (_PREDICTION["unit"], _PREDICTION["time"]),
+    "feedback": (_FEEDBACK["id"], _FEEDBACK["label"]),
+}
+"""The fields of an erased record that take spaces, so that it is as long as it was."""
+_Fields = list[Any]
+_Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class ErasedRecords:
+    """How many predictions and labels were overwritten. ids: of all predictions without a row by now."""
+
+    predictions: int = 0
+    labels: int = 0
+    ids: set[str] = field(default_factory=set)
+
+
+def rows_of(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> tuple[list[_Row], list[_Row]]:
+    """The rows of the predictions that are *chosen*, and of the others."""
+    both: tuple[list[_Row], list[_Row]] = ([], [])
+    for frame in History(home, loop).frames("predictions"):
+        for fields in _decode(frame.payload):
+            both[0 if chosen(fields) else 1].append(fields[_PREDICTION["row"]])
+    return both
+
+
+def erase_records(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> ErasedRecords:
+    """Overwrite the predictions of *loop* that are *chosen* by their fields, and the labels of all that have no row by
+    now: an erasure that was interrupted may have left some."""
+    found, folder = ErasedRecords(), home.folder("records") / loop
+
+    def prediction(fields: _Fields) -> bool:
+        if not fields[_PREDICTION["row"]] and not fields[_PREDICTION["unit"]].strip():
+            found.ids.add(fields[_PREDICTION["id"]])
+            return False
+        if not chosen(fields):
+            return False
+        found.ids.add(fields[_PREDICTION["id"]])
+        return True
+
+    def label(fields: _Fields) -> bool:
+        return fields[_FEEDBACK["id"]] in found.ids
+
+    if not folder.is_dir():
+        return found
+    with _alone(folder / "compacting"):
+        records, compacted = Records(home, loop), Compacted(home, loop)
+        found.predictions = _tabled(home, loop, "predictions", prediction)
+        found.predictions += _overwritten(records, folder, "predictions", prediction)
+        found.labels = _tabled(home, loop, "feedback", label)
+        found.labels += _overwritten(records, folder, "feedback", label)
+        compacted.forget(found.ids)
+    return found
+
+
+def of_subject(column: str, forms: Collection[str], *, key: bool, unit: bool) -> Callable[[_Fields], bool]:
+    """Chooses predictions whose *column* has one of the *forms*; key, unit: the record's own field is that column."""
+
+    def chosen(fields: _Fields) -> bool:
+        row = fields[_PREDICTION["row"]]
+        values = [row.get(column)]
+        values += [fields[_PREDICTION["key"]]] if key else []
+        values += [fields[_PREDICTION["unit"]]] if unit else []
+        return any(value is not None and canonical(value) in forms for value in values)
+
+    return chosen
+
+
+def before(moment: Any) -> Callable[[_Fields], bool]:
+    """Chooses predictions that are older than *moment*."""
+    return lambda fields: bool(fields[_PREDICTION["at"]] < moment)
+
+
+def _overwritten(records: Records, folder: Path, kind: Kind, chosen: Callable[[_Fields], bool]) -> int:
+    """The records of segments."""
+    total, places = 0, _PREDICTION if kind == "predictions" else _FEEDBACK
+    for frame in records.frames(kind):
+        batch: list[_Fields] = _decode(frame.payload)
+        picked = [fields for fields in batch if chosen(fields)]
+        for fields in picked:
+            for name, value in _GONE[kind].items():
+                fields[places[name]] = value
+        if picked:
+            _write(folder / frame.file, frame, _padded(batch, picked[-1], _PADDED[kind], len(frame.payload)))
+            total += len(picked)
+    return total
+
+
+def _padded(batch: list[_Fields], record: _Fields, places: tuple[int, int], length: int) -> bytes:
+    """*batch* in just as many bytes as before, by spaces in a *record* of it; one text alone can't have every length,
+    for the head of a longer one is longer."""
+    for second in (record[places[1]], " ", "  "):
+        record[places[0]], record[places[1]] = "", second
+        missing = length - len(_encode(batch))
+        for size in range(missing, max(-1, missing - 5), -1):
+            record[places[0]] = " " * size
+            if len(content := _encode(batch)) == length:
+                return content
+    raise StoreError("a record can't be overwritten in its place; this is a fault of mainspring: please report it")
+
+
+def _write(path: Path, frame: Frame, payload: bytes) -> None:
+    content = HEADER.pack(MAGIC, len(payload), crc32(payload, seed_of(path))) + payload
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        if os.pwrite(descriptor, content, frame.start) != len(content):
+            raise StoreError(f"{path} can't be written; make room, then erase again")
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tabled(home: Home, loop: str, kind: Kind, chosen: Callable[[_Fields], bool]) -> int:
+    """The records that were compacted: a version of the table without them, and no older one."""
+    table = Table(home, loop, kind)
+    if (base := table.version()) is None:
+        return 0
+    total, kept = 0, []
+    names = list(_PREDICTION if kind == "predictions" else _FEEDBACK)
+    with Staging(home) as staging:
+        for part in table.parts(base):
+            rows = part.read()
+            mask = pl.Series([chosen(_fields(row, names)) for row in rows.iter_rows(named=True)], dtype=pl.Boolean)
+            total += int(mask.sum())
+            kept.append(staging.put(_blank(rows, mask, kind)) if mask.any() else part)
+        if total:
+            table.commit(staging.settled(kept), table.columns(base), base=base, metadata=table.metadata(base))
+    forget_older(table)
+    return total
+
+
+def _fields(row: _Row, names: list[str]) -> _Fields:
+    """A row of a compacted table as the fields of its record."""
+    plain = {name: _read(name, row.get(name)) for name in names}
+    return [plain[name] for name in names]
+
+
+def _read(name: str, value: Any) -> Any:
+    if value is None:
+        return {} if name == "row" else None
+    if hasattr(value, "tzinfo"):
+        return value.replace(tzinfo=UTC)
+    return msgspec.json.decode(value) if name in ("key", "time", "label", "row") else value
+
+
+def _blank(rows: pl.DataFrame, mask: pl.Series, kind: Kind) -> pl.DataFrame:
+    gone = {name: "{}" if name == "row" else value for name, value in _GONE[kind].items()}
+    return rows.with_columns(
+        pl.when(mask).then(pl.lit(value, pl.String)).otherwise(pl.col(name)).alias(name) for name, value in gone.items()
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While nobody compacts."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

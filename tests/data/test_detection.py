@@ -1,0 +1,119 @@
+"""Columns that look personal are found, and ids, times, codes and measurements are not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn import datasets
+
+import mainspring as ms
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import PersonalData
+from mainspring.data.detection import luhn, personal
+from mainspring.data.ingest import ingest
+from mainspring.data.sources import reader
+from mainspring.store.home import Home
+
+NAMES = ["Ada Marie", "Johannes Schmidt", "García, Carlos", "Mr. John Smith", "Olivia", "Thomas O'Neil", "Anna K. Berg"]
+
+
+def check_digit(body: str) -> str:
+    return next(f"{body}{digit}" for digit in range(10) if luhn(f"{body}{digit}"))
+
+
+def bsn(body: int) -> str:
+    total = sum(int(digit) * weight for digit, weight in zip(f"{body:08}", (9, 8, 7, 6, 5, 4, 3, 2), strict=True))
+    return f"{body:08}{total % 11}"
+
+
+CASES: dict[str, tuple[str, list[Any]]] = {
+    "mail": ("e-mail addresses", [f"u{place}@mail.example.org" for place in range(20)]),
+    "mail_in_text": ("e-mail addresses", [f"call me at u{n}@example.org" if n < 3 else f"note {n}" for n in range(20)]),
+    "phone": ("phone numbers", [f"+49 30 12345{place}" for place in range(20)]),
+    "us_phone": ("phone numbers", [f"(212) 555-01{place:02}" for place in range(20)]),
+    "card": ("card numbers", [check_digit(f"4{place:014}") for place in range(20)]),
+    "card_as_number": ("card numbers", [int(check_digit(f"51{place:013}")) for place in range(20)]),
+    "iban": ("IBANs", ["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "FR1420041010050500013M02606",
+                       "NL91ABNA0417164300", "CH9300762011623852957"]),
+    "ip": ("IP addresses", ["10.0.0.1", "192.168.3.4", "2001:db8::1", "8.8.8.8", "172.16.0.9"]),
+    "ssn": ("national ids", [f"1{place:02}-45-67{place:02}" for place in range(20)]),
+    "nino": ("national ids", [f"AB{place:06}C" for place in range(20)]),
+    "tax_id": ("national ids", ["86095742719", "47036892816", "65929970489", "57549285017", "25768131411"]),
+    "nir": ("national ids", [f"{body}{97 - body % 97:02}" for body in range(2550814168025, 2550814168035)]),
+    "bsn": ("national ids", [number for body in range(11122200, 11122260) if len(number := bsn(body)) == 9]),
+    "people": ("names of people", NAMES),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_personal_column_is_found_by_its_kind(case: str) -> None:
+    kind, values = CASES[case]
+
+    (found,) = personal(pl.DataFrame({case: values}))
+
+    assert (found.column, found.kind) == (case, kind) and found.share > 0.04
+    assert not any(str(value) in str(found) for value in values)
+
+
+def test_numbers_codes_times_and_words_are_nobodys() -> None:
+    random, start = np.random.default_rng(0), datetime(2013, 1, 1)
+    many = 800
+    rows = pl.DataFrame({
+        "id": range(100_000_000, 100_000_000 + many), "random_id": random.integers(10**8, 10**9, many),
+        "order": random.integers(10**15, 10**16, many), "account": random.integers(10**10, 10**11, many),
+        "epoch": [1_388_534_400 + 61 * place for place in range(many)],
+        "millis": [1_388_534_400_000 + 61_007 * place for place in range(many)],
+        "flight": [f"UA{place}" for place in range(many)], "tail": [f"N{100 + place}UA" for place in range(many)],
+        "at": [(start + timedelta(hours=place)).isoformat() for place in range(many)],
+        "day": [str((start + timedelta(days=place)).date()) for place in range(many)],
+        "version": [f"{place}.2.{place % 7}" for place in range(many)], "zip": [f"{place:05}" for place in range(many)],
+        "uuid": [f"{random.integers(16**8):08x}-{random.integers(16**4):04x}" for _ in range(many)],
+        "price": [f"{place}.99" for place in range(many)],
+        "code": [f"{random.integers(10**9):09}" for _ in range(many)],
+    })  # fmt: skip
+    words = pl.DataFrame({
+        "city": ["Berlin", "Paris", "London", "Charlotte", "Denver", "Rome", "Oslo", "Bern", "Lyon", "Austin"],
+        "carrier": ["United Air Lines Inc.", "Delta Air Lines Inc.", "JetBlue Airways", "US Airways Inc.", "Envoy Air",
+                    "Southwest Airlines Co.", "American Airlines Inc.", "Virgin America", "SkyWest", "Mesa Airlines"],
+        "colour": ["red", "green", "blue", "black", "white", "amber", "grey", "pink", "olive", "teal"],
+    })  # fmt: skip
+
+    assert personal(rows) == [] and personal(words) == []
+
+
+def test_the_flights_and_the_sets_of_scikit_learn_are_nobodys(flights_csv: Path) -> None:
+    for name in ("flights", "planes", "weather", "airports", "airlines"):
+        file = next(flights_csv.parent.glob(f"{name}.csv*"))
+        table, _ = next(reader(ms.csv(str(file))).read(None))
+        assert personal(table.head(1_000)) == [], name
+    for load in (datasets.load_iris, datasets.load_wine, datasets.load_breast_cancer, datasets.load_diabetes):
+        assert personal(pl.from_pandas(load(as_frame=True).frame)) == []
+
+
+def rows() -> pl.DataFrame:
+    return pl.DataFrame({"contact": [f"zqx{place}@example.org" for place in range(60)], "late": [True, False] * 30})
+
+
+def test_the_run_is_told_and_what_is_declared_is_no_news(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+
+    told = ingest(source=ms.frame(rows()), roles=Roles("late"), home=home, loop="a").notes
+    masked = ms.Privacy(mask=["contact"])
+    quiet = ingest(source=ms.frame(rows()), roles=Roles("late"), home=home, loop="b", privacy=masked).notes
+
+    assert any("column 'contact' holds e-mail addresses (100 % of the values)" in note for note in told)
+    assert not any("zqx" in note for note in told) and not any("holds" in note for note in quiet)
+
+
+def test_where_it_blocks_nothing_is_kept(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+
+    with pytest.raises(PersonalData, match=r"column 'contact' holds e-mail.*nothing was kept: .*drop=\['contact'\]"):
+        ingest(source=ms.frame(rows()), roles=Roles("late"), home=home, loop="a", privacy=ms.Privacy(detect="block"))
+
+    assert not (home.path / "tables" / "a" / "rows").exists()

@@ -1,0 +1,193 @@
+"""A data subject erased: afterwards no file of the home has any of its bytes, and all else goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.tree import DecisionTreeClassifier
+
+import mainspring as ms
+from mainspring.core.errors import NotInStore
+from mainspring.loop import champion
+from mainspring.loop.erasure import erase
+from mainspring.store.deployments import Deployments
+from mainspring.store.home import Home
+from mainspring.store.labelled import labelled
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.tables import Table
+
+NOW = datetime(2015, 1, 1, tzinfo=UTC)
+SUBJECT, NOTE, OTHER = "Qwzebra7xx", "unique-note-Jqzv7", "Qwzebra8xx"
+
+
+def trips(rows: int = 240) -> pl.DataFrame:
+    random = np.random.default_rng(1)
+    age, fare = random.integers(18, 90, rows), random.normal(50, 20, rows).round(2)
+    return pl.DataFrame({
+        "trip": range(rows), "passenger": [f"Qwzebra{place % 40}xx" for place in range(rows)],
+        "note": [f"unique-note-Jqzv{place}" if place in (7, 8) else f"seat {place % 5}" for place in range(rows)],
+        "age": age, "fare": [str(each) if place not in (47, 48) else "dear" for place, each in enumerate(fare)],
+        "day": [date(2014, 1, 1) + timedelta(days=place) for place in range(rows)],
+        "late": age / 50 + fare / 60 + random.normal(0, 0.2, rows) > 2,
+    })  # fmt: skip
+
+
+def loop(data: pl.DataFrame, **privacy: Any) -> ms.Loop:
+    return ms.Loop(
+        "trips", data=ms.frame(data), target="late", key="trip", time="day", release=ms.Immediate(),
+        model=DecisionTreeClassifier(max_depth=3, random_state=0),
+        privacy=ms.Privacy(subject="passenger", detect="off", **privacy),
+    )  # fmt: skip
+
+
+def predict(home: Home, row: dict[str, Any], label: bool | None) -> str:
+    """A prediction on record, and its label."""
+    records, identity = Records(home, "trips"), f"trips-{row['trip']}"
+    told = {name: str(value) if name == "day" else value for name, value in row.items() if name != "late"}
+    records.append([PredictionRecord(id=identity, at=NOW, key=row["trip"], time=told["day"], unit=str(row["trip"]),
+                                     version=1, label=True, probabilities=[0.25, 0.75], row=told)])  # fmt: skip
+    if label is not None:
+        records.append_feedback([FeedbackRecord(id=identity, label=label, at=NOW)])
+    records.close()
+    return identity
+
+
+def traces(folder: Path, *texts: str) -> list[str]:
+    """The files of *folder* that have one of *texts* among their bytes, or in the cells of a table."""
+    return sorted({str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+                   and any(text in content for text in texts for content in contents(path))})  # fmt: skip
+
+
+def contents(path: Path) -> list[str]:
+    content = path.read_bytes()
+    found = [content.decode("utf-8", "replace")]
+    if content[:4] == b"PAR1":
+        found.append(pl.read_parquet(io.BytesIO(content)).write_json())
+    elif content[:6] == b"ARROW1":
+        found.append(pl.read_ipc(io.BytesIO(content)).write_json())
+    return found
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home after two runs, with predictions, labels and quarantined rows of several subjects."""
+    home, data = Home.open(tmp_path_factory.mktemp("erasing") / ".mainspring"), trips()
+    loop(data.head(200)).run(home=home)
+    for place in (207, 208, 209):
+        predict(home, {**data.row(place, named=True), "fare": 12.5, "note": f"unique-note-Jqzv{place % 200}"}, True)
+    loop(data).run(home=home)
+    assert traces(home.path, SUBJECT, NOTE)
+    home.database.close()
+    return home.path
+
+
+@pytest.fixture
+def home(lived: Path, tmp_path: Path) -> Home:
+    shutil.copytree(lived, tmp_path / ".mainspring")
+    return Home.open(tmp_path / ".mainspring")
+
+
+def test_no_byte_of_the_subject_is_left_in_the_home_and_the_others_are(home: Home) -> None:
+    before = Table(home, "trips", "rows").read()
+
+    (done,) = erase(home, SUBJECT, None, NOW)
+
+    after = Table(home, "trips", "rows").read()
+    assert traces(home.path, SUBJECT, NOTE) == [] and done.left == ()
+    assert done.tables["rows"] == 5 and done.tables["quarantine"] == 1 and (done.predictions, done.labels) == (1, 1)
+    assert done.models == ("trips@1", "trips@2")
+    assert after.height == before.filter(pl.col("passenger") != SUBJECT).height
+    assert traces(home.path, OTHER) and traces(home.path, "unique-note-Jqzv8")
+
+
+def test_every_prediction_still_counts_and_others_keep_their_labels(home: Home) -> None:
+    erase(home, SUBJECT, "trips", NOW)
+
+    records = Records(home, "trips")
+    predictions = records.predictions()[0]
+    assert [record.id for record in predictions] == ["trips-207", "trips-208", "trips-209"]
+    assert predictions[0].row == {} and predictions[0].key is None and not predictions[0].unit.strip()
+    assert labelled(records, "late")["mainspring_id"].to_list() == ["trips-208", "trips-209"]
+    assert records.damage == []
+
+
+def test_the_loop_goes_on_without_the_subject_although_the_source_gives_it_again(home: Home) -> None:
+    erase(home, SUBJECT, None, NOW)
+
+    run = loop(trips().with_columns(age=pl.col("age") + 1)).run(home=home)
+
+    assert run.model == "trips@3" and traces(home.path, SUBJECT, NOTE) == []
+    assert champion.predict(home, "trips", trips().drop("late").head(3).with_columns(fare=pl.lit(10.0))).shape == (3,)
+
+
+def test_what_was_done_is_among_the_decisions_without_the_subject(home: Home) -> None:
+    erase(home, SUBJECT, None, NOW)
+
+    told = Deployments(home).decisions("trips")[-1]
+    assert (told.kind, told.decision) == ("erase", "erased") and "trained on them: trips@1" in told.reason
+    assert len(told.data["subject"]) == 1 and SUBJECT not in json.dumps(told.data)
+
+
+def test_a_pseudonymised_subject_is_found_by_its_own_name(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+    loop(trips(120), pseudonymize=["passenger"]).run(home=home)
+    (name,) = set(Table(home, "trips", "rows").read().filter(pl.col("trip") == 7)["passenger"])
+    assert traces(home.path, name) and traces(home.path, SUBJECT) == []
+
+    (done,) = erase(home, SUBJECT, None, NOW)
+
+    assert done.tables["rows"] == 2 and traces(home.path, name, SUBJECT, NOTE) == []
+
+
+_ERASE = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from mainspring.loop import erasure
+from mainspring.store.home import Home
+
+module, _, name = sys.argv[3].rpartition(".")
+target = getattr(erasure, module)
+original = getattr(target, name)
+
+def dies(*given, **named):
+    if sys.argv[4] == "after":
+        original(*given, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(target, name, dies)
+erasure.erase(Home.open(Path(sys.argv[1])), sys.argv[2], None, datetime.now(UTC))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [("traces.erase_traces", "after"), ("erased_records.erase_records", "after"), ("erasing.erase_rows", "after")],
+)
+def test_an_erasure_that_was_killed_is_finished_by_the_next(home: Home, where: str, when: str) -> None:
+    home.database.close()
+    died = subprocess.run([sys.executable, "-c", _ERASE, str(home.path), SUBJECT, where, when], timeout=60, check=False)
+    assert died.returncode == -signal.SIGKILL
+
+    (done,) = erase(Home.open(home.path), SUBJECT, None, NOW)
+
+    assert traces(home.path, SUBJECT, NOTE) == [] and done.models == ("trips@1", "trips@2") and done.left == ()
+    assert labelled(Records(home, "trips"), "late")["mainspring_id"].to_list() == ["trips-208", "trips-209"]
+
+
+def test_without_a_subject_column_it_says_what_to_write(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+
+    with pytest.raises(NotInStore, match=r"no loop says whom a row is about; write privacy=ms.Privacy\(subject="):
+        erase(home, SUBJECT, None, NOW)
