@@ -22,6 +22,7 @@ from mainspring.core.errors import NotInStore
 from mainspring.loop import champion
 from mainspring.loop.erasure import erase
 from mainspring.store.deployments import Deployments
+from mainspring.store.history import History, compact
 from mainspring.store.home import Home
 from mainspring.store.labelled import labelled
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
@@ -131,6 +132,28 @@ def test_the_loop_goes_on_without_the_subject_although_the_source_gives_it_again
     assert champion.predict(home, "trips", trips().drop("late").head(3).with_columns(fare=pl.lit(10.0))).shape == (3,)
 
 
+def test_records_that_were_compacted_forget_the_subject_too(home: Home) -> None:
+    records = Records(home, "trips", rotate_bytes=1)
+    for place in (227, 228):
+        row = {**trips().row(place, named=True), "fare": 9.5}
+        told = {name: str(value) if name == "day" else value for name, value in row.items()}
+        subject = SUBJECT if place == 227 else OTHER
+        records.append([PredictionRecord(id=f"old-{place}", at=NOW, key=place, unit=str(place), label=True,
+                                         row={**told, "passenger": subject})])  # fmt: skip
+        records.append_feedback([FeedbackRecord(id=f"old-{place}", label=True, at=NOW)])
+    records.append([PredictionRecord(id="last", at=NOW, key=1, unit="1", label=True, row={"trip": 1})])
+    records.append_feedback([FeedbackRecord(id="last", label=True, at=NOW)])
+    records.close()
+    assert compact(home, "trips") >= 2
+
+    (done,) = erase(home, SUBJECT, None, NOW)
+
+    history = History(home, "trips")
+    assert traces(home.path, SUBJECT, NOTE) == [] and (done.predictions, done.labels) == (2, 2)
+    assert {"old-227", "old-228", "last"} <= {record.id for record in history.predictions()[0]}
+    assert [each for each in labelled(history, "late")["mainspring_id"] if each.startswith("old")] == ["old-228"]
+
+
 def test_what_was_done_is_among_the_decisions_without_the_subject(home: Home) -> None:
     erase(home, SUBJECT, None, NOW)
 
@@ -155,6 +178,7 @@ import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from mainspring.loop import erasure
+from mainspring.store.history import History, compact
 from mainspring.store.home import Home
 
 module, _, name = sys.argv[3].rpartition(".")

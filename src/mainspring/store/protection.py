@@ -75,7 +75,8 @@ class Protection:
     def _without_erased(self, rows: pl.DataFrame, name: str) -> pl.DataFrame:
         known = rows[name].drop_nulls().unique()
         gone = [value for value in known.to_list() if erased_digest(canonical(value)) in self._erased]
-        return rows.filter(~rows[name].is_in(pl.Series(gone, dtype=known.dtype).implode())) if gone else rows
+        theirs = rows[name].is_in(pl.Series(gone, dtype=known.dtype).implode()).fill_null(False)
+        return rows.filter(~theirs) if gone else rows
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """A request's rows as they may be kept; a value that its rule can't read stays, for the contract refuses it."""
@@ -184,7 +185,7 @@ def _function(rule: Rule) -> Callable[[Any], Any]:
         case "mask":
             return partial(_masked, how=parameters[0])
         case "prefix":
-            return lambda value: canonical(value)[: parameters[0]]
+            return lambda value: canonical(value)[: parameters[0]].strip()
         case "bands":
             return lambda value: math.floor(_number(value) / parameters[0]) * parameters[0]
         case "edges":
