@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mainspring as ms
-from mainspring.core.errors import DeclarationError, SettingsError
+from mainspring.core.errors import DeclarationError, SettingsError, SourceNotFound
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.store.places import configuration
 from mainspring.store.protection import PSEUDONYM, SECRET, Protection, erased_digest, protection_of, pseudonym
@@ -82,6 +82,11 @@ def test_a_short_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPa
         Protection({"who": ("pseudonym", "env:WEAK")}).value("who", "Ada")
 
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_that_is_missing_is_told_before_a_request_comes() -> None:
+    with pytest.raises(SourceNotFound, match="environment variable 'NOT_SET' of 'env:NOT_SET' isn't set"):
+        Protection({"who": ("pseudonym", "env:NOT_SET")}).ready()
 
 
 def test_rows_of_the_erased_are_left_out() -> None:

@@ -26,6 +26,6 @@ def _show(done: Sequence[Erased]) -> None:
     for each in done:
         print(f"{each.loop}: {each.sentence}")
         if each.models:
-            print(f"  these models were trained on it; train one without: mainspring run FILE, then {each.loop} anew")
+            print("  these models learnt from it; the next run trains one that doesn't: mainspring run FILE")
         for path in each.left:
             print(f"  still in {path}, which is signed or not text: remove it by hand when no version needs it")

@@ -36,7 +36,8 @@ class Erased:
     @property
     def sentence(self) -> str:
         """What was done, without whom it was done to."""
-        rows = ", ".join(f"{number:,} from {name}" for name, number in self.tables.items() if number) or "none"
+        named = {"rows": "the data", **{name: f"table {name}" for name in self.tables if name != "rows"}}
+        rows = ", ".join(f"{number:,} of {named[name]}" for name, number in self.tables.items() if number) or "none"
         trained = f"; trained on them: {listed(list(self.models), 20)}" if self.models else ""
         return (
             f"rows: {rows}; {count(self.predictions, 'prediction')}, {count(self.labels, 'label')}, "

@@ -78,6 +78,7 @@ def load(version: Version, model: Model, sample: pl.DataFrame | None) -> Loaded:
     """*model* as *version*, warmed up on the bundle's sample; raises BundleError when it can't answer that."""
     try:
         loaded = Loaded(version, model, sample)
+        loaded.columns.protection.ready()
         if sample is not None and not sample.is_empty():
             _plain(model.predict(sample), loaded.classes, sample.height)
     except Exception as error:

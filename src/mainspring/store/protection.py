@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,12 @@ class Protection:
         if not rule or rule[0] != "pseudonym" or value is None or isinstance(value, dict | list):
             return [self.value(name, value)]
         return [pseudonym(value, key) for key in _keys(rule[1:])]
+
+    def ready(self) -> None:
+        """Return when all keys can be read; else a request would be the first to be told."""
+        for rule in self.rules.values():
+            if rule[0] == "pseudonym":
+                _keys(rule[1:])
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self.value(name, value) for name, value in row.items() if name not in self._dropped}
@@ -195,7 +201,8 @@ def _function(rule: Rule) -> Callable[[Any], Any]:
         case "year":
             return lambda value: _day(value).replace(month=1, day=1)
         case "pseudonym":
-            return lambda value: pseudonym(value, _keys(parameters)[0])
+            newest = _Newest(parameters)
+            return lambda value: pseudonym(value, newest.key)
     raise StoreError(f"privacy rule {kind!r} is unknown to this version; upgrade this installation")
 
 
@@ -231,6 +238,17 @@ def _masked(value: Any, how: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- the keys
+
+
+class _Newest:
+    """The key that makes pseudonyms, read when it is first needed."""
+
+    def __init__(self, references: Sequence[str]) -> None:
+        self._references = references
+
+    @cached_property
+    def key(self) -> bytes:
+        return _keys(self._references)[0]
 
 
 def _keys(references: Sequence[str]) -> list[bytes]:

@@ -1,0 +1,53 @@
+"""`mainspring erase` by hand: what it prints, its one object, its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from mainspring.app.cli import cli
+from mainspring.core.declarations import FrameSource, Roles
+from mainspring.core.errors import NotInStore
+from mainspring.core.privacy import Privacy
+from mainspring.data.ingest import ingest
+from mainspring.store.deployments import DECLARED, Deployments
+from mainspring.store.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with the rows of five people."""
+    opened, roles = Home.open(tmp_path / ".mainspring"), Roles("late", key="trip", subject="who")
+    rows = pl.DataFrame(
+        {"trip": range(50), "who": [f"person-{place % 5}" for place in range(50)], "late": [True, False] * 25}
+    )
+    ingest(source=FrameSource(rows), roles=roles, home=opened, loop="trips", privacy=Privacy(subject="who"))
+    Deployments(opened).save_state("trips", DECLARED, {"roles": {"target": "late", "key": "trip", "subject": "who"}})
+    return opened.path
+
+
+def test_it_says_what_went_and_never_whom(home: Path) -> None:
+    done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3"], catch_exceptions=False)
+
+    assert done.exit_code == 0 and "trips: rows: 10 of the data; 0 predictions" in done.output
+    assert "person" not in done.output
+
+
+def test_as_json_it_is_one_object(home: Path) -> None:
+    done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3", "--loop", "trips", "--json"])
+
+    told = json.loads(done.output)
+    assert (told["schema"], told["status"]) == ("mainspring/erase@1", "done")
+    assert told["loops"][0]["tables"] == {"rows": 10} and told["loops"][0]["left"] == []
+
+
+def test_nobody_of_that_name_is_no_fault_and_an_unknown_loop_is(home: Path) -> None:
+    nobody = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-9"])
+    unknown = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3", "--loop", "other"])
+
+    assert nobody.exit_code == 0 and "rows: none" in nobody.output
+    assert isinstance(unknown.exception, NotInStore) and "there are: trips" in str(unknown.exception)
