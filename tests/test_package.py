@@ -20,7 +20,8 @@ PUBLIC = {
     "Loop", "Pipeline", "step", "at_least", "register_format",
     "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "file", "frame", "iceberg", "join", "json", "parquet",
     "rest", "sql",
-    "Clean", "Split", "Search", "log", "Gate", "Canary", "Immediate", "Manual", "Monitor", "Privacy", "Retrain",
+    "Clean", "Split", "Search", "log", "Gate", "Monitor", "Privacy", "Retrain",
+    "ABTest", "Bandit", "Canary", "Immediate", "Manual", "Shadow",
     "MainspringError", "__version__",
 }  # fmt: skip
 
@@ -58,7 +59,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'Loops'; it has Canary, .*Loop"):
+    with pytest.raises(AttributeError, match=r"no attribute 'Loops'; it has ABTest, .*Loop"):
         _ = ms.Loops  # type: ignore[attr-defined]
 
 

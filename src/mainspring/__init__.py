@@ -12,7 +12,8 @@ _HOMES = {
     "mainspring.pipeline.step": ("step", "at_least"),
     "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (
-        "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Privacy", "Retrain", "Search", "Split",
+        "ABTest", "Bandit", "Canary", "Clean", "Gate", "Immediate", "Manual", "Monitor", "Privacy", "Retrain", "Search",
+        "Shadow", "Split",
         "log",
     ),
     "mainspring.core.sources": (

@@ -2,6 +2,8 @@
 
 from mainspring.app.project import Loop as Loop
 from mainspring.app.project import Pipeline as Pipeline
+from mainspring.core.declarations import ABTest as ABTest
+from mainspring.core.declarations import Bandit as Bandit
 from mainspring.core.declarations import Canary as Canary
 from mainspring.core.declarations import Clean as Clean
 from mainspring.core.declarations import Gate as Gate
@@ -11,6 +13,7 @@ from mainspring.core.declarations import Monitor as Monitor
 from mainspring.core.declarations import Privacy as Privacy
 from mainspring.core.declarations import Retrain as Retrain
 from mainspring.core.declarations import Search as Search
+from mainspring.core.declarations import Shadow as Shadow
 from mainspring.core.declarations import Split as Split
 from mainspring.core.declarations import log as log
 from mainspring.core.errors import MainspringError as MainspringError

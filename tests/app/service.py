@@ -1,4 +1,4 @@
-"""A `mainspring up` of its own for a test: real processes, real sockets, a manual clock."""
+"""A `mainspring up` of its own for a test: real processes, real sockets, a manual clock or the system's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 
 
 class Up:
-    """The service on *file*, in *folder*."""
+    """The service on *file*, in *folder*; *now*: of its manual clock, None for the system's."""
 
-    def __init__(self, folder: Path, file: str, *, now: str = "2024-01-01T00:00:00+00:00") -> None:
+    def __init__(self, folder: Path, file: str, *, now: str | None = "2024-01-01T00:00:00+00:00") -> None:
         self.folder, self.file, self.now = folder, file, now
         self.port, self.control_port = _free_port(), _free_port()
         self.log = folder / "up.log"
@@ -33,7 +33,8 @@ class Up:
     def _start(self) -> subprocess.Popen[bytes]:
         command = [
             sys.executable, "-m", "mainspring.app.cli", "up", self.file, "--port", str(self.port),
-            "--control-port", str(self.control_port), "--clock", "manual", "--now", self.now,
+            "--control-port", str(self.control_port),
+            *([] if self.now is None else ["--clock", "manual", "--now", self.now]),
         ]  # fmt: skip
         with self.log.open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)

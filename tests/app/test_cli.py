@@ -186,7 +186,9 @@ def test_what_can_not_be_meant_is_refused(call: Call, sums: Path, arguments: lis
     assert answer.code == 2 and said in one_line(answer)
 
 
-@pytest.mark.parametrize("verb", ["why", "models", "promote", "rollback", "monitor", "predict", "show"])
+@pytest.mark.parametrize(
+    "verb", ["why", "models", "promote", "rollback", "hold", "approve", "reject", "monitor", "predict", "show"]
+)
 def test_what_the_home_does_not_have_ends_with_1(call: Call, sums: Path, verb: str) -> None:
     call("run", "sums.py")
 
@@ -334,6 +336,19 @@ def test_without_a_champion_nothing_is_predicted_and_the_mend_is_named(held: Pat
     answer = call("predict", "tumours", "tumours.csv", folder=held)
 
     assert answer.code == 1 and "has no champion" in one_line(answer)
+
+
+def test_a_person_rejects_what_was_held_for_good_and_the_page_tells_who(held: Path, call: Call, tmp_path: Path) -> None:
+    answer = call("reject", "tumours@1", "--reason", "biased", "--json", folder=held)
+    again = call("approve", "tumours@1", folder=held)
+    told = call("why", "tumours", "--html", str(tmp_path / "why.html"), "--json", folder=held)
+
+    assert answer.json["reason"] == "tumours@1 is rejected"
+    assert again.code == 1 and "tumours@1 is rejected, so there is nothing to approve" in one_line(again)
+    last = told.json["decisions"][-1]
+    assert (last["decision"], last["reason"]) == ("reject", "biased") and last["data"]["by"]
+    page = (tmp_path / "why.html").read_text()
+    assert "Release of tumours@1" in page and last["data"]["by"] in page and "biased" in page
 
 
 def test_a_person_promotes_what_was_held_and_it_predicts(held: Path, call: Call) -> None:

@@ -52,6 +52,9 @@ class Works:
     def rollback(self, loop: str, reason: str) -> dict[str, Any]:
         return self._act("rollback", loop, reason)
 
+    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]:
+        return self._act(verb, loop, version, reason, by)
+
     def turn(self, loop: str, reason: str) -> dict[str, Any]:
         return self._act("turn", loop, reason)
 
@@ -176,18 +179,24 @@ def test_what_is_asked_reaches_the_works(api: Api) -> None:
         ("POST", "/api/loops/late/promote", None),
         ("POST", "/api/loops/late/rollback", {}),
         ("POST", "/api/loops/late/run", {"reason": "new labels"}),
+        ("POST", "/api/loops/late/hold", {"reason": "a holiday"}),
+        ("POST", "/api/loops/late/approve", {"version": 3}),
+        ("POST", "/api/loops/late/reject", {"version": 3, "reason": "biased"}),
     ]
 
     answers = [api.call(method, path, json=body) for method, path, body in calls[:2]]
     answers += [api.call(method, path, **({} if body is None else {"json": body})) for method, path, body in calls[2:]]
 
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 8
     assert api.works.asked == [
         ("advance", datetime.fromisoformat("2024-02-01T00:00:00+01:00")),
         ("promote", "late", 2, "better at night"),
         ("promote", "late", None, "by hand"),
         ("rollback", "late", "by hand"),
         ("turn", "late", "new labels"),
+        ("hold", "late", None, "a holiday", "the control API"),
+        ("approve", "late", 3, "by hand", "the control API"),
+        ("reject", "late", 3, "biased", "the control API"),
     ]
     assert api.call("GET", "/api/loops/late/decisions").json() == [{"decision": "promote"}]
     assert api.call("GET", "/api/loops/late/models").json() == [{"number": 1}]
@@ -236,6 +245,8 @@ def test_wrong_paths_and_methods_are_refused_in_the_same_shape(
         ("/api/loops/late/promote", b'{"version": "2"}', 400, "version '2' must be a whole number"),
         ("/api/loops/late/promote", b'{"version": true}', 400, "version True must be a whole number"),
         ("/api/loops/late/promote", b'{"reason": {"a": 1}}', 400, "reason {'a': 1} must be text"),
+        ("/api/loops/late/approve", b'{"version": 1.5}', 400, "version 1.5 must be a whole number"),
+        ("/api/loops/late/reject", b'{"why": 1}', 400, "the body must be an object with reason, version"),
         ("/api/loops/late/rollback", b'{"reason": " "}', 400, "reason ' ' must be text"),
         ("/api/loops/late/run", b'{"reason": "\\ud800"}', 400, "the body is not valid JSON"),
     ],

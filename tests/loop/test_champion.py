@@ -13,10 +13,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from living import START, table
+from living import START, loop, table
 
+import mainspring as ms
 from mainspring.core.errors import InvalidRows, NotInStore, SourceNotFound, UsageError
-from mainspring.loop import champion
+from mainspring.loop import champion, turn
 from mainspring.serving.loaded import load, opener
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -137,6 +138,23 @@ def test_promote_gives_a_version_all_traffic_and_rollback_gives_it_back(home: Ho
     ]
     with pytest.raises(NotInStore, match="neither a canary nor a previous champion"):
         champion.rollback(home, "late", reason="again", mlflow=None)
+
+
+def test_what_waits_is_approved_by_the_strategy_of_its_file_with_who_and_why(home: Home) -> None:
+    deployments = two_versions(home)
+    then = ms.Canary(steps=[30, 100])
+    turn.declare(home, loop(release=ms.Shadow(share=0.5, promote="health", then=then)).declaration)
+
+    said = champion.approve(home, "late", 2, reason="seen", by="ada", mlflow=None, now=START)
+
+    route = deployments.route("late")
+    assert said == "version 2 shadows version 1: it sees each request and answers none"
+    assert route is not None and (route.strategy, route.canary, route.mirrored) == ("shadow", 2, 0.5)
+    assert deployments.decisions("late")[-1].data["by"] == "ada"
+    strategy, _ = champion.declared_strategy(deployments, "late")
+    assert isinstance(strategy, ms.Shadow) and strategy.then is not None and strategy.then.steps == [30, 100]
+    champion.hold(home, "late", None, reason="a holiday", by="ada", now=START)
+    assert "rejected" in champion.reject(home, "late", None, reason="no", by="ada", mlflow=None, now=START)
 
 
 def test_promoting_the_champion_again_decides_nothing(home: Home) -> None:

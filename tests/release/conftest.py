@@ -15,13 +15,14 @@ from mainspring.statistics.assignment import assigned
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 
 
 def verdict(digest: str, next: str = "release") -> Verdict:
     bundle = Bundle(digest, "late", "RandomForestClassifier", "onnx", "binary", ("no", "yes"), "roc_auc", 1)
-    decision: Any = {"release": "promote", "canary": "inconclusive", "hold": "hold"}[next]
+    decision: Any = {"release": "promote", "canary": "inconclusive", "hold": "hold", "ask": "promote"}[next]
     return Verdict(decision, next, (f"{digest} is judged",), (), bundle, None, {"roc_auc": 0.9})  # type: ignore[arg-type]
 
 
@@ -29,6 +30,27 @@ def verdict(digest: str, next: str = "release") -> Verdict:
 def world(tmp_path: Path) -> SimpleNamespace:
     home = Home.open(tmp_path / "home")
     deployments, records = Deployments(home), Records(home, "late")
+
+    def mirror(
+        units: Iterable[int], at: datetime, *, says: Callable[[int], str] = lambda unit: "yes",
+        fails: Callable[[int], bool] = lambda unit: False, true: Callable[[int], str] | None = None, dropped: int = 0,
+    ) -> None:  # fmt: skip
+        """The champion says "yes" to each unit, the shadow what it *says*; with *true* the label comes at once."""
+        route = deployments.route("late")
+        assert route is not None and route.canary is not None
+        shown = [
+            ShadowRecord(
+                id=f"s{unit}-{at.isoformat()}", at=at, unit=str(unit), label="yes", latency_ms=3.0,
+                said=None if fails(unit) else says(unit), error="it failed" if fails(unit) else None,
+                row={"carrier": "UA" if unit % 4 == 0 else "AA"},
+            )
+            for unit in units
+        ]  # fmt: skip
+        batch = ShadowBatch(version=route.canary, revision=route.revision, dropped=dropped, records=shown)
+        Shadows(home, "late").append(batch)
+        if true is not None:
+            labels = [FeedbackRecord(id=each.id, label=true(int(each.unit)), at=at) for each in shown]
+            records.append_feedback(labels)
 
     def serve(
         units: Iterable[int], at: datetime, *, fails: Callable[[str, int], bool] = lambda arm, unit: False,
@@ -48,6 +70,7 @@ def world(tmp_path: Path) -> SimpleNamespace:
                     id=identity, at=at, unit=str(unit), arm=arm, revision=route.revision, latency_ms=latency_ms,
                     version=(route.canary if canary else route.champion) or 0,
                     label=None if failed else "yes", error="it failed" if failed else None, loop="late",
+                    propensity=1.0 if route.canary is None else route.share if canary else 1.0 - route.share,
                 )
             )  # fmt: skip
             if right is not None and not failed:
@@ -57,5 +80,5 @@ def world(tmp_path: Path) -> SimpleNamespace:
             records.append_feedback(feedback)
 
     return SimpleNamespace(
-        home=home, deployments=deployments, records=records, serve=serve, verdict=verdict, start=START
+        home=home, deployments=deployments, records=records, serve=serve, mirror=mirror, verdict=verdict, start=START
     )

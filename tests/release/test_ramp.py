@@ -36,8 +36,10 @@ def observe(evidence: Evidence, canary: int, bad: int, stable: int, stable_bad: 
         guardrail.canary += bad
         guardrail.champion += stable_bad
     evidence.crashed = evidence.crashed.update(bad, canary)
-    evidence.crashes += bad
-    evidence.units |= set(range(len(evidence.units), len(evidence.units) + canary))
+    new = set(range(len(evidence.tried), len(evidence.tried) + canary))
+    evidence.units |= new
+    evidence.tried |= new
+    evidence.failed |= set(sorted(new)[:bad])
 
 
 def live(rates: Rates, seed: int, declaration: Canary = DECLARED, units: int = 400, looks: int = 240) -> str:
@@ -101,7 +103,7 @@ def test_a_canary_that_only_fails_is_stopped_hard_even_while_the_champion_fails_
     action = decide(evidence, DECLARED, ROUTE, START + timedelta(minutes=1))
 
     assert action.kind == "rollback"
-    assert action.reason.startswith("hard stop: 24 failures among 25 canary units")
+    assert action.reason.startswith("hard stop: 24 of 25 canary units failed")
 
 
 def test_the_hard_stop_waits_for_twenty_units() -> None:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from mainspring.core.declarations import Canary, Immediate, Manual
 from mainspring.core.errors import NotInStore
 from mainspring.release import release as releasing
-from mainspring.release.release import promote, release, rollback, step
+from mainspring.release.by_hand import promote, rollback
+from mainspring.release.release import release, step
 from mainspring.store.deployments import Deployments
 from mainspring.store.records import Records
 
@@ -254,14 +255,14 @@ def test_two_controllers_never_count_the_same_records_twice(
     publish(world, "aa")
     publish(world, "bb")
     world.serve(range(400), world.start)
-    real = releasing.decide
+    real = releasing.ramp.decide
 
     def meanwhile(*arguments: Any) -> Any:
-        monkeypatch.setattr(releasing, "decide", real)
+        monkeypatch.setattr(releasing.ramp, "decide", real)
         step(Deployments(world.home), Records(world.home, "late"), "late", CANARY, world.start + 2 * MINUTE)
         return real(*arguments)
 
-    monkeypatch.setattr(releasing, "decide", meanwhile)
+    monkeypatch.setattr(releasing.ramp, "decide", meanwhile)
     action = tick(world, 2)
 
     assert action.kind == "wait" and "changed meanwhile" in action.reason

@@ -105,6 +105,12 @@ def test_a_doubled_error_rate_is_stopped_in_about_twenty_minutes() -> None:
     assert 15 <= np.median(minutes) <= 30 and np.quantile(minutes, 0.9) <= 75
 
 
+def test_ten_times_the_errors_are_stopped_within_five_minutes() -> None:
+    minutes = stops(*(each[:, :30] for each in canary(300, 0.01, 10.0, seed=5)), 0.05)
+
+    assert np.median(minutes) <= 5 and np.isfinite(minutes).all()
+
+
 def test_a_third_more_errors_are_stopped_within_hours() -> None:
     minutes = stops(*canary(300, 0.01, 1.3, seed=3), 0.05)
 

@@ -265,6 +265,7 @@ def cancel(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--html", metavar="FILE", help="Write a standalone page on the release, with plots.")
 @_json
 def why(**arguments: Any) -> None:
     """The written reasons: gate, release, retraining, non-retraining."""
@@ -319,6 +320,33 @@ def rollback(**arguments: Any) -> None:
 def verify(**arguments: Any) -> None:
     """Check a bundle's signature and every file. Exit code 1: something isn't as it was signed."""
     _call("verify", **arguments)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--reason", default="by hand", show_default=True)
+@_json
+def hold(**arguments: Any) -> None:
+    """Stop the running trial where it is, or keep back a version that waits."""
+    _call("decided", verb="hold", **arguments)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--reason", default="by hand", show_default=True)
+@_json
+def approve(**arguments: Any) -> None:
+    """Let a held trial go on, or release a version that is held or waits, as the loop declares."""
+    _call("decided", verb="approve", **arguments)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--reason", default="by hand", show_default=True)
+@_json
+def reject(**arguments: Any) -> None:
+    """End the running trial, or refuse a version that is held or waits, for good."""
+    _call("decided", verb="reject", **arguments)
 
 
 @cli.command()

@@ -32,7 +32,7 @@ from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.store.catalog import Catalog
-from mainspring.store.deployments import Deployments
+from mainspring.store.deployments import TRIAL, Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal, StepRecord
 
@@ -236,13 +236,15 @@ def cancel(*, home: str | None, run: str, as_json: bool) -> int:
     return _print_action(f"run {run} is asked to stop; `mainspring show {run}` tells when it has", as_json)
 
 
-def why(*, home: str | None, name: str, as_json: bool) -> int:
+def why(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
     loop, version = _divide(name)
     deployments = Deployments(_store(home))
     written = deployments.decisions(loop)
     if not written:  # a loop whose first turn failed has no version, but a reason
         _known(deployments, loop)
     found = [record for record in written if version is None or record.version == version]
+    if html is not None:
+        _write(html, turn.call("mainspring.release.page:page", deployments, loop, version))
     if as_json:
         return document.one("why", "done", decisions=found)
     showing.decisions(loop, found)
@@ -294,20 +296,31 @@ def verify(*, home: str | None, **arguments: Any) -> int:
     return int(turn.call("mainspring.app.bundles:verify", home, **arguments))
 
 
+def decided(*, home: str | None, verb: str, name: str, reason: str, as_json: bool) -> int:
+    loop, version = _divide(name)
+    store = _store(home)
+    _known(Deployments(store), loop)
+    return _print_action(turn.call("mainspring.app.approvals:decide", store, verb, loop, version, reason), as_json)
+
+
 def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
     store = _store(home)
     with document.alone(as_json):
         watching = _watching(store, name)
         report, _ = watching.report(Deployments(store).now())
-    if html is not None and not Path(html).parent.is_dir():
-        raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
     if html is not None:
-        Path(html).write_text(watching.page(report), encoding="utf-8")
-        print(f"wrote {html}", file=sys.stderr)
+        _write(html, watching.page(report))
     if as_json:
         return document.one("monitor", "done", report=report.to_json())
     print(turn.call("mainspring.monitoring.terminal:render", report))
     return 0
+
+
+def _write(html: str, page: str) -> None:
+    if not Path(html).parent.is_dir():
+        raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
+    Path(html).write_text(page, encoding="utf-8")
+    print(f"wrote {html}", file=sys.stderr)
 
 
 def schema(*, home: str | None, **arguments: Any) -> int:
@@ -438,6 +451,8 @@ def _loop_status(deployments: Deployments, name: str) -> dict[str, Any]:
         "canary": route and route.canary,
         "canary_share": route and route.share,
         "holding": route and route.holding,
+        "strategy": route and route.strategy,
+        "trial": deployments.load_state(name, TRIAL) if route and route.canary else None,
         "versions": len(deployments.versions(name)),
         "last_decision": decisions[-1] if decisions else None,
         "last_alarm": alarms[-1] if alarms else None,

@@ -11,7 +11,7 @@ from functools import partial
 from inspect import iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mainspring.app import config
 from mainspring.core import declarations
@@ -212,6 +212,8 @@ class Loop:
         gate, release, monitor = gate or Gate(), release or declarations.Canary(), monitor or Monitor()
         _check_columns(target, ignore, key=key, time=time, group=group, weight=weight, unit=unit)
         _check_kinds(gate=gate, release=release, monitor=monitor, search=search, retrain=retrain, privacy=privacy)
+        if isinstance(release, declarations.Shadow) and release.slices is None:
+            release = replace(release, slices=tuple(gate.slices))
         features = tuple(features) if isinstance(features, list | tuple) else (features,)
         clean = (clean,) if isinstance(clean, Clean) else clean
         _check_parts(split, features, clean, seed)
@@ -380,7 +382,7 @@ def _check_columns(target: str, ignore: Sequence[str], **roles: Any) -> None:
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "gate": (Gate,),
-    "release": (declarations.Canary, declarations.Immediate, declarations.Manual),
+    "release": get_args(declarations.Release),
     "monitor": (Monitor,),
     "search": (Search, type(None)),
     "retrain": (Retrain, type(None)),

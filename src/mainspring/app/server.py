@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -27,6 +27,9 @@ from mainspring.store.home import Home, sync_folder
 MAX_BODY_BYTES = 64 * 1024
 
 
+_DECISIONS = ("hold", "approve", "reject")
+
+
 class Works(Protocol):
     """What the API may ask of the controller."""
 
@@ -41,6 +44,8 @@ class Works(Protocol):
     def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]: ...
 
     def rollback(self, loop: str, reason: str) -> dict[str, Any]: ...
+
+    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]: ...
 
     def turn(self, loop: str, reason: str) -> dict[str, Any]: ...
 
@@ -79,11 +84,16 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
 
     async def promote(request: Request) -> Response:
         body = await _body(request, {"version", "reason"})
-        version = body.get("version")
-        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
-            raise InvalidRequest(f"version {version!r} must be a whole number")
-        loop, reason = request.path_params["loop"], _reason(body)
+        loop, version, reason = request.path_params["loop"], _version(body), _reason(body)
         return JSONResponse(await run_in_threadpool(works.promote, loop, version, reason))
+
+    def decided(verb: str) -> Callable[[Request], Awaitable[Response]]:
+        async def decide(request: Request) -> Response:
+            body = await _body(request, {"version", "reason"})
+            asked = (request.path_params["loop"], _version(body), _reason(body), "the control API")
+            return JSONResponse(await run_in_threadpool(works.decide, verb, *asked))
+
+        return decide
 
     async def rollback(request: Request) -> Response:
         body = await _body(request, {"reason"})
@@ -100,6 +110,7 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
         Route("/api/loops/{loop}/models", models),
         Route("/api/loops/{loop}/promote", promote, methods=["POST"]),
         Route("/api/loops/{loop}/rollback", rollback, methods=["POST"]),
+        *(Route(f"/api/loops/{{loop}}/{verb}", decided(verb), methods=["POST"]) for verb in _DECISIONS),
         Route("/api/loops/{loop}/run", turn, methods=["POST"]),
     ]
     told = {
@@ -142,6 +153,13 @@ async def _body(request: Request, known: set[str]) -> dict[str, Any]:
     if not isinstance(body, dict) or set(body) - known:
         raise InvalidRequest(f"the body must be an object with {', '.join(sorted(known))}")
     return body
+
+
+def _version(body: Mapping[str, Any]) -> int | None:
+    version = body.get("version")
+    if version is None or (isinstance(version, int) and not isinstance(version, bool)):
+        return version
+    raise InvalidRequest(f"version {version!r} must be a whole number")
 
 
 def _reason(body: Mapping[str, Any]) -> str:

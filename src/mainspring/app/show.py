@@ -67,19 +67,35 @@ def notes(found: Sequence[str]) -> None:
         out(Text(f"  note: {len(found) - NOTES} more are in the card"))
 
 
+_MOST_SLICES = 10
+
+
 def status(loops: Sequence[Mapping[str, Any]]) -> None:
-    table = headed("loops", "loop", "champion", "canary", "versions", "last decision")
+    table = headed("loops", "loop", "champion", "on trial", "versions", "last decision")
     for loop in loops:
         last = loop["last_decision"]
         canary = (
             ""
             if loop["canary"] is None
-            else f"@{loop['canary']} {loop['canary_share']:.0%}{' holding' if loop['holding'] else ''}"
+            else f"@{loop['canary']} {loop['strategy']} {loop['canary_share']:.0%}{' held' if loop['holding'] else ''}"
         )
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
         row(table, loop["name"], champion, canary, str(loop["versions"]), told)
     out(table)
+    for loop in loops:
+        if loop["trial"] is not None:
+            _trial(loop["name"], loop["trial"])
+
+
+def _trial(loop: str, trial: Mapping[str, Any]) -> None:
+    """What the running trial has come to, with a shadow's disagreement by slice."""
+    out(Text(f"{loop}@{trial['version']} {trial['strategy']}: {trial['reason']}"))
+    for column, values in ((trial["evidence"] or {}).get("slices") or {}).items():
+        table = headed(f"where the shadow disagrees, by {column}", column, "rows", "disagreement")
+        for value, found in sorted(values.items(), key=lambda each: -each[1]["disagreement"])[:_MOST_SLICES]:
+            row(table, value, f"{found['rows']:,}", f"{found['disagreement']:.3g}")
+        out(table)
 
 
 def runs(found: Sequence[Any]) -> None:

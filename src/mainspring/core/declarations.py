@@ -1,5 +1,5 @@
-"""What a user declares: roles, split, search, gate, release, monitor, retrain. Frozen values; the words
-for sources stand in `sources.py`."""
+"""What a user declares: roles, split, search, gate, monitor, retrain. Frozen values; the words for sources stand in
+`sources.py`, those for releases in `strategies.py`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ from mainspring.core.sources import csv as csv
 from mainspring.core.sources import frame as frame
 from mainspring.core.sources import parquet as parquet
 from mainspring.core.sources import sql as sql
+from mainspring.core.strategies import ABTest as ABTest
+from mainspring.core.strategies import Bandit as Bandit
+from mainspring.core.strategies import Canary as Canary
+from mainspring.core.strategies import Immediate as Immediate
+from mainspring.core.strategies import Manual as Manual
+from mainspring.core.strategies import Release as Release
+from mainspring.core.strategies import Shadow as Shadow
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
@@ -124,7 +131,7 @@ def _check_space(key: str, values: Any) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------------ gate and release
+# ------------------------------------------------------------------------------------------------------------ gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ class Gate:
     worse than the champion is still as good. alpha: the chance of promoting a model that is worse by more than the
     margin. slices: columns whose groups must not get worse. max_latency: of one row, p95, such as "5ms". max_size: of
     the bundle, in megabytes. on_inconclusive: what to do when the holdout is too small to tell (None: canary when the
-    point estimate isn't worse, else hold). at_least: a floor for the metric, whatever the champion does.
+    point estimate isn't worse, else hold). at_least: a floor for the metric, whatever the champion does. approval: what
+    passes waits for a person, `mainspring approve`.
     """
 
     metric: str | Named | None = None
@@ -146,6 +154,7 @@ class Gate:
     max_size: float | None = None
     on_inconclusive: Literal["hold", "canary"] | None = None
     at_least: float | None = None
+    approval: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(getattr(self.metric, "name", self.metric), str | None):
@@ -164,50 +173,6 @@ class Gate:
             raise DeclarationError(f"Gate(on_inconclusive={self.on_inconclusive!r}) must be 'hold' or 'canary'")
         if self.max_latency is not None:
             seconds(self.max_latency)
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """Release step by step; each step is left by evidence (`statistics.arm_bet`), never by silence.
-
-    steps: traffic shares in percent. min_units: of the canary, in each step. min_time: in each step, on the loop's
-    clock. deadline: of one step; then the release holds and asks. alpha: the chance that a healthy release is rolled
-    back. objective: the rate of bad events below which a version is healthy whatever the other arm does.
-    guardrails: which bad events count: "errors" (answers >= 500), "latency" (slower than the champion's frozen p95
-    objective, or *slow*), "wrong" (predictions that a matured label contradicts).
-    """
-
-    steps: Sequence[float] = (1, 5, 25, 50, 100)
-    min_units: int = 100
-    min_time: str | float = "10m"
-    deadline: str | float = "7d"
-    alpha: float = 0.05
-    objective: float = 0.01
-    guardrails: Sequence[Literal["errors", "latency", "wrong"]] = ("errors", "latency")
-    slow: str | float | None = None
-
-    def __post_init__(self) -> None:
-        steps = tuple(self.steps)
-        if not steps or steps[-1] != 100 or list(steps) != sorted(set(steps)) or steps[0] <= 0:
-            raise DeclarationError(f"Canary(steps={steps}) must grow and end with 100, such as (1, 5, 25, 50, 100)")
-        unknown = set(self.guardrails) - {"errors", "latency", "wrong"}
-        if unknown or not self.guardrails:
-            raise DeclarationError(f"Canary(guardrails={tuple(self.guardrails)}) knows errors, latency and wrong")
-        check_number("Canary min_units", self.min_units, least=1, whole=True)
-        check_number("Canary alpha", self.alpha, above=0, below=1)
-        check_number("Canary objective", self.objective, above=0, below=1)
-        for duration in (self.min_time, self.deadline, *([] if self.slow is None else [self.slow])):
-            seconds(duration)
-
-
-@dataclass(frozen=True, slots=True)
-class Immediate:
-    """A promoted candidate takes all traffic at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manual:
-    """A promoted candidate waits for `mainspring promote`."""
 
 
 # ----------------------------------------------------------------------------------------------- monitor and retrain
@@ -261,9 +226,6 @@ class Retrain:
         for duration in (self.every, self.window, self.cooldown):
             if duration is not None:
                 seconds(duration)
-
-
-Release = Canary | Immediate | Manual
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,10 +174,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's decision with its reasons. next: what the release stage should do with the bundle."""
+    """The gate's decision with its reasons. next: what the release stage should do with the bundle;
+    "ask": a person decides."""
 
     decision: Decision
-    next: Literal["release", "canary", "hold"]
+    next: Literal["release", "canary", "hold", "ask"]
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
     bundle: Bundle
@@ -192,6 +193,6 @@ class Release:
     loop: str
     version: int
     bundle: Bundle
-    state: Literal["champion", "canary", "waiting", "held"]
+    state: Literal["champion", "canary", "shadow", "waiting", "held"]
     share: float
     reasons: tuple[str, ...]

@@ -16,7 +16,7 @@ from mainspring.statistics.paired_tests import holm, spent_alpha
 USES = 19
 """How often one holdout may decide; before the 20th use it has to be refreshed with newly labelled rows."""
 
-Next = Literal["release", "canary", "hold"]
+Next = Literal["release", "canary", "hold", "ask"]
 
 
 def gate(evaluate: Evaluation, *, rule: Gate, uses: int) -> Verdict:
@@ -54,8 +54,14 @@ def gate(evaluate: Evaluation, *, rule: Gate, uses: int) -> Verdict:
         return _verdict(evaluate, "hold", "hold", checks, comparison)
     if comparison.passed is None:
         then, why = _when_inconclusive(evaluate, rule, comparison)
-        return _verdict(evaluate, "inconclusive", then, [*checks, Check("next", None, why)], comparison)
-    return _verdict(evaluate, "promote", "release", checks, comparison)
+        checks.append(Check("next", None, why))
+        return _verdict(evaluate, "inconclusive", _asked(rule, then), checks, comparison)
+    return _verdict(evaluate, "promote", _asked(rule, "release"), checks, comparison)
+
+
+def _asked(rule: Gate, then: Next) -> Next:
+    """What is let through waits for a person, where the gate asks for one."""
+    return "ask" if rule.approval and then != "hold" else then
 
 
 def _budget(evaluation: Evaluation, rule: Gate, uses: int) -> Check:

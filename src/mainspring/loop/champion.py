@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 
+from mainspring.core.declarations import Canary, Release
 from mainspring.core.errors import NotInStore
 from mainspring.data import sources
 from mainspring.loop import given
-from mainspring.release import release as releasing
+from mainspring.release import by_hand
 from mainspring.serving import push
 from mainspring.serving.loaded import opener
-from mainspring.store.deployments import Deployments, Version
+from mainspring.store.deployments import DECLARED, Deployments, Version
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
 
@@ -84,28 +85,97 @@ def answer(home: Home, loop: str, rows: str) -> dict[str, Any]:
 
 
 def promote(
-    home: Home, loop: str, version: int | None, *, reason: str, mlflow: str | None, now: datetime | None = None
+    home: Home,
+    loop: str,
+    version: int | None,
+    *,
+    reason: str,
+    mlflow: str | None,
+    now: datetime | None = None,
+    by: str | None = None,
 ) -> str:
     """Give a version all traffic; what was done, in a sentence."""
     deployments, registry = Deployments(home), Registry(home, mlflow)
-    chosen = releasing.promote(
-        deployments, loop, version, now=now or deployments.now(), reason=reason, announce=announcer(registry)
+    chosen = by_hand.promote(
+        deployments, loop, version, now=now or deployments.now(), reason=reason, announce=announcer(registry), by=by
     )
     _tell(home, registry)
     return f"{chosen.name} has all traffic"
 
 
-def rollback(home: Home, loop: str, *, reason: str, mlflow: str | None, now: datetime | None = None) -> str:
+def rollback(
+    home: Home, loop: str, *, reason: str, mlflow: str | None, now: datetime | None = None, by: str | None = None
+) -> str:
     """End the canary, or bring the previous champion back; what was done, in a sentence."""
     deployments, registry = Deployments(home), Registry(home, mlflow)
     route = deployments.route(loop)
     canary = None if route is None else route.canary
-    serving = releasing.rollback(
-        deployments, loop, now=now or deployments.now(), reason=reason, announce=announcer(registry)
+    serving = by_hand.rollback(
+        deployments, loop, now=now or deployments.now(), reason=reason, announce=announcer(registry), by=by
     )
     _tell(home, registry)
-    ended = "" if canary is None else f"the canary @{canary} is ended: "
+    ended = "" if route is None or canary is None else f"the {route.strategy} @{canary} is ended: "
     return f"{ended}{serving.name} has all traffic{'' if ended else ' again'}"
+
+
+def hold(home: Home, loop: str, version: int | None, *, reason: str, by: str, now: datetime | None = None) -> str:
+    """Stop the running trial where it is, or keep back a version that waits; what was done, in a sentence."""
+    deployments = Deployments(home)
+    done = by_hand.hold(deployments, loop, version, now=now or deployments.now(), reason=reason, by=by)
+    push.notify(home)
+    return done
+
+
+def approve(
+    home: Home,
+    loop: str,
+    version: int | None,
+    *,
+    reason: str,
+    by: str,
+    mlflow: str | None,
+    now: datetime | None = None,
+) -> str:
+    """Let a held trial go on, or release a version that waits for a person by the loop's own strategy."""
+    deployments, registry = Deployments(home), Registry(home, mlflow)
+    strategy, seed = declared_strategy(deployments, loop)
+    done = by_hand.approve(
+        deployments, loop, version, strategy=strategy, now=now or deployments.now(), reason=reason, by=by, seed=seed,
+        announce=announcer(registry),
+    )  # fmt: skip
+    _tell(home, registry)
+    return done
+
+
+def reject(
+    home: Home,
+    loop: str,
+    version: int | None,
+    *,
+    reason: str,
+    by: str,
+    mlflow: str | None,
+    now: datetime | None = None,
+) -> str:
+    """End the running trial, or refuse a version that waits, for good; what was done, in a sentence."""
+    deployments, registry = Deployments(home), Registry(home, mlflow)
+    done = by_hand.reject(
+        deployments, loop, version, now=now or deployments.now(), reason=reason, by=by, announce=announcer(registry)
+    )
+    _tell(home, registry)
+    return done
+
+
+def declared_strategy(deployments: Deployments, loop: str) -> tuple[Release | None, int]:
+    """How the loop releases, as its FILE said last, and its seed; None where that isn't known."""
+    told = (deployments.load_state(loop, DECLARED) or {}).get("release")
+    if told is None:
+        return None, 0
+    kinds = {kind.__name__: kind for kind in get_args(Release)}
+    arguments = dict(told["arguments"])
+    if arguments.get("then") is not None:
+        arguments["then"] = Canary(**arguments["then"])
+    return kinds[told["kind"]](**arguments), told["seed"]
 
 
 def announcer(registry: Registry) -> Callable[[str, Version], None]:

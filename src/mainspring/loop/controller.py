@@ -195,6 +195,16 @@ class Controller:
         with self._lock:
             return {"reason": champion.rollback(self.home, loop, reason=reason, mlflow=self.mlflow, now=self._now())}
 
+    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]:
+        """What a person decides of a trial or of a version that waits: *verb* is hold, approve or reject."""
+        self._known(loop)
+        told: dict[str, Any] = {"reason": reason, "by": by, "now": self._now()}
+        with self._lock:
+            if verb == "hold":
+                return {"reason": champion.hold(self.home, loop, version, **told)}
+            act = {"approve": champion.approve, "reject": champion.reject}[verb]
+            return {"reason": act(self.home, loop, version, mlflow=self.mlflow, **told)}
+
     def turn(self, loop: str, reason: str) -> dict[str, Any]:
         """Ask for a turn by hand; it starts at once, or after the one that runs."""
         self._known(loop)
@@ -304,7 +314,7 @@ class Controller:
         records = History(self.home, loop)
         registry = Registry(self.home, self.mlflow)
         announce = champion.announcer(registry)
-        action = releasing.step(self._deployments, records, loop, declaration.release, now, announce)
+        action = releasing.step(self._deployments, records, loop, declaration.release, now, announce, declaration.seed)
         if action.kind != "wait":
             push.notify(self.home)
             registry.drain()

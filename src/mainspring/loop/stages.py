@@ -61,12 +61,20 @@ def prepare(
             near = get_close_matches(name, frame.inputs.names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(frame.inputs.names)}"
             raise DeclarationError(f"{where} names {name!r}, which no request carries; {hint}")
-    if frame.task == "regression" and "wrong" in counted:
+    _refuse_counted(frame.task, counted)
+    _refuse_floor(metrics.default_metric(frame.task) if metric is None else metrics.metric(metric, frame.task), floor)
+    return frame if privacy is None else replace(frame, inputs=_protected(frame, privacy))
+
+
+def _refuse_counted(task: str, counted: tuple[str, ...]) -> None:
+    """Raise where the release counts what this task's answers can't be."""
+    if task == "regression" and "wrong" in counted:
         raise DeclarationError(
             "Canary(guardrails=...) counts 'wrong', but a predicted number is never exactly right; leave it out"
         )
-    _refuse_floor(metrics.default_metric(frame.task) if metric is None else metrics.metric(metric, frame.task), floor)
-    return frame if privacy is None else replace(frame, inputs=_protected(frame, privacy))
+    fitting = {"value", "error"} if task == "regression" else {"right", "event", "value"}
+    for outcome in {"right", "event", "value", "error"} & set(counted) - fitting:
+        raise DeclarationError(f"outcome={outcome!r} doesn't fit a {task} target; choose from {sorted(fitting)}")
 
 
 def _protected(frame: Frame, privacy: Privacy) -> Schema:

@@ -23,7 +23,11 @@ def declare(home: Home, declaration: Declaration) -> None:
     rules = {name: getattr(declaration.monitor, name) for name in ("every", "label_delay", "arl", "tolerance")}
     retrain = None if declaration.retrain is None else asdict(declaration.retrain)
     roles = {name: getattr(declaration.roles, name) for name in ("target", "key", "time", "subject")}
-    told = {"monitor": rules, "retrain": retrain, "folder": declaration.folder, "roles": roles}
+    strategy = declaration.release
+    released = {"kind": type(strategy).__name__, "arguments": asdict(strategy), "seed": declaration.seed}
+    told = {
+        "monitor": rules, "retrain": retrain, "folder": declaration.folder, "roles": roles, "release": released,
+    }  # fmt: skip
     if declaration.privacy is not None:
         told["privacy"] = {"rules": declaration.privacy.rules, "retention": declaration.privacy.retention}
     Deployments(home).save_state(declaration.name, DECLARED, told)
@@ -110,7 +114,16 @@ def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tupl
 def _columns(declaration: Declaration) -> dict[str, str]:
     """The columns that later stages and the release will ask for: where they are named -> the column."""
     slices = {f"Gate(slices=[...]) entry {number}": name for number, name in enumerate(declaration.gate.slices)}
+    shadowed = getattr(declaration.release, "slices", None) or ()
+    slices |= {f"Shadow(slices=[...]) entry {number}": name for number, name in enumerate(shadowed)}
     return slices if declaration.unit is None else {**slices, "unit=": declaration.unit}
+
+
+def _counted(declaration: Declaration) -> tuple[str, ...]:
+    """What the release counts, which the task must be able to tell."""
+    strategy = declaration.release
+    outcome, then = getattr(strategy, "outcome", None), getattr(strategy, "then", None) or strategy
+    return (*getattr(then, "guardrails", ()), *([] if outcome is None else [outcome]))
 
 
 def _stages(declaration: Declaration) -> list[Step]:
@@ -131,7 +144,7 @@ def _stages(declaration: Declaration) -> list[Step]:
               roles=roles, features=declaration.features, task=declaration.task,
               window=None if retrain is None else retrain.window,
               clean=declaration.clean, columns=_columns(declaration),
-              counted=tuple(getattr(declaration.release, "guardrails", ())), metric=metric,
+              counted=_counted(declaration), metric=metric,
               floor=declaration.gate.at_least, **private),
         stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),

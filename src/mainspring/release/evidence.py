@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
 from mainspring.core.declarations import Canary, seconds
+from mainspring.core.strategies import GuardrailName as GuardrailName
 from mainspring.statistics.arm_bet import ArmBet, RateBet, SampleRatio
 from mainspring.store.records import Arm
 
-GuardrailName = Literal["errors", "latency", "wrong"]
 HARD_STOP_RATE = 0.2
 """A canary that fails for more than this share of its units is stopped, whatever the stable arm does."""
 _SLOW_SHARE = 0.10  # by definition 5 % of the units are slower than the champion's p95; twice that isn't healthy
@@ -37,7 +37,8 @@ class Guardrail:
     """The bets on one kind of bad event.
 
     worse: since the release began. not_worse, healthy: of this step. affected: units that have had their first event,
-    which count no more. seen: the canary's units of this step, each a trial of *healthy* once.
+    which count no more. seen, ill: the canary's units of this step, each a trial of *healthy* once, and those of them
+    with an event in this step, also where they had one before: who fails in every step fails in this one.
     """
 
     worse: ArmBet
@@ -45,6 +46,7 @@ class Guardrail:
     healthy: RateBet
     affected: set[int] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
+    ill: set[int] = field(default_factory=set)
     canary: int = 0
     champion: int = 0
 
@@ -54,11 +56,8 @@ class Guardrail:
 
     def next_step(self, margin: float) -> None:
         """Each step is left by its own evidence; what speaks against the canary is kept."""
-        self.not_worse, self.healthy, self.seen = (
-            ArmBet.not_worse_than(margin),
-            RateBet.below(self.healthy.bound),
-            set(),
-        )
+        self.not_worse, self.healthy = ArmBet.not_worse_than(margin), RateBet.below(self.healthy.bound)
+        self.seen, self.ill = set(), set()
 
     def fold(self, exposed: Mapping[Arm, set[int]], hit: Mapping[Arm, set[int]]) -> None:
         """Take in one bin: the units *exposed* to each arm, and those of them with a bad event."""
@@ -68,9 +67,11 @@ class Guardrail:
             share = len(canary) / (len(canary) + len(champion))
             self.worse = self.worse.update(len(bad), len(stable_bad), share)
             self.not_worse = self.not_worse.update(len(bad), len(stable_bad), share)
-        new = canary - bad - self.seen if len(self.seen) < _MOST_SEEN else set()
-        self.healthy = self.healthy.update(len(bad), len(bad) + len(new))
-        self.seen |= new | bad
+        fell_ill = hit["canary"] - self.ill
+        new = exposed["canary"] - hit["canary"] - self.seen if len(self.seen) < _MOST_SEEN else set()
+        self.healthy = self.healthy.update(len(fell_ill), len(fell_ill) + len(new))
+        self.seen |= new | fell_ill
+        self.ill |= fell_ill
         self.affected |= bad | stable_bad
         self.canary += len(bad)
         self.champion += len(stable_bad)
@@ -82,6 +83,7 @@ class Guardrail:
             "healthy": self.healthy.to_list(),
             "affected": sorted(self.affected),
             "seen": sorted(self.seen),
+            "ill": sorted(self.ill),
             "canary": self.canary,
             "champion": self.champion,
         }
@@ -94,6 +96,7 @@ class Guardrail:
             RateBet.from_list(state["healthy"]),
             set(state["affected"]),
             set(state["seen"]),
+            set(state.get("ill", ())),
             state["canary"],
             state["champion"],
         )
@@ -104,7 +107,8 @@ class Evidence:
     """All evidence on one release.
 
     version: the canary's. revision: the route's when the release began; records of earlier revisions don't count.
-    crashed: the bet behind the hard stop. ratio: the bet that this step's units don't meet the arms by the planned
+    crashed: the bet behind the hard stop, on each of the canary's *tried* units once, and once more when it *failed*
+    first. ratio: the bet that this step's units don't meet the arms by the planned
     shares, each of *met* once; step_revision: the route's when the step began. slow_ms: what counts as slow; None until
     enough of the champion's latencies are known. positions: how far the records are folded, saved with the bets, so
     that nothing counts twice.
@@ -123,7 +127,8 @@ class Evidence:
     latencies: list[float] = field(default_factory=list)
     units: set[int] = field(default_factory=set)
     met: set[int] = field(default_factory=set)
-    crashes: int = 0
+    tried: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
     folds: int = 0
 
     @classmethod
@@ -176,8 +181,11 @@ class Evidence:
 
     def _count(self, canary: set[int], crashed: set[int]) -> None:
         """Units of the step, and the hard stop's bet, whether errors are a guardrail or not."""
-        self.crashed = self.crashed.update(len(crashed), len(canary))
-        self.crashes += len(crashed)
+        failed = crashed - self.failed
+        new = canary - crashed - self.tried if len(self.tried) < _MOST_SEEN else set()
+        self.crashed = self.crashed.update(len(failed), len(failed) + len(new))
+        self.failed |= failed
+        self.tried |= new | failed
         if len(self.units) < _MOST_SEEN:
             self.units |= canary
 
@@ -212,7 +220,8 @@ class Evidence:
             "latencies": self.latencies,
             "units": sorted(self.units),
             "met": sorted(self.met),
-            "crashes": self.crashes,
+            "tried": sorted(self.tried),
+            "failed": sorted(self.failed),
             "folds": self.folds,
         }
 
@@ -220,8 +229,9 @@ class Evidence:
     def from_json(cls, state: Mapping[str, Any]) -> Evidence:
         guardrails = {name: Guardrail.from_json(each) for name, each in state["guardrails"].items()}
         bets = {"crashed": RateBet.from_list(state["crashed"]), "ratio": SampleRatio.from_list(state["ratio"])}
-        units = {name: set(state[name]) for name in ("units", "met")}
-        return cls(**{**state, "guardrails": guardrails, **bets, **units})
+        units = {name: set(state.get(name, ())) for name in ("units", "met", "tried", "failed")}
+        known = {name: value for name, value in state.items() if name in cls.__slots__}
+        return cls(**{**known, "guardrails": guardrails, **bets, **units})
 
 
 def margin(share: float) -> float:
@@ -250,7 +260,7 @@ def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, Mapping[Arm, set
         if place not in bins:
             bins[place] = (_arms(), {"errors": _arms(), "latency": _arms(), "wrong": _arms()})
         exposed, hit = bins[place]
-        unit = _short(exposure.unit)
+        unit = short(exposure.unit)
         exposed[exposure.arm].add(unit)
         for name in exposure.bad:
             hit[name][exposure.arm].add(unit)
@@ -261,6 +271,6 @@ def _arms() -> dict[Arm, set[int]]:
     return {"champion": set(), "canary": set()}
 
 
-def _short(unit: str) -> int:
+def short(unit: str) -> int:
     """64 bits instead of the unit's name: the state stays small and names nobody."""
     return int.from_bytes(blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -15,15 +15,18 @@ from mainspring.store.deployments import Route
 ENOUGH = 20.0
 """The e-value at which a step may be left: a wrong "not worse" has a chance of 1 in 20."""
 _HARD_STOP_UNITS = 20
-_MISMATCH_ALPHA = 0.01
+MISMATCH_ALPHA = 0.01
 """The chance that a release whose units are assigned as planned is held for a sample-ratio mismatch."""
+
+
+Kind = Literal["wait", "advance", "shift", "canary", "promote", "rollback", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do with the canary now, why, and the figures behind it."""
+    """What to do with the version on trial now, why, and the figures behind it; "canary": a shadow becomes one."""
 
-    kind: Literal["wait", "advance", "promote", "rollback", "hold"]
+    kind: Kind
     reason: str
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -31,21 +34,21 @@ class Action:
 def decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> Action:
     """The next action for the canary of *route*; silence never promotes."""
     kind, reason = _decide(evidence, declaration, route, now)
-    return Action(kind, reason, _figures(evidence, route))
+    return Action(kind, reason, figures(evidence, declaration, route, len(declaration.steps) / MISMATCH_ALPHA))
 
 
-Decided = tuple[Literal["wait", "advance", "promote", "rollback", "hold"], str]
+Decided = tuple[Kind, str]
 
 
 def _decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime) -> Decided:
-    against = _stop(evidence, declaration, route)
+    against = stop(evidence, declaration, route)
     if against:
         return "rollback", against
     if route.holding:
         return "wait", f"the ramp is held at {percent(route.share)}; promote or roll back by hand"
-    mismatch = _mismatch(evidence, declaration, route)
-    if mismatch:
-        return "hold", mismatch
+    found = mismatch(evidence, route, len(declaration.steps) / MISMATCH_ALPHA)
+    if found:
+        return "hold", found
     missing = _missing(evidence, declaration, route, now)
     if not missing:
         return _leave(evidence, declaration, route)
@@ -58,7 +61,7 @@ def _decide(evidence: Evidence, declaration: Canary, route: Route, now: datetime
     return "wait", f"at {percent(route.share)} of the units: {listed(missing)}"
 
 
-def _stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
+def stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
     """Why the canary must go; None while nothing speaks against it."""
     bar = len(evidence.guardrails) / declaration.alpha
     for name, guardrail in evidence.guardrails.items():
@@ -67,17 +70,16 @@ def _stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
                 f"{name}: {_affected(guardrail)} at {percent(route.share)} of the units; "
                 f"e-value {shown(guardrail.worse.e_value)} that the canary is worse, {number(bar)} stop it"
             )
-    if len(evidence.units) >= _HARD_STOP_UNITS and evidence.crashed.e_value >= 1 / declaration.alpha:
+    if len(evidence.tried) >= _HARD_STOP_UNITS and evidence.crashed.e_value >= 1 / declaration.alpha:
         return (
-            f"hard stop: {count(evidence.crashes, 'failure')} among {count(len(evidence.units), 'canary unit')}; "
+            f"hard stop: {len(evidence.failed):,} of {count(len(evidence.tried), 'canary unit')} failed; "
             f"e-value {shown(evidence.crashed.e_value)} that more than {percent(HARD_STOP_RATE)} of the units fail"
         )
     return None
 
 
-def _mismatch(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
+def mismatch(evidence: Evidence, route: Route, bar: float) -> str | None:
     """Why the arms can't be compared: units meet them otherwise than planned. Each step has its part of the alpha."""
-    bar = len(declaration.steps) / _MISMATCH_ALPHA
     if evidence.ratio.e_value < bar:
         return None
     canary, champion = map(int, evidence.ratio.counts)
@@ -127,7 +129,8 @@ def _affected(guardrail: Guardrail) -> str:
     return f"{count(guardrail.canary, 'canary unit')} and {count(guardrail.champion, 'champion unit')} affected"
 
 
-def _figures(evidence: Evidence, route: Route) -> dict[str, Any]:
+def figures(evidence: Evidence, declaration: Canary, route: Route, mismatch_bar: float) -> dict[str, Any]:
+    """What the release's page shows; thresholds: the e-values at which each of the bets acts."""
     return {
         "share": route.share,
         "step": route.step,
@@ -142,6 +145,12 @@ def _figures(evidence: Evidence, route: Route) -> dict[str, Any]:
                 "champion_affected": each.champion,
             }
             for name, each in evidence.guardrails.items()
+        },
+        "thresholds": {
+            "worse": len(evidence.guardrails) / declaration.alpha,
+            "cleared": ENOUGH,
+            "hard_stop": 1 / declaration.alpha,
+            "sample_ratio": mismatch_bar,
         },
         "hard_stop": evidence.crashed.e_value,
         "sample_ratio": evidence.ratio.e_value,

@@ -1,31 +1,44 @@
-"""The release stage: a judged bundle becomes a version and gets its traffic; then the ramp, step by step."""
+"""The release stage: a judged bundle becomes a version and gets its traffic; then its trial, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from mainspring.core.declarations import Canary, Immediate, Manual
+from mainspring.core.declarations import ABTest, Bandit, Canary, Immediate, Manual, Shadow
 from mainspring.core.declarations import Release as Strategy
-from mainspring.core.errors import NotInStore, RouteChanged
+from mainspring.core.errors import RouteChanged
 from mainspring.core.values import Release, Verdict
 from mainspring.core.wording import percent
-from mainspring.release import exposures
+from mainspring.release import experiment, exposures, ramp, rewards, shadowing
+from mainspring.release.desk import ENDED, EVIDENCE, Announce, Desk
 from mainspring.release.evidence import Evidence
-from mainspring.release.ramp import Action, decide
-from mainspring.store.deployments import Deployments, Route, Version
+from mainspring.release.experiment import Experiment
+from mainspring.release.ramp import Action
+from mainspring.release.shadowing import ShadowEvidence
+from mainspring.store.deployments import Deployments, Route, Trial, Version
 from mainspring.store.home import Home
 from mainspring.store.records import Records
+from mainspring.store.shadows import Shadows
 
-EVIDENCE = "evidence"
+State = Literal["champion", "canary", "shadow", "waiting", "held"]
+TRIALS: Mapping[type, Trial] = {Canary: "canary", Shadow: "shadow", ABTest: "A/B test", Bandit: "bandit"}
 
-Announce = Callable[[str, Version], None]
-"""Tells the registry, in the decision's transaction, that an alias ("champion", "candidate") moved to a version."""
+Positions = Mapping[str, Mapping[str, int]]
 
-State = Literal["champion", "canary", "waiting", "held"]
+
+class _Tried(Protocol):
+    """The evidence on a running trial."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def folds(self) -> int: ...
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
 def release(
@@ -41,24 +54,24 @@ def release(
 ) -> Release:
     """Register the bundle and do what the verdict and *strategy* say; all of it is one transaction.
 
-    The first version takes all traffic at once. A bundle that is released already, or was rolled back, stays so.
-    seed: the loop's, from which a canary's salt derives: which units meet it is as repeatable as the rest.
+    The first version takes all traffic at once. A bundle that is released already, was rolled back or rejected, stays
+    so. seed: the loop's, from which a trial's salt derives: which units meet it is as repeatable as the rest.
     """
     deployments = Deployments(home)
-    begun = exposures.beginning(Records(home, loop))
+    begun = beginning(home, loop)
     with deployments.transaction():
         number = deployments.register(
             loop, gate.bundle, run=run, champion_digest=gate.champion_digest, metrics=gate.metrics, at=now
         )
         version, route = deployments.version(loop, number), deployments.route(loop)
         state, reason = _place(gate, strategy, version, route)
-        if version.state not in ("champion", "canary") and not _told(deployments, version, run):
+        if version.state not in ("champion", "canary", "shadow") and not _told(deployments, version, run):
             deployments.decide(
                 loop, at=now, kind="gate", decision=gate.decision, version=number,
                 reason=" ".join(gate.reasons), data={"run": run, "next": gate.next},
             )  # fmt: skip
-            desk = _Desk(deployments, loop, now, announce)
-            _put(desk, version, route, state, reason, strategy, begun, seed)
+            desk = Desk(deployments, loop, now, announce)
+            put(desk, version, route, state, reason, strategy, begun, seed)
         after = deployments.route(loop)
     share = 1.0 if state == "champion" else after.share if after is not None and after.canary == number else 0.0
     return Release(loop, number, gate.bundle, state, share, (*gate.reasons, reason))
@@ -71,70 +84,65 @@ def step(
     declaration: Strategy,
     now: datetime,
     announce: Announce | None = None,
+    seed: int = 0,
 ) -> Action:
-    """One tick of a running canary: read the new evidence, decide, act. What was read is saved with what was done."""
+    """One tick of a running trial: read the new evidence, decide, act. What was read is saved with what was done."""
     route = deployments.route(loop)
     if route is None or route.canary is None:
-        return Action("wait", "no canary is running")
-    if not isinstance(declaration, Canary):
+        return Action("wait", f"no {'canary' if route is None else route.strategy} is running")
+    if isinstance(declaration, Shadow) and declaration.then is not None and route.strategy == "canary":
+        declaration = declaration.then
+    if TRIALS.get(type(declaration)) != route.strategy:
         return Action("wait", f"the loop declares {declaration}; promote or roll back version {route.canary} by hand")
-    evidence, folds = _evidence(deployments, records, route, declaration)
-    news = exposures.read(records, evidence, now)
-    action = decide(evidence, declaration, route, now)
+    tried, folds, news, action = _look(deployments, records, route, declaration, now)
     if action.kind == "wait" and not news:
         return action
     try:
         with deployments.transaction():
             _still(deployments, loop, route, folds)
-            _act(_Desk(deployments, loop, now, announce), action, route, declaration, evidence)
+            desk = Desk(deployments, loop, now, announce)
+            desk.look(route, action.data)
+            if action.kind == "canary":
+                _go_on(desk, action, route, declaration, records, seed)
+            else:
+                _act(desk, action, route, declaration, tried)
     except RouteChanged as change:
         return Action("wait", str(change))
     return action
 
 
-def promote(
-    deployments: Deployments,
-    loop: str,
-    version: int | None = None,
-    *,
-    now: datetime,
-    reason: str = "by hand",
-    announce: Announce | None = None,
-) -> Version:
-    """Give *version* (None: the running canary, else the newest that waits) all traffic; raises NotInStore."""
-    with deployments.transaction():
-        route = deployments.route(loop)
-        chosen = deployments.version(loop, _promotable(deployments, loop, route) if version is None else version)
-        if route is None or route.champion != chosen.number:
-            _Desk(deployments, loop, now, announce).crown(chosen, route, reason)
-    return deployments.version(loop, chosen.number)
+def beginning(home: Home, loop: str) -> Positions:
+    """Where a trial's evidence begins to read."""
+    return {**exposures.beginning(Records(home, loop)), "shadows": Shadows(home, loop).end()}
 
 
-def rollback(
-    deployments: Deployments,
-    loop: str,
-    *,
-    now: datetime,
-    reason: str = "by hand",
-    announce: Announce | None = None,
-) -> Version:
-    """End the running canary; without one, give the traffic back to the previous champion. Who serves after it."""
-    with deployments.transaction():
-        route = deployments.route(loop)
-        if route is None:
-            raise NotInStore(f"{loop} serves no version, so there is nothing to roll back; `mainspring models {loop}`")
-        desk = _Desk(deployments, loop, now, announce)
-        if route.canary is not None:
-            desk.end_canary(route, reason)
-        elif route.previous is not None:
-            desk.back(route, reason)
-        else:
-            raise NotInStore(
-                f"{loop} has neither a canary nor a previous champion; `mainspring models {loop}` lists all"
-            )
-        after = deployments.route(loop)
-        assert after is not None and after.champion is not None
-        return deployments.version(loop, after.champion)
+def put(
+    desk: Desk,
+    version: Version,
+    route: Route | None,
+    state: State,
+    reason: str,
+    strategy: Strategy,
+    begun: Positions,
+    seed: int,
+) -> None:
+    """Give *version* the place that was chosen for it."""
+    if state == "champion":
+        desk.crown(version, route, reason)
+    elif state in ("canary", "shadow"):
+        assert route is not None
+        begin = _beginner(version, strategy, begun)
+        mirrored = strategy.share if isinstance(strategy, Shadow) else 0.0
+        desk.begin(version, route, TRIALS[type(strategy)], first_share(strategy), reason, begin, seed, mirrored)
+    else:
+        desk.settle(version, state, reason)
+
+
+def first_share(strategy: Strategy) -> float:
+    """Of the units, to the candidate when its trial begins; a shadow answers nobody."""
+    if isinstance(strategy, Canary):
+        return strategy.steps[0] / 100
+    return experiment.first_share(strategy) if isinstance(strategy, ABTest | Bandit) else 0.0
 
 
 def _told(deployments: Deployments, version: Version, run: str) -> bool:
@@ -143,52 +151,73 @@ def _told(deployments: Deployments, version: Version, run: str) -> bool:
     return any(each.kind == "gate" and each.version == version.number and each.data["run"] == run for each in decisions)
 
 
-def _put(
-    desk: _Desk,
-    version: Version,
-    route: Route | None,
-    state: State,
-    reason: str,
-    strategy: Strategy,
-    begun: Any,
-    seed: int,
-) -> None:
-    if state == "champion":
-        desk.crown(version, route, reason)
-    elif state == "canary":
-        assert isinstance(strategy, Canary) and route is not None
-        desk.begin_canary(version, route, strategy, reason, begun, seed)
-    else:
-        desk.settle(version, state, reason)
-
-
 def _place(gate: Verdict, strategy: Strategy, version: Version, route: Route | None) -> tuple[State, str]:
     """The state the version should have, and why; pure."""
     name = f"version {version.number}"
-    if version.state == "champion" or version.state == "canary":
+    if version.state == "champion" or version.state == "canary" or version.state == "shadow":
         return version.state, f"{name} is {version.state} already"
-    if version.state == "rolled back":
-        return "held", f"{name} was rolled back before; `mainspring promote` releases it all the same"
+    if version.state in ENDED:
+        return "held", f"{name} was {version.state} before; `mainspring promote` releases it all the same"
     if gate.next == "hold":
-        return "held", f"the gate holds {name} back"
+        return "held", f"the gate holds {name} back; `mainspring approve {version.name}` releases it all the same"
+    if gate.next == "ask":
+        return "waiting", f"the gate asks for a person: {name} waits for `mainspring approve {version.name}`"
+    return placed(strategy, version, route, sure=gate.next == "release")
+
+
+def placed(strategy: Strategy, version: Version, route: Route | None, *, sure: bool = True) -> tuple[State, str]:
+    """Where *strategy* puts a version that may be released; *sure*: the holdout could tell."""
+    name = f"version {version.number}"
     if route is None or route.champion is None:
         return "champion", f"{name} is the first of this loop and takes all traffic"
     if isinstance(strategy, Manual):
         return "waiting", f"{name} waits for `mainspring promote {version.loop}`"
     if isinstance(strategy, Immediate):
-        if gate.next == "canary":
+        if not sure:
             return "waiting", f"the holdout can't tell and no canary is declared; {name} waits for `mainspring promote`"
         return "champion", f"{name} takes all traffic at once"
-    return "canary", f"{name} begins as canary with {percent(strategy.steps[0] / 100)} of the units"
+    if isinstance(strategy, Shadow):
+        return "shadow", f"{name} shadows version {route.champion}: it sees each request and answers none"
+    word = {Canary: "begins as canary", ABTest: "begins its A/B test", Bandit: "begins as a bandit's arm"}[
+        type(strategy)
+    ]
+    return "canary", f"{name} {word} with {percent(first_share(strategy))} of the units"
 
 
-def _promotable(deployments: Deployments, loop: str, route: Route | None) -> int:
-    if route is not None and route.canary is not None:
-        return route.canary
-    waiting = [version.number for version in deployments.versions(loop) if version.state == "waiting"]
-    if not waiting:
-        raise NotInStore(f"{loop} has no canary and no waiting version; name one: mainspring promote {loop}@VERSION")
-    return waiting[-1]
+def _beginner(version: Version, strategy: Strategy, begun: Positions) -> Callable[[int], _Tried]:
+    """Makes the empty evidence of a trial, once the route's revision is known."""
+    number = version.number
+    if isinstance(strategy, Canary):
+        return lambda revision: Evidence.begin(number, revision, strategy, begun)
+    if isinstance(strategy, ABTest | Bandit):
+        return lambda revision: Experiment.begin(number, revision, strategy, begun)
+    assert isinstance(strategy, Shadow)
+    regression = version.bundle.task == "regression"
+    return lambda revision: ShadowEvidence.begin(number, revision, strategy, regression, begun)
+
+
+def _look(
+    deployments: Deployments, records: Records, route: Route, declaration: Strategy, now: datetime
+) -> tuple[_Tried, int, bool, Action]:
+    """The evidence with what is new, how often it was folded before, whether there is news, and what to do."""
+    if isinstance(declaration, Shadow):
+        shadow = _saved_shadow(deployments, records, route, declaration)
+        folds = shadow.folds
+        news = shadowing.read(Shadows(deployments.home, route.loop), records, shadow, declaration, now)
+        return shadow, folds, news, shadowing.decide(shadow, declaration, route, now)
+    if isinstance(declaration, ABTest | Bandit):
+        trial = _saved_experiment(deployments, records, route, declaration)
+        folds, classes = trial.folds, deployments.version(route.loop, trial.version).bundle.classes
+        news = exposures.read(records, trial.guard, now)
+        news |= rewards.read(
+            records, trial.outcome, declaration, version=trial.version, revision=trial.guard.revision,
+            positive=classes[-1] if classes else None, now=now,
+        )  # fmt: skip
+        return trial, folds, news, experiment.decide(trial, declaration, route, now)
+    assert isinstance(declaration, Canary)
+    evidence, folds = _evidence(deployments, records, route, declaration)
+    news = exposures.read(records, evidence, now)
+    return evidence, folds, news, ramp.decide(evidence, declaration, route, now)
 
 
 def _evidence(deployments: Deployments, records: Records, route: Route, declaration: Canary) -> tuple[Evidence, int]:
@@ -202,6 +231,28 @@ def _evidence(deployments: Deployments, records: Records, route: Route, declarat
     return known, known.folds
 
 
+def _saved_experiment(
+    deployments: Deployments, records: Records, route: Route, declaration: ABTest | Bandit
+) -> Experiment:
+    assert route.canary is not None
+    state = deployments.load_state(route.loop, EVIDENCE)
+    known = Experiment.from_json(state) if state and state["version"] == route.canary else None
+    if known is None or set(known.guard.guardrails) != set(declaration.guardrails):
+        known = Experiment.begin(route.canary, route.revision, declaration, exposures.beginning(records))
+        known.guard.next_step(route.step, route.share, route.revision)
+    return known
+
+
+def _saved_shadow(deployments: Deployments, records: Records, route: Route, declaration: Shadow) -> ShadowEvidence:
+    assert route.canary is not None
+    state = deployments.load_state(route.loop, EVIDENCE)
+    if state and state["version"] == route.canary:
+        return ShadowEvidence.from_json(state)
+    regression = deployments.version(route.loop, route.canary).bundle.task == "regression"
+    begun = beginning(deployments.home, route.loop)
+    return ShadowEvidence.begin(route.canary, route.revision, declaration, regression, begun)
+
+
 def _still(deployments: Deployments, loop: str, route: Route, folds: int) -> None:
     """Nobody changed the route or folded the same records meanwhile."""
     current, state = deployments.route(loop), deployments.load_state(loop, EVIDENCE)
@@ -210,103 +261,38 @@ def _still(deployments: Deployments, loop: str, route: Route, folds: int) -> Non
         raise RouteChanged(f"the route of {loop} was changed meanwhile; the evidence is read again at the next tick")
 
 
-def _act(desk: _Desk, action: Action, route: Route, declaration: Canary, evidence: Evidence) -> None:
+def _act(desk: Desk, action: Action, route: Route, declaration: Strategy, tried: _Tried) -> None:
     assert route.canary is not None
+    if action.kind in ("wait", "advance", "shift", "hold"):
+        desk.tell_trial(route, action.reason, action.data)
     if action.kind == "advance":
-        following = route.step + 1
-        share = declaration.steps[following] / 100
-        revision = desk.move(
-            replace(route, step=following, share=share, step_started=desk.now),
-            "advance", route.canary, action.reason, action.data,
-        )  # fmt: skip
-        evidence.next_step(following, share, revision)
+        assert isinstance(declaration, Canary) and isinstance(tried, Evidence)
+        share = declaration.steps[route.step + 1] / 100
+        tried.next_step(route.step + 1, share, _move(desk, action, route, share))
+    elif action.kind == "shift":
+        assert isinstance(declaration, Bandit) and isinstance(tried, Experiment)
+        share = experiment.next_share(tried, declaration)
+        tried.guard.next_step(route.step + 1, share, _move(desk, action, route, share))
     elif action.kind == "promote":
         desk.crown(desk.deployments.version(route.loop, route.canary), route, action.reason, action.data)
     elif action.kind == "rollback":
-        desk.end_canary(route, action.reason, action.data)
+        desk.end(route, action.reason, action.data)
     elif action.kind == "hold":
         desk.move(replace(route, holding=True), "hold", route.canary, action.reason, action.data)
-    desk.deployments.save_state(route.loop, EVIDENCE, evidence.to_json())
+    desk.deployments.save_state(route.loop, EVIDENCE, tried.to_json())
 
 
-class _Desk:
-    """Changes route and states and writes the decision down, within the caller's transaction."""
+def _go_on(desk: Desk, action: Action, route: Route, declaration: Strategy, records: Records, seed: int) -> None:
+    """The shadow's candidate begins to answer, as a canary with evidence of its own."""
+    assert isinstance(declaration, Shadow) and declaration.then is not None and route.canary is not None
+    version = desk.deployments.version(route.loop, route.canary)
+    desk.tell("pass", version.number, action.reason, {"evidence": action.data})
+    _, reason = placed(declaration.then, version, route)
+    put(desk, version, route, "canary", reason, declaration.then, exposures.beginning(records), seed)
 
-    def __init__(self, deployments: Deployments, loop: str, now: datetime, announce: Announce | None) -> None:
-        self.deployments, self.loop, self.now = deployments, loop, now
-        self._announce = announce or (lambda alias, version: None)
 
-    def crown(self, version: Version, route: Route | None, reason: str, data: Any = None) -> None:
-        """*version* takes all traffic; the champion before it is kept warm as the previous one."""
-        number, before = version.number, None if route is None else route.champion
-        if route is None:
-            new = Route(self.loop, 0, number, None, None, 0.0, 0, self.now, self.now, "", False)
-        else:
-            if route.canary not in (None, number):
-                self.deployments.set_state(self.loop, route.canary, "retired")
-            new = self._without_canary(route, champion=number, previous=before)
-        if before is not None:
-            self.deployments.set_state(self.loop, before, "retired")
-        self.deployments.set_state(self.loop, number, "champion")
-        self.move(new, "promote", number, reason, data)
-        self._announce("champion", version)
-
-    def begin_canary(
-        self, version: Version, route: Route, declaration: Canary, reason: str, begun: Any, seed: int
-    ) -> None:
-        """*version* gets the first step's share; a canary that still ran is replaced."""
-        if route.canary is not None:
-            self.deployments.set_state(self.loop, route.canary, "retired")
-            reason = f"{reason}, in place of version {route.canary}"
-        share = declaration.steps[0] / 100
-        named = f"{seed}:{self.loop}:{version.number}:{route.revision}"
-        salt = blake2b(named.encode(), digest_size=8).hexdigest()
-        new = replace(
-            route, canary=version.number, share=share, step=0, step_started=self.now, started=self.now, salt=salt,
-            holding=False,
-        )  # fmt: skip
-        self.deployments.set_state(self.loop, version.number, "canary")
-        revision = self.move(new, "canary", version.number, reason)
-        evidence = Evidence.begin(version.number, revision, declaration, begun)
-        self.deployments.save_state(self.loop, EVIDENCE, evidence.to_json())
-        self._announce("candidate", version)
-
-    def end_canary(self, route: Route, reason: str, data: Any = None) -> None:
-        """The champion has all traffic again."""
-        assert route.canary is not None
-        self.deployments.set_state(self.loop, route.canary, "rolled back")
-        self.move(self._without_canary(route), "rollback", route.canary, reason, data)
-
-    def back(self, route: Route, reason: str) -> None:
-        """The previous champion serves again."""
-        assert route.champion is not None and route.previous is not None
-        self.deployments.set_state(self.loop, route.champion, "rolled back")
-        self.deployments.set_state(self.loop, route.previous, "champion")
-        self.move(
-            self._without_canary(route, champion=route.previous, previous=None), "rollback", route.champion, reason
-        )
-        self._announce("champion", self.deployments.version(self.loop, route.previous))
-
-    def settle(self, version: Version, state: State, reason: str) -> None:
-        """*version* gets no traffic now."""
-        if version.state != "rolled back":
-            self.deployments.set_state(self.loop, version.number, state)
-        word = "hold" if state == "held" else "wait"
-        self.deployments.decide(
-            self.loop, at=self.now, kind="release", decision=word, version=version.number, reason=reason
-        )
-        self._announce("candidate", version)
-
-    def move(self, route: Route, decision: str, version: int, reason: str, data: Any = None) -> int:
-        """Write the changed route and its decision; the route's new revision."""
-        written = self.deployments.change_route(route, expected=route.revision)
-        self.deployments.decide(
-            self.loop, at=self.now, kind="release", decision=decision, version=version, reason=reason,
-            data={"share": route.share, "champion": route.champion, "canary": route.canary, "evidence": data},
-        )  # fmt: skip
-        return written.revision
-
-    def _without_canary(self, route: Route, **changes: Any) -> Route:
-        """The route without a canary."""
-        plain = replace(route, canary=None, share=0.0, step=0, holding=False, started=self.now, step_started=self.now)
-        return replace(plain, **changes)
+def _move(desk: Desk, action: Action, route: Route, share: float) -> int:
+    """The candidate's next share; the route's new revision."""
+    assert route.canary is not None
+    new = replace(route, step=route.step + 1, share=share, step_started=desk.now)
+    return desk.move(new, action.kind, route.canary, action.reason, action.data)

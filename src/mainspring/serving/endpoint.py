@@ -176,6 +176,9 @@ class Endpoint:
     async def _metrics(self, scope: Scope, receive: Receive) -> Reply:
         for name, served in self.loops.items():
             self.measures.gauge("mainspring_queue", served.queue, loop=name)
+            if served.mirror is not None:
+                self.measures.gauge("mainspring_shadow_queue", served.mirror.waiting, loop=name)
+                self.measures.gauge("mainspring_shadow_dropped", served.mirror.dropped, loop=name)
             self.measures.gauge("mainspring_log_lag_seconds", round(served.records.lag_seconds(), 3), loop=name)
             if served.routing is not None:
                 self.measures.forget("mainspring_version_share", loop=name)

@@ -20,6 +20,8 @@ _HELP = {
     "mainspring_load_failures_total": ("counter", "Versions that could not be loaded"),
     "mainspring_request_seconds": ("histogram", "Seconds from a request's last byte to its answer"),
     "mainspring_version_share": ("gauge", "Share of the units that a version gets"),
+    "mainspring_shadow_queue": ("gauge", "Rows that wait to be shown to a shadowing candidate"),
+    "mainspring_shadow_dropped": ("gauge", "Rows that found no place in that queue, since this process began"),
     "mainspring_queue": ("gauge", "Requests that wait for their answer now"),
     "mainspring_log_lag_seconds": ("gauge", "Age of the oldest record that is not yet safe from a loss of power"),
 }

@@ -14,6 +14,7 @@ from typing import Any
 from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError, TooMany
 from mainspring.core.protocols import Clock
 from mainspring.serving.loaded import Loaded, Said
+from mainspring.serving.mirror import Mirror, Mirrored
 from mainspring.serving.rows import Row, Rows
 from mainspring.statistics.assignment import assigned
 from mainspring.store.compacted import Compacted
@@ -51,6 +52,17 @@ class Routing:
         if self.canary is not None and assigned(self.route.salt, unit, self.route.share):
             return "canary", self.canary
         return "champion", self.champion
+
+    def shadow(self, unit: str) -> Loaded | None:
+        """The candidate that is shown what the champion answers to *unit*."""
+        shown = self.canary is not None and self.route.strategy == "shadow"
+        return self.canary if shown and assigned(self.route.salt, unit, self.route.mirrored) else None
+
+    def propensity(self, arm: Arm) -> float:
+        """The chance with which a unit meets *arm*."""
+        if self.canary is None:
+            return 1.0
+        return self.route.share if arm == "canary" else 1.0 - self.route.share
 
     def version(self, number: str) -> Loaded:
         """The version of this number; raises NotServed when it isn't loaded."""
@@ -92,6 +104,9 @@ class _Ask:
     said: Said | None = None
     error: Exception | None = None
     records: list[PredictionRecord] = field(default_factory=list)
+    propensity: float = 1.0
+    shadow: Loaded | None = None
+    given: Sequence[Row] = ()
 
 
 _NO_ROWS = Rows([], [], 0)
@@ -112,6 +127,7 @@ class ServedLoop:
     threads: Executor
     lookups: Lookups | None = None
     compacted: Compacted | None = None
+    mirror: Mirror | None = None
     routing: Routing | None = None
     why_not: str = "it has no version yet; `mainspring run FILE` makes one"
     labels: Labels = field(init=False)
@@ -157,17 +173,20 @@ class ServedLoop:
         unit = _unit(unit, rows[0], routing.champion) or ids[0]
         arm, loaded = routing.pick(unit) if version is None else ("champion", routing.version(version))
         revision = routing.route.revision if version is None else _PINNED
+        propensity, shadow = (routing.propensity(arm), routing.shadow(unit)) if version is None else (1.0, None)
         try:
             read = await self._read(loaded, rows, strict)
         except InvalidRows as error:
             if arm == "canary":
-                self._refused(_Ask(arm, loaded, revision, _NO_ROWS, unit, ids, began, error=error), rows)
+                failed = _Ask(arm, loaded, revision, _NO_ROWS, unit, ids, began, error=error, propensity=propensity)
+                self._refused(failed, rows)
             raise
         explanations = None
         if explain:
             explanations = await self._in_thread(partial(loaded.explain, read.typed))
             began = time.perf_counter()  # how long the explanation took says nothing of the version
-        answer = await self._answered(_Ask(arm, loaded, revision, read, unit, ids, began))
+        ask = _Ask(arm, loaded, revision, read, unit, ids, began, propensity=propensity, shadow=shadow, given=rows)
+        answer = await self._answered(ask)
         return answer if explanations is None else replace(answer, explanations=explanations)
 
     def _admit(self) -> None:
@@ -265,6 +284,9 @@ class ServedLoop:
                 ask.answered.set_exception(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
             else:
                 ask.answered.set_result(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
+                if ask.shadow is not None and self.mirror is not None:
+                    asked = (ask.unit, ask.ids, ask.given, ask.rows.raw, ask.said.labels)
+                    self.mirror.offer(Mirrored(ask.shadow, ask.revision, self.clock(), *asked))
 
     def _records(self, ask: _Ask) -> list[PredictionRecord]:
         at, latency = self.clock(), 1000 * (time.perf_counter() - ask.began)
@@ -276,7 +298,7 @@ class ServedLoop:
             PredictionRecord(
                 id=identity, at=at, key=row.get(roles.key), time=row.get(roles.time), unit=ask.unit, arm=ask.arm,
                 version=ask.loaded.version.number, revision=ask.revision, label=label, probabilities=shares,
-                latency_ms=latency, error=error, loop=self.name, row=row,
+                latency_ms=latency, error=error, loop=self.name, row=row, propensity=ask.propensity,
             )
             for identity, row, label, shares in zip(ask.ids, ask.rows.raw, labels, probabilities, strict=True)
         ]  # fmt: skip

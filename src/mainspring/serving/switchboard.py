@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime
 
 from mainspring.serving.loaded import Loaded, Open, load
+from mainspring.serving.mirror import Mirror
 from mainspring.serving.push import Listener
 from mainspring.serving.served import Routing, ServedLoop
 from mainspring.store.compacted import Compacted
@@ -18,6 +19,7 @@ from mainspring.store.deployments import Deployments, Route, Version
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 from mainspring.store.records import Records, identifiers
+from mainspring.store.shadows import Shadows
 
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
@@ -76,6 +78,8 @@ class Switchboard:
             self._thread.join(5)
         for served in self.loops.values():
             served.records.close()
+            if served.mirror is not None:
+                served.mirror.stop()
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         deployments, listener = Deployments(self._home), Listener(self._home)
@@ -172,7 +176,8 @@ class Switchboard:
         place = records.take_up()
         identify = identifiers(name, self._seeds.get(name), place)
         joined, compacted = Lookups(self._home, name), Compacted(self._home, name)
-        served = ServedLoop(name, records, self.clock, identify, self._threads, joined, compacted)
+        mirror = Mirror(Shadows(self._home, name))
+        served = ServedLoop(name, records, self.clock, identify, self._threads, joined, compacted, mirror)
         threading.Thread(target=self._read_labels, args=(served, loop), name=f"labels {name}", daemon=True).start()
         return served
 

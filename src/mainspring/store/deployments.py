@@ -16,8 +16,15 @@ from mainspring.core.errors import NotInStore, RouteChanged, StoreError
 from mainspring.core.values import Bundle
 from mainspring.store.home import Home
 
-VersionState = Literal["registered", "champion", "canary", "waiting", "held", "retired", "rolled back"]
+VersionState = Literal[
+    "registered", "champion", "canary", "shadow", "waiting", "held", "retired", "rolled back", "rejected"
+]
+Trial = Literal["canary", "shadow", "A/B test", "bandit"]
 Kind = Literal["gate", "release", "retrain", "monitor", "erase"]
+TRIAL = "trial"
+"""The small state with what the running trial has come to, for `status`."""
+MOST_LOOKS = 2_000
+"""Of one version."""
 DECLARED = "declared"
 """The small state with what a declaration says to the commands that know only its loop's name."""
 
@@ -30,6 +37,11 @@ _TABLES = (
         loop text primary key, revision integer not null, champion integer, canary integer, previous integer,
         share real not null, step integer not null, step_started text not null, started text not null,
         salt text not null, holding integer not null)""",
+    """create table if not exists trials (loop text primary key, strategy text not null, mirrored real not null)""",
+    """create table if not exists looks (
+        number integer primary key autoincrement, loop text not null, version integer not null, at text not null,
+        strategy text not null, share real not null, data text not null)""",
+    "create index if not exists looks_by_version on looks (loop, version, number)",
     """create table if not exists decisions (
         number integer primary key autoincrement, loop text not null, at text not null, kind text not null,
         decision text not null, version integer, reason text not null, data text not null)""",
@@ -45,6 +57,8 @@ _TABLES = (
     "create table if not exists clock (id integer primary key check (id = 1), now text not null)",
     "create index if not exists decisions_by_loop on decisions (loop, number)",
 )
+
+_ROUTES = "select routes.*, trials.strategy, trials.mirrored from routes left join trials using (loop)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,8 @@ class Route:
     """Who gets a loop's traffic. *share*: of the units, to the canary, 0 to 1; *started*: when this release began.
 
     revision: counts the changes; a change names the revision it was made from. holding: a person, or a stage's
-    deadline, has stopped the ramp; the share stays as it is.
+    deadline, has stopped the ramp; the share stays as it is. strategy: how the version in the canary's place is tried.
+    mirrored: of the units, whose requests a shadow is shown.
     """
 
     loop: str
@@ -85,6 +100,19 @@ class Route:
     started: datetime
     salt: str
     holding: bool
+    strategy: Trial = "canary"
+    mirrored: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the evidence on a version on trial was at one time; *share*: of the units, to it."""
+
+    version: int
+    at: datetime
+    strategy: Trial
+    share: float
+    data: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +206,12 @@ class Deployments:
 
     def route(self, loop: str) -> Route | None:
         """Who gets the traffic of *loop*; None before its first release."""
-        rows = self._database.query("select * from routes where loop = ?", (loop,))
+        rows = self._database.query(f"{_ROUTES} where loop = ?", (loop,))
         return _route(rows[0]) if rows else None
 
     def routes(self) -> dict[str, Route]:
         """The routes of all loops."""
-        return {row["loop"]: _route(row) for row in self._database.query("select * from routes order by loop")}
+        return {row["loop"]: _route(row) for row in self._database.query(f"{_ROUTES} order by loop")}
 
     def change_route(self, route: Route, *, expected: int) -> Route:
         """Write *route* as revision *expected* + 1 (0: there was none) and return it.
@@ -208,9 +236,14 @@ class Deployments:
                     " step_started = ?, started = ?, salt = ?, holding = ? where loop = ? and revision = ?",
                     (*values, expected),
                 ).rowcount
-        if changed != 1:
-            raise RouteChanged(
-                f"the route of {route.loop} is not at revision {expected} any more; read it and try again"
+            if changed != 1:
+                raise RouteChanged(
+                    f"the route of {route.loop} is not at revision {expected} any more; read it and try again"
+                )
+            connection.execute(
+                "insert into trials values (?, ?, ?) on conflict (loop) do update set strategy = excluded.strategy,"
+                " mirrored = excluded.mirrored",
+                (route.loop, route.strategy, route.mirrored),
             )
         return replace(route, revision=revision)
 
@@ -248,6 +281,33 @@ class Deployments:
         """What `save_state` kept; None when there is nothing."""
         rows = self._database.query("select value from states where loop = ? and name = ?", (loop, name))
         return json.loads(rows[0]["value"]) if rows else None
+
+    def add_look(self, loop: str, look: Look) -> None:
+        """Keep *look* for the release's page; of too many, every second one is forgotten."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "insert into looks (loop, version, at, strategy, share, data) values (?, ?, ?, ?, ?, ?)",
+                (loop, look.version, _text(look.at), look.strategy, look.share, _dump(look.data)),
+            )
+            named = (loop, look.version)
+            row = connection.execute("select count(*) as many from looks where loop = ? and version = ?", named)
+            if int(row.fetchone()["many"]) > MOST_LOOKS:
+                connection.execute(
+                    "delete from looks where number in (select number from (select number, row_number() over"
+                    " (order by number) as place from looks where loop = ? and version = ?) as them"
+                    " where place % 2 = 0)",
+                    named,
+                )
+
+    def looks(self, loop: str, version: int) -> list[Look]:
+        """The evidence on *version* over time, the oldest first."""
+        rows = self._database.query(
+            "select * from looks where loop = ? and version = ? order by number", (loop, version)
+        )
+        return [
+            Look(row["version"], _time(row["at"]), row["strategy"], row["share"], json.loads(row["data"]))
+            for row in rows
+        ]
 
     def holdout_use(self, loop: str, holdout_id: str, digest: str) -> int:
         """How often this holdout has been used, this time included; the same bundle counts once."""
@@ -304,6 +364,7 @@ def _route(row: sqlite3.Row) -> Route:
     return Route(
         row["loop"], row["revision"], row["champion"], row["canary"], row["previous"], row["share"], row["step"],
         _time(row["step_started"]), _time(row["started"]), row["salt"], bool(row["holding"]),
+        row["strategy"] or "canary", row["mirrored"] or 0.0,
     )  # fmt: skip
 
 

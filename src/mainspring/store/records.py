@@ -27,7 +27,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=Tru
     """One answered row. *unit* is what the release stuck to, *revision* the route's; *row* holds the raw columns.
 
     label: the predicted class, or number. error: why there is none; then label and probabilities are None. propensity:
-    the chance with which this row was answered as it was, where chance decides whether its label will be known.
+    the chance with which the unit met its arm; 1 when there was no other, or the request chose.
     """
 
     id: str

@@ -1,0 +1,145 @@
+"""New records as rewards: each unit's first prediction whose window for a label is closed, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from mainspring.core.declarations import ABTest, Bandit, seconds
+from mainspring.release.outcome import OutcomeEvidence, Reward, counted_event
+from mainspring.store.records import Arm, FeedbackRecord, Records, latest
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A PredictionRecord; probabilities and row are skipped without being read."""
+
+    id: str
+    at: datetime
+    key: Any
+    time: Any
+    unit: str
+    arm: Arm
+    version: int
+    revision: int
+    label: Any
+    probabilities: msgspec.Raw
+    latency_ms: float
+    error: str | None
+    loop: str
+    row: msgspec.Raw
+    propensity: float | None = None
+
+
+_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
+_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
+
+
+def read(
+    records: Records,
+    found: OutcomeEvidence,
+    declaration: ABTest | Bandit,
+    *,
+    version: int,
+    revision: int,
+    positive: Any,
+    now: datetime,
+) -> bool:
+    """Fold into *found* what has become known since it was read last, and move its positions; whether any.
+
+    version: the candidate's; revision: the route's when the trial began. positive: the class that is an event.
+    """
+    window = timedelta(seconds=seconds(declaration.window))
+    minute = int((now - window).timestamp() // 60)
+    if minute <= found.minute:
+        return False  # what is open is read once a minute, not at each tick
+    found.minute = minute
+    batches, position, oldest_open = _closed(records, found.read, minute)
+    if not batches:
+        return False
+    answers = [
+        answer for batch in batches for answer in batch
+        if answer.revision >= revision and answer.propensity is not None and answer.propensity < 1.0
+        and (answer.arm == "champion" or answer.version == version)
+    ]  # fmt: skip
+    firsts = [answer for answer in answers if found.met.new(answer.unit)]
+    labels, found.labels = labels_of(records, found.labels, {answer.id: answer.at for answer in firsts}, window,
+                                     oldest_open)  # fmt: skip
+    for rewards in _bins(firsts, labels, declaration, positive):
+        found.fold(rewards, event=counted_event(declaration))
+    found.read = position
+    return True
+
+
+def _closed(
+    records: Records, after: Mapping[str, int], minute: int
+) -> tuple[list[list[_Answer]], dict[str, int], datetime | None]:
+    """The batches of minutes before *minute*, the position behind them, and the time of the oldest left."""
+    batches: list[list[_Answer]] = []
+    position, held = dict(after), set()
+    oldest: datetime | None = None
+    for frame in records.frames("predictions", after):
+        if frame.file in held:
+            continue
+        batch = _answers(frame.payload)
+        if batch and int(batch[-1].at.timestamp() // 60) >= minute:
+            held.add(frame.file)
+            oldest = min([each.at for each in batch[:1]] + ([] if oldest is None else [oldest]), default=None)
+        else:
+            batches.append(batch)
+            position[frame.file] = frame.end
+    return batches, position, oldest
+
+
+def labels_of(
+    records: Records,
+    after: Mapping[str, int],
+    wanted: Mapping[str, datetime],
+    window: timedelta,
+    oldest_open: datetime | None,
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The label of each *wanted* prediction (id -> its time), the last that came within *window*.
+
+    With it, how far feedback needn't be read again: nothing there is as new as the oldest prediction still open.
+    """
+    came: list[FeedbackRecord] = []
+    position, kept = dict(after), set()
+    for frame in records.frames("feedback", after):
+        batch = _feedback(frame.payload)
+        for each in batch:
+            asked = wanted.get(each.id)
+            if asked is not None and (each.arrived or each.at) <= asked + window:
+                came.append(each)
+        if oldest_open is None or frame.file in kept or any(each.at >= oldest_open for each in batch):
+            kept.add(frame.file)
+        else:
+            position[frame.file] = frame.end
+    return {identity: each.label for identity, each in latest(came).items()}, position
+
+
+def _bins(
+    answers: Iterable[_Answer], labels: Mapping[str, Any], declaration: ABTest | Bandit, positive: Any
+) -> Iterator[list[Reward]]:
+    bins: dict[tuple[int, int], list[Reward]] = {}
+    for answer in answers:
+        value = _value(answer, labels, declaration.outcome, positive)
+        if value is not None:
+            place = (int(answer.at.timestamp() // 60), answer.revision)
+            bins.setdefault(place, []).append(Reward(int(answer.arm == "canary"), value, answer.propensity or 1.0))
+    return iter(bins.values())
+
+
+def _value(answer: _Answer, labels: Mapping[str, Any], outcome: str, positive: Any) -> float | None:
+    """What the prediction brought; None when that isn't known."""
+    if outcome == "event":
+        return float(answer.id in labels and labels[answer.id] == positive)
+    if answer.id not in labels:
+        return None
+    label = labels[answer.id]
+    if outcome == "right":  # a failed answer was of no use to anybody
+        return float(answer.error is None and answer.label == label)
+    if not isinstance(label, int | float) or (outcome == "error" and answer.error is not None):
+        return None
+    return float(label) if outcome == "value" else abs(float(answer.label) - float(label))

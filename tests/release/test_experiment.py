@@ -1,0 +1,129 @@
+"""An A/B test decides by its outcome; a bandit earns; neither decides between arms that can't be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mainspring.core.declarations import ABTest, Bandit
+from mainspring.core.errors import DeclarationError
+from mainspring.release.page import page
+from mainspring.release.release import release, step
+from mainspring.statistics.assignment import assigned
+from mainspring.store.records import Records
+
+MINUTE = timedelta(minutes=1)
+QUICK: dict[str, Any] = {"min_units": 100, "min_time": 0, "window": "2m"}
+Right = Callable[[str, int], bool]
+
+
+def begun(world: SimpleNamespace, strategy: ABTest | Bandit) -> None:
+    for digest in ("aa", "bb"):
+        release(world.verdict(digest), strategy=strategy, loop="late", home=world.home, run=digest, now=world.start)
+
+
+def live(world: SimpleNamespace, strategy: ABTest | Bandit, right: Right, minutes: int = 30, units: int = 300) -> Any:
+    """New units each minute, until something is decided; the last action."""
+    records, action = Records(world.home, "late"), None
+    for minute in range(1, minutes + 1):
+        world.serve(range(minute * units, (minute + 1) * units), world.start + minute * MINUTE, right=right)
+        action = step(world.deployments, records, "late", strategy, world.start + (minute + 1) * MINUTE)
+        if action.kind in ("promote", "rollback", "hold"):
+            return action
+    return action
+
+
+def better(rates: tuple[float, float]) -> Right:
+    """Predictions of the champion and the candidate are right with these *rates*."""
+    draw = np.random.default_rng(1)
+    return lambda arm, unit: bool(draw.random() < rates[arm == "canary"])
+
+
+def test_the_better_candidate_wins_and_the_reason_tells_both_rates(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="right", shares=(60, 40), **QUICK)
+    begun(world, strategy)
+    assert world.deployments.route("late").share == 0.4
+
+    action = live(world, strategy, better((0.6, 0.8)))
+
+    assert action.kind == "promote" and "the candidate is better: wrong predictions: " in action.reason
+    low, high = action.data["outcome"]["low"], action.data["outcome"]["high"]
+    assert low < 0.5 < high <= 1, "the ratio of 20 % wrong to 40 %"
+    assert world.deployments.route("late").champion == 2
+
+
+def test_the_worse_candidate_goes(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="right", **QUICK)
+    begun(world, strategy)
+
+    action = live(world, strategy, better((0.8, 0.6)))
+
+    assert action.kind == "rollback" and "the candidate is worse" in action.reason
+
+
+def test_only_units_whose_window_is_closed_count(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="right", **{**QUICK, "window": "1h"})
+    begun(world, strategy)
+
+    action = live(world, strategy, better((0.2, 0.9)), minutes=20)
+
+    assert action.kind == "wait" and "0 of 100 champion units with an outcome" in action.reason
+
+
+def test_units_that_do_not_come_as_planned_block_the_decision(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="right", shares=(50, 50), **QUICK)
+    begun(world, strategy)
+    route = world.deployments.route("late")
+    lost = [unit for unit in range(300, 20_000) if not assigned(route.salt, str(unit), 0.5) or unit % 5 == 0]
+    records, right, actions = Records(world.home, "late"), better((0.6, 0.9)), []
+    for minute in range(1, 9):
+        world.serve(lost[minute * 400 : (minute + 1) * 400], world.start + minute * MINUTE, right=right)
+        actions.append(step(world.deployments, records, "late", strategy, world.start + (minute + 1) * MINUTE))
+
+    assert {action.kind for action in actions} == {"wait", "hold"}
+    assert any("sample-ratio mismatch" in action.reason for action in actions)
+    assert world.deployments.route("late").champion == 1
+
+
+def test_a_bandits_share_follows_what_is_earned_within_the_floor(world: SimpleNamespace) -> None:
+    strategy = Bandit(outcome="right", floor=0.1, every="1m", **{**QUICK, "min_time": "1d"})
+    begun(world, strategy)
+
+    action = live(world, strategy, better((0.5, 0.7)), minutes=12)
+
+    route = world.deployments.route("late")
+    assert action.kind in ("wait", "shift") and route.share == pytest.approx(0.9)
+    shifts = [each for each in world.deployments.decisions("late") if each.decision == "shift"]
+    assert shifts and "difference by propensity" in shifts[-1].reason
+    text = page(world.deployments, "late")
+    assert "Difference of the means, candidate less champion" in text and text.count("<svg") >= 5
+
+
+def test_each_record_keeps_the_propensity_of_its_time(world: SimpleNamespace) -> None:
+    strategy = Bandit(outcome="right", floor=0.1, every="1m", **{**QUICK, "min_time": "1d"})
+    begun(world, strategy)
+    live(world, strategy, better((0.5, 0.7)), minutes=8)
+
+    kept = {(each.arm, round(each.propensity, 3)) for each in Records(world.home, "late").predictions()[0]}
+
+    assert {("canary", 0.5), ("champion", 0.5), ("canary", 0.9), ("champion", 0.1)} <= kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        (ABTest, {"outcome": "joy"}, "outcome='joy'"),
+        (ABTest, {"outcome": "right", "shares": (50, 40)}, "make 100"),
+        (ABTest, {"outcome": "right", "goal": "less"}, "has its goal already"),
+        (Bandit, {"outcome": "event", "floor": 0.5}, "floor"),
+        (Bandit, {"outcome": "event", "window": 0}, "longer than 0"),
+    ],
+)
+def test_an_experiment_that_can_not_be_is_refused(kind: Any, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        kind(**arguments)
