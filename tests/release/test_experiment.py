@@ -91,7 +91,7 @@ def test_units_that_do_not_come_as_planned_block_the_decision(world: SimpleNames
 
 
 def test_a_bandits_share_follows_what_is_earned_within_the_floor(world: SimpleNamespace) -> None:
-    strategy = Bandit(outcome="right", floor=0.1, every="1m", **{**QUICK, "min_time": "1d"})
+    strategy = Bandit(outcome="right", floor=0.1, every="1m", min_units=100, window="2m")
     begun(world, strategy)
 
     action = live(world, strategy, better((0.5, 0.7)), minutes=12)
@@ -104,8 +104,19 @@ def test_a_bandits_share_follows_what_is_earned_within_the_floor(world: SimpleNa
     assert "Difference of the means, candidate less champion" in text and text.count("<svg") >= 5
 
 
+def test_a_bandit_asks_at_its_deadline_and_never_decides_by_itself(world: SimpleNamespace) -> None:
+    strategy = Bandit(outcome="right", every="1m", min_units=100, window="2m", deadline="11m")
+    begun(world, strategy)
+
+    action = live(world, strategy, better((0.5, 0.9)), minutes=20)
+
+    assert action.kind == "hold" and action.reason.startswith("a bandit earns and doesn't decide, after 12 minutes")
+    assert action.data["outcome"]["low"] > 0, "the difference is plain by then"
+    assert world.deployments.route("late").champion == 1 and world.deployments.route("late").holding
+
+
 def test_each_record_keeps_the_propensity_of_its_time(world: SimpleNamespace) -> None:
-    strategy = Bandit(outcome="right", floor=0.1, every="1m", **{**QUICK, "min_time": "1d"})
+    strategy = Bandit(outcome="right", floor=0.1, every="1m", min_units=100, window="2m")
     begun(world, strategy)
     live(world, strategy, better((0.5, 0.7)), minutes=8)
 

@@ -133,11 +133,12 @@ class ABTest:
 
 @dataclass(frozen=True, slots=True)
 class Bandit:
-    """Champion and candidate by shares that follow what is earned (Thompson sampling), until one is shown to be better.
+    """Champion and candidate by shares that follow what is earned (Thompson sampling). It earns and doesn't decide:
+    at the deadline it holds and asks; only the guardrails end it by themselves.
 
     floor: the least share of each arm. every: how often the shares may move. Shares that move with the outcome spoil a
-    plain comparison, so each prediction keeps its propensity and the decision is made by it (AIPW, confidence
-    sequence at *alpha*). The other arguments are those of ABTest.
+    plain comparison, so each prediction keeps its propensity, by which the difference is told (AIPW, confidence
+    sequence at *alpha*). min_units: in each arm, before the shares move. The other arguments are those of ABTest.
     """
 
     outcome: Outcome
@@ -147,7 +148,6 @@ class Bandit:
     window: str | float = "1d"
     alpha: float = 0.05
     min_units: int = 100
-    min_time: str | float = "1d"
     deadline: str | float = "30d"
     guardrails: Sequence[GuardrailName] = ("errors", "latency")
     objective: float = 0.01
@@ -180,5 +180,6 @@ def _check_watch(name: str, declared: Canary | ABTest | Bandit) -> None:
     check_number(f"{name} min_units", declared.min_units, least=1, whole=True)
     check_number(f"{name} alpha", declared.alpha, above=0, below=1)
     check_number(f"{name} objective", declared.objective, above=0, below=1)
-    for duration in (declared.min_time, declared.deadline, *([] if declared.slow is None else [declared.slow])):
+    times = [] if isinstance(declared, Bandit) else [declared.min_time]
+    for duration in (*times, declared.deadline, *([] if declared.slow is None else [declared.slow])):
         seconds(duration)

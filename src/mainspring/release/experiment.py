@@ -87,19 +87,21 @@ def _decide(
     if mismatch:
         return "hold", mismatch
     missing = _missing(experiment, declaration, route, now)
-    if not missing and compared.better is not None:
+    if not missing and compared.better is not None and isinstance(declaration, ABTest):
         word = "better" if compared.better else "worse"
         return ("promote" if compared.better else "rollback"), f"the candidate is {word}: {compared.text}"
     waited = (now - route.started).total_seconds()
     if waited > seconds(declaration.deadline):
-        return "hold", f"undecided after {duration(waited)}: {compared.text}; promote or reject by hand"
+        ended = "a bandit earns and doesn't decide" if isinstance(declaration, Bandit) else "undecided"
+        return "hold", f"{ended}, after {duration(waited)}: {compared.text}; promote or reject by hand"
     if isinstance(declaration, Bandit):
         share = next_share(experiment, declaration)
         moved = (now - route.step_started).total_seconds() >= seconds(declaration.every)
         if moved and abs(share - route.share) >= _LEAST_SHIFT:
             moving = f"the candidate's share goes from {percent(route.share)} to {percent(share)}"
             return "shift", f"{moving}: {compared.text}"
-    return "wait", f"{listed(missing)}; {compared.text}" if missing else f"undecided: {compared.text}"
+    word = "earning" if isinstance(declaration, Bandit) else "undecided"
+    return "wait", f"{listed(missing)}; {compared.text}" if missing else f"{word}: {compared.text}"
 
 
 def next_share(experiment: Experiment, declaration: Bandit) -> float:
@@ -122,7 +124,8 @@ def _missing(experiment: Experiment, declaration: ABTest | Bandit, route: Route,
     for name, units in zip(("champion", "candidate"), experiment.outcome.units(), strict=True):
         if units < declaration.min_units:
             missing.append(f"{units} of {count(declaration.min_units, f'{name} unit')} with an outcome")
-    waited, least = (now - route.started).total_seconds(), seconds(declaration.min_time)
+    waited = (now - route.started).total_seconds()
+    least = seconds(declaration.min_time) if isinstance(declaration, ABTest) else 0.0
     if waited < least:
         missing.append(f"{duration(waited)} of at least {duration(least)}")
     return missing
