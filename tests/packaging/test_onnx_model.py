@@ -178,7 +178,7 @@ def test_the_rows_that_are_answered_otherwise_are_named() -> None:
     "model", [HistGradientBoostingClassifier(max_iter=10), RandomForestClassifier(10, random_state=0)]
 )
 def test_whole_numbers_beyond_float32_are_compared_as_in_scikit_learn(model: Any) -> None:
-    matrix, strength = rows(2_000)
+    matrix, _ = rows(2_000)
     matrix[:, 1] = 2**24 + np.arange(2_000) % 7
     label = ((matrix[:, 1] % 2) + matrix[:, 0] > 0.5).astype(int)
 
