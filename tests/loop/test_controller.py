@@ -6,6 +6,7 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from living import DONE, START, TRAINED_ROWS, Turns, drive, loop, serve, table
@@ -16,6 +17,7 @@ from mainspring.loop import watch
 from mainspring.loop.controller import RETRY
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
+from mainspring.store.lookups import Lookups
 
 DAY = timedelta(days=1)
 SCHEDULE = ms.Retrain(on=(), every="3d", cooldown="2d", min_labels=10)
@@ -327,3 +329,29 @@ def test_a_canary_moves_on_with_the_clock_and_silence_holds_it_at_the_deadline(h
     assert ("release", "hold", "") in driven.decisions
     held = deployments.route("late")
     assert held is not None and held.holding and held.canary == 2 and held.share == 0.2
+
+
+# ------------------------------------------------------------------------------------------------- what is looked up
+
+
+def test_between_two_turns_the_endpoint_sees_what_a_joins_right_side_tells(home: Home, tmp_path: Path) -> None:
+    weather = tmp_path / "weather.csv"
+    weather.write_text("city,wind\nBern,1\n")
+    joined = replace(loop().declaration, source=ms.join(ms.frame(table()), str(weather), on="city"))
+    driven = drive(home, joined)
+    put_clock(home)
+
+    def told() -> list[object]:
+        rows = [{"city": "Bern"}, {"city": "Oslo"}]
+        return [row.get("wind") for row in Lookups(home, "late").complete(rows, {"wind"})]
+
+    driven.controller.advance(START + timedelta(hours=1))
+    assert told() == [1, None]
+
+    weather.write_text("city,wind\nBern,1\nOslo,7\n")
+    driven.controller.advance(START + timedelta(hours=2))
+    assert told() == [1, 7]
+
+    weather.unlink()
+    driven.controller.advance(START + timedelta(hours=3))
+    assert told() == [1, 7] and any("can't be read on" in line for line in driven.said)

@@ -16,8 +16,8 @@ import httpx
 from mainspring.app.config import Settings
 from mainspring.core.errors import ServiceError, SourceError
 from mainspring.core.sources import source
-from mainspring.data.secrets import secret
 from mainspring.data.sources import reader
+from mainspring.store.secrets import secret
 
 FIELDS = ("id", "key", "time", "label", "at", "propensity")
 _AT_ONCE = 1000

@@ -11,6 +11,7 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import DeclarationError, Overtaken, SourceEmpty, StoreError
+from mainspring.core.joins import Join
 from mainspring.core.privacy import Privacy
 from mainspring.core.protocols import Progress
 from mainspring.core.schema import Schema, Type
@@ -20,7 +21,7 @@ from mainspring.data import contract, merge, private
 from mainspring.data.batches import BATCH_ROWS, ahead, batches
 from mainspring.data.detection import Looking
 from mainspring.data.files import Files
-from mainspring.data.joined import source_of
+from mainspring.data.joined import Joined, source_of
 from mainspring.data.keys import names_of
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
@@ -81,6 +82,13 @@ def position(source: Any, home: Home, loop: str, privacy: Privacy | None = None)
     if privacy is not None and privacy.retention is not None:
         told["retention"] = Retention(home, loop, privacy, None).day
     return None if where is None else told
+
+
+def refresh(source: Join, home: Home, loop: str, privacy: Privacy | None = None) -> None:
+    """Keep what the right sides of a join tell by now: the endpoint looks up between two ingests too."""
+    rules = privacy or Privacy()
+    protection = Protection(rules.rules, rules.subject, Erasures(home, loop).known())
+    Joined(source, home, loop, _text_columns(contract.load(home, loop)), protection).refresh()
 
 
 def new_rows(source: Any, home: Home, loop: str, privacy: Privacy | None = None) -> int:

@@ -58,6 +58,12 @@ class Joined:
         for part, cursor in self._left.read(since):
             yield self._joined(self._protection.frame(part), right), cursor
 
+    def refresh(self) -> None:
+        """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too."""
+        if isinstance(self._left, Joined):
+            self._left.refresh()
+        self._refreshed()
+
     def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         time = self._how.as_of
         if time is None or time not in part.columns:
@@ -83,6 +89,10 @@ class Joined:
             raise SourceError(
                 f"the parts of {self._right.name} don't fit: {reason}; give each column one type"
             ) from error
+        if kept is not None and since is not None:  # a cursor's last rows came again
+            rows = rows.unique(
+                [*self._how.on, *([self._how.time] if self._how.time else [])], keep="last", maintain_order=True
+            )
         if kept is None or not rows.equals(kept.rows):
             state = {"identity": self._identity(), "cursor": _json(cursor), "position": stands}
             self._lookups.keep(self._how, rows, state)

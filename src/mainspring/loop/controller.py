@@ -13,9 +13,10 @@ from typing import Any
 
 from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
+from mainspring.core.joins import Join
 from mainspring.core.plain import plain
 from mainspring.core.wording import one_line
-from mainspring.data import retention
+from mainspring.data import ingest, retention
 from mainspring.loop import champion
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
@@ -28,6 +29,8 @@ from mainspring.store.home import Home
 from mainspring.store.registry import Registry
 
 TICK_SECONDS = 1.0
+LOOK_UP_SECONDS = 60.0
+"""So often the right side of a join is read on for the endpoint."""
 RETRY = timedelta(seconds=30)
 """A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
@@ -89,6 +92,7 @@ class Controller:
         self._deployments = Deployments(home)
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
+        self._looked: dict[str, float] = {}
         self._stopping = threading.Event()
 
     # ---------------------------------------------------------------------------------------------------- the works
@@ -128,6 +132,7 @@ class Controller:
                 if not self._has_champion(loop):
                     self._try_again(loop, now)
                     continue
+                self._look_up(loop)
                 for due in self._due(loop, now):
                     self._release(loop, due)
                     self._watch(loop, due)
@@ -230,6 +235,19 @@ class Controller:
                     loop, now, "changed", "the declaration, or code that it reaches, has changed since its last turn"
                 )
                 self._resume(loop)
+
+    def _look_up(self, loop: str) -> None:
+        """Keep what a join's right side has told since, for the endpoint: once a minute, or when the clock is moved."""
+        declared, now = self.declarations[loop], time.monotonic()
+        if not isinstance(declared.source, Join) or loop in self._running:
+            return
+        if not self.manual and now - self._looked.get(loop, -LOOK_UP_SECONDS) < LOOK_UP_SECONDS:
+            return
+        self._looked[loop] = now
+        try:
+            ingest.refresh(declared.source, self.home, loop, declared.privacy)
+        except MainspringError as error:  # what is kept goes on being served
+            self._say(f"{loop}: what its join looks up can't be read on: {error}")
 
     def _retain(self, loop: str, now: datetime) -> None:
         """Once a day, while no turn is under way, what is older than the loop's Privacy lets it be goes."""
