@@ -197,7 +197,7 @@ erasure.erase(Home.open(Path(sys.argv[1])), sys.argv[2], None, datetime.now(UTC)
 
 @pytest.mark.parametrize(
     ("where", "when"),
-    [("traces.erase_traces", "after"), ("erased_records.erase_records", "after"), ("erasing.erase_rows", "after")],
+    [("traces.erase_traces", "after"), ("erasing.erase_rows", "after")],
 )
 def test_an_erasure_that_was_killed_is_finished_by_the_next(home: Home, where: str, when: str) -> None:
     home.database.close()
