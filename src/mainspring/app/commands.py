@@ -145,7 +145,9 @@ def serve(*, home: str | None, folder: str | None, **doors: Any) -> int:
     if folder is not None and home is not None:
         raise UsageError(f"serve {folder} needs no home; leave out --home, or FOLDER to serve the loops of the home")
     settings = config.read(home=home, **doors)
-    return supervisor.serve(settings) if folder is None else supervisor.serve_bundle(settings, Path(folder))
+    if folder is None:
+        return supervisor.serve(settings)
+    return int(turn.call("mainspring.app.alone:serve", settings, Path(folder)))
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:

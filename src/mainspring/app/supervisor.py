@@ -23,9 +23,7 @@ from typing import IO, Any
 from mainspring.app.access import access
 from mainspring.app.config import Settings
 from mainspring.core.errors import PortTaken, ServiceError
-from mainspring.store.bundles import unseal
 from mainspring.store.home import Home
-from mainspring.store.keys import Keys
 
 DRAIN_SECONDS = 15.0
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0)
@@ -120,13 +118,12 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
         return _supervise([_serving(home, settings, doors, data, "all")], False, say)
 
 
-def serve_bundle(settings: Settings, folder: Path, *, say: Callable[[str], None] = print) -> int:
-    """The endpoint for the bundle in *folder* alone, until a signal. It keeps nothing and needs no home."""
+def serve_bundle(settings: Settings, folder: Path, loop: str, *, say: Callable[[str], None] = print) -> int:
+    """The endpoint for the bundle of *loop* in *folder* alone, until a signal. It keeps nothing and needs no home."""
     doors = access(settings)
-    found = unseal(folder, Keys())
     told = {"bundle": str(folder.resolve()), "max_rows": settings.max_rows, "host": settings.host, **doors}
     with listen(settings.host, settings.port) as data:
-        say(f"endpoint {_url(settings.host, data, settings)}   bundle {folder} of {found.manifest.loop}")
+        say(f"endpoint {_url(settings.host, data, settings)}   bundle {folder} of {loop}")
         return _supervise([_child(told, data)], False, say)
 
 
