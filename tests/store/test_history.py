@@ -283,3 +283,30 @@ def test_a_correction_of_a_compacted_label_is_compacted_too(home: Home) -> None:
     compact(home, "late")
 
     assert labels_of(home).take("p3", "no") == "no"
+
+
+@pytest.mark.parametrize("compacted_before", [False, True])
+@pytest.mark.parametrize("left_of_it", [0, 200])
+def test_a_commit_that_a_loss_of_power_tore_is_withdrawn(
+    home: Home, monkeypatch: pytest.MonkeyPatch, compacted_before: bool, left_of_it: int
+) -> None:
+    records = written(home, 20, 0)
+    if compacted_before:
+        compact(home, "late")
+        for number in range(20, 40):
+            records.append([prediction(number)])
+    everything = History(home, "late").predictions()[0]
+
+    def lost(*_: Any) -> None:
+        log = max((home.folder("tables") / "late" / "predictions" / "_delta_log").glob("*.json"))
+        log.write_bytes(log.read_bytes()[:left_of_it])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Compacted, "take_in", lost)
+        with pytest.raises(KeyboardInterrupt):
+            compact(home, "late")
+    compact(home, "late")
+
+    assert History(home, "late").predictions()[0] == everything
+    assert Table(home, "late", "predictions").read()["id"].is_unique().all()

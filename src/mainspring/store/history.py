@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from mainspring.core.errors import HomeDamaged
 from mainspring.store.compacted import Compacted, Segment
 from mainspring.store.home import Home, sync_folder
 from mainspring.store.parts import ORDER, Part
@@ -27,6 +28,7 @@ from mainspring.store.tables import Table
 
 _THROUGH, _END = "through", "_end"
 _ROWS_AT_ONCE = 5_000
+_MOST_TORN = 2  # what Delta Lake may have written since the last time that we synced
 _INSTANT = pl.Datetime("us")
 _COLUMNS: Mapping[Kind, Mapping[str, pl.DataType]] = {
     "predictions": {
@@ -123,7 +125,9 @@ def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Comp
             (frame.end, record) for frame in segments.frames_of(path, 0) for record in decoded(kind, frame.payload)
         ]
         records = [record for _, record in found]
-        first, last = _tabled(Table(home, path.parent.name, kind), kind, path.name, found)
+        table = Table(home, path.parent.name, kind)
+        _withdraw_torn(table, compacted.through(kind))
+        first, last = _tabled(table, kind, path.name, found)
         times = [getattr(record, "arrived", None) or record.at for record in records]
         segment = Segment(
             path.name, path.stat().st_size, first, last, min(times, default=None), max(times, default=None)
@@ -133,6 +137,35 @@ def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Comp
             os.rename(path, path.with_suffix(".damaged"))  # named in the log; what can be read of it is in the table
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _withdraw_torn(table: Table, through: str) -> None:
+    """A commit that a loss of power tore is withdrawn: nothing counts on it, or the index would name its segment.
+
+    Raises HomeDamaged for damage of any other kind: where the table, without its last commits, isn't what the index
+    says.
+    """
+    torn: list[Path] = []
+    while True:
+        try:
+            newest = table.version()
+            known = "" if newest is None else str(table.metadata(newest).get(_THROUGH))
+        except HomeDamaged:
+            logs = sorted((table.path / "_delta_log").glob("*.json"))
+            if not logs or len(torn) == _MOST_TORN:
+                _give_back(torn)
+                raise
+            torn.append(logs[-1].rename(logs[-1].with_suffix(".torn")))
+            continue
+        if torn and known != through:
+            _give_back(torn)
+            raise HomeDamaged(f"table {table.path} lacks {through}, which was compacted into it; restore it")
+        return
+
+
+def _give_back(torn: Sequence[Path]) -> None:
+    for path in torn:
+        path.rename(path.with_suffix(".json"))
 
 
 def _tabled(table: Table, kind: Kind, name: str, found: Sequence[tuple[int, Any]]) -> tuple[int, int]:
