@@ -64,6 +64,8 @@ class Table:
         """
         there = {} if base is None else {part.path: part for part in self.parts(base)}
         added = [part if part.path in there else self._taken(part) for part in parts]
+        if self.path.is_dir():
+            sync_folder(self.path)  # a loss of power must not leave a commit without the parts that it names
         gone = [path for path in there if path not in {part.path for part in added}]
         version = self._commit([part for part in added if part.path not in there], gone, columns, base, metadata)
         self._make_durable(version)
