@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import DeclarationError, SchemaMismatch
 from mainspring.core.joins import Join, join
+from mainspring.store.lookup_index import LookupIndex
 from mainspring.store.lookups import looked_up
 
 BASE = datetime(2013, 1, 1)
@@ -56,6 +57,9 @@ def test_it_is_what_a_look_at_every_row_finds(
     assert joined.columns == ["origin", "at", "flight", "temp"] and joined.drop("temp").equals(flights)
     expected = [known_by_then(row, weather.to_dicts(), within, delay) for row in flights.to_dicts()]
     assert joined["temp"].to_list() == expected
+    index = LookupIndex(weather, how)
+    places = [index.place({**row, "at": row["at"] and row["at"].isoformat()}) for row in flights.to_dicts()]
+    assert [None if at is None else weather["temp"][at] for at in places] == expected
 
 
 def test_one_row_finds_what_it_finds_among_many() -> None:

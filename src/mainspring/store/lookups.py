@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -16,11 +16,14 @@ from mainspring.core.errors import SchemaMismatch
 from mainspring.core.joins import Join
 from mainspring.core.wording import listed
 from mainspring.store.home import Home
+from mainspring.store.lookup_index import LookupIndex, keys_like, moment
 
 FRESH_SECONDS = 1.0
 """For so long who serves doesn't look whether there are newer rows."""
 PREFIX = "lookup-"
 _FEW = 1000
+_BY_INDEX = 32
+"""A request of so many rows looks each of them up; one of more is joined."""
 _ROW, _TIME = "_left_row", "_known_at"
 _INSTANT = pl.Datetime("us")
 
@@ -113,6 +116,7 @@ class Lookups:
         self._home, self._loop = home, loop
         self._folder = home.folder("tables") / loop
         self._known: dict[str, Kept] = {}
+        self._indexes: dict[str, tuple[int, LookupIndex]] = {}
         self._looked = 0.0
 
     def kept(self, how: Join) -> Kept | None:
@@ -134,16 +138,29 @@ class Lookups:
     def complete(self, rows: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> Sequence[Mapping[str, Any]]:
         """*rows* of a request with those of the columns *wanted* that they lack and that joins give: looked up by the
         key, and by the time, that each row carries."""
-        for each in self._newest().values():
+        for name, each in self._newest().items():
             missing = {name for name in wanted if not all(name in row for row in rows)}
-            told = [name for name, new in given(each.rows, each.how).items() if new in missing]
+            told = {name: new for name, new in given(each.rows, each.how).items() if new in missing}
             asking = [*each.how.on, *([each.how.as_of] if each.how.as_of else [])]
             if not told or not all(name in row for row in rows for name in asking):
                 continue
-            kept = each.rows.select(*each.how.on, *([each.how.time] if each.how.time else []), *told)
-            found = looked_up(_asked(rows, kept, each.how), kept, each.how).drop(asking)
-            rows = [{**_json(known), **row} for known, row in zip(found.to_dicts(), rows, strict=True)]
+            found = (
+                self._places(name, each, rows, told) if len(rows) <= _BY_INDEX else _joined(each, rows, told, asking)
+            )
+            rows = [{**_json(known), **row} for known, row in zip(found, rows, strict=True)]
         return rows
+
+    def _places(
+        self, name: str, each: Kept, rows: Sequence[Mapping[str, Any]], told: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """What *rows* find, each by its key and time."""
+        version, index = self._indexes.get(name, (-1, None))
+        if index is None or version != each.version:
+            index = LookupIndex(each.rows, each.how)
+            self._indexes[name] = each.version, index
+        columns = {new: each.rows[name] for name, new in told.items()}
+        places = [index.place(row) for row in rows]
+        return [{new: None if at is None else column[at] for new, column in columns.items()} for at in places]
 
     def _newest(self) -> Mapping[str, Kept]:
         if time.monotonic() - self._looked > FRESH_SECONDS:
@@ -169,22 +186,21 @@ class Lookups:
         return Kept(how, table.read(version), version, told["state"])
 
 
+def _joined(
+    each: Kept, rows: Sequence[Mapping[str, Any]], told: Mapping[str, str], asking: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What *rows* find, joined as training joins."""
+    kept = each.rows.select(*each.how.on, *([each.how.time] if each.how.time else []), *told)
+    return looked_up(_asked(rows, kept, each.how), kept, each.how).drop(asking).to_dicts()
+
+
 def _asked(rows: Sequence[Mapping[str, Any]], kept: pl.DataFrame, how: Join) -> pl.DataFrame:
     """Keys and times of a request's rows; one that can't be read finds nothing."""
-    columns = [pl.Series(name, [row[name] for row in rows], strict=False) for name in how.on]
-    asked = pl.DataFrame(columns).with_columns(pl.col(name).cast(kept[name].dtype, strict=False) for name in how.on)
+    asked = pl.DataFrame([keys_like([row[name] for row in rows], name, kept[name].dtype) for name in how.on])
     if how.as_of is None:
         return asked
-    moments = [_moment(row[how.as_of]) for row in rows]
+    moments = [moment(row[how.as_of]) for row in rows]
     return asked.with_columns(pl.Series(how.as_of, moments, dtype=_INSTANT))
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:
