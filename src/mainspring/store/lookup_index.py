@@ -31,7 +31,7 @@ class LookupIndex:
         starts = known.with_row_index("_start").group_by(how.on, maintain_order=True).agg(pl.col("_start").first())
         self._places, self._times = known[_ROW].to_numpy(), known[_TIME].to_numpy() if how.time else None
         begins = starts["_start"].to_list()
-        ends = [*begins[1:], known.height]
+        ends = [*begins, known.height][1:]
         self._of_key = dict(zip(starts.select(how.on).iter_rows(), zip(begins, ends, strict=True), strict=True))
 
     def place(self, row: Mapping[str, Any]) -> int | None:
