@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from mainspring.core.declarations import Roles
 from mainspring.core.joins import Join, join
-from mainspring.data.ingest import ingest
+from mainspring.core.sources import sql
+from mainspring.data.ingest import ingest, new_rows
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 from mainspring.store.tables import Table
@@ -91,3 +93,43 @@ def test_a_request_finds_what_the_training_rows_had(home: Home, tmp_path: Path) 
     given = [{**asked[0], "temp": -1.0}]
     assert lookups.complete(given, wanted) == given
     assert lookups.complete([{"origin": "JFK"}], wanted) == [{"origin": "JFK"}]
+
+
+def test_new_rows_are_those_of_the_left_side(home: Home, tmp_path: Path) -> None:
+    flights(0, 40).write_csv(tmp_path / "flights-1.csv")
+    weather(range(12)).write_csv(tmp_path / "weather-1.csv")
+    assert new_rows(declared(tmp_path), home, "delays") == 40
+    ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
+
+    weather(range(12, 20)).write_csv(tmp_path / "weather-2.csv")
+    assert new_rows(declared(tmp_path), home, "delays") == 0
+    flights(40, 4).write_csv(tmp_path / "flights-2.csv")
+    assert new_rows(declared(tmp_path), home, "delays") == 4
+
+
+def test_new_rows_behind_a_cursor_are_those_of_the_left_side(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "airline.db"
+    address = f"sqlite:///{path}"
+    sides = (("flights", flights(0, 40)), ("weather", weather(range(12))))
+    with sqlite3.connect(path) as database:
+        for name, rows in sides:
+            database.execute(f"create table {name} ({', '.join(rows.columns)})")
+            add(database, name, rows)
+    data = join(
+        sql(address, "select * from flights", cursor="at"), sql(address, "select * from weather", cursor="measured"),
+        on="origin", as_of="at", right_time="measured",
+    )  # fmt: skip
+    ingest(source=data, roles=ROLES, home=home, loop="delays")
+
+    with sqlite3.connect(path) as database:
+        add(database, "weather", weather(range(12, 20)))
+    assert new_rows(data, home, "delays") == 0
+    with sqlite3.connect(path) as database:
+        add(database, "flights", flights(40, 4))
+    assert new_rows(data, home, "delays") == 4
+    database.close()
+
+
+def add(database: sqlite3.Connection, name: str, rows: pl.DataFrame) -> None:
+    texts = rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%d %H:%M:%S"))
+    database.executemany(f"insert into {name} values ({', '.join('?' * rows.width)})", texts.rows())

@@ -96,16 +96,18 @@ def new_rows(source: Any, home: Home, loop: str, privacy: Privacy | None = None)
     rows_of, versions = source_of(source, home, loop), Versions(home, loop)
     identity = private.identity(rows_of.identity, privacy or Privacy())
     last = versions.last(identity, versions.newest())
+    known = None if last is None else last.position
+    while isinstance(rows_of, Joined):  # what its right side tells makes no rows
+        rows_of, known = rows_of.left, None if known is None else known[0]
     if last is None:
         return sum(part.height for part, _ in rows_of.read(None))
-    stands = _plain(rows_of.position())
-    if last.position is not None and last.position == stands:
+    if known is not None and known == _plain(rows_of.position()):
         return 0
     since = beyond(rows_of, last.cursor)
     rows = sum(part.height for part, _ in rows_of.read(since))
     if since is None:
         return max(0, rows - last.read)
-    again = last.position[1] if overlap(rows_of) and isinstance(last.position, list) else 0
+    again = known[1] if overlap(rows_of) and isinstance(known, list) else 0
     return max(0, rows - again)
 
 

@@ -25,50 +25,50 @@ class Joined:
 
     def __init__(self, how: Join, home: Home, loop: str, text_columns: Sequence[str], protection: Protection) -> None:
         self._how, self._lookups, self._protection = how, Lookups(home, loop), protection
-        self._left = source_of(how.left, home, loop, text_columns, protection)
+        self.left = source_of(how.left, home, loop, text_columns, protection)
         self._right = reader(how.right, text_columns)
 
     @property
     def name(self) -> str:
-        return f"{self._left.name} joined with {self._right.name}"
+        return f"{self.left.name} joined with {self._right.name}"
 
     @property
     def identity(self) -> Any:
         how = self._how
-        return ["Join", self._left.identity, self._right.identity, list(how.on), how.as_of, how.right_time, how.within,
+        return ["Join", self.left.identity, self._right.identity, list(how.on), how.as_of, how.right_time, how.within,
                 how.delay, how.prefix]  # fmt: skip
 
     @property
     def incremental(self) -> bool:
-        return self._left.incremental
+        return self.left.incremental
 
     @property
     def overlap(self) -> Any:
-        return getattr(self._left, "overlap", None)
+        return getattr(self.left, "overlap", None)
 
     def position(self) -> Any:
-        both = [self._left.position(), self._right.position()]
+        both = [self.left.position(), self._right.position()]
         return None if None in both else both
 
     def resumes(self, since: Any) -> bool:
-        return beyond(self._left, since) is not None
+        return beyond(self.left, since) is not None
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         right = self._refreshed()
-        for part, cursor in self._left.read(since):
+        for part, cursor in self.left.read(since):
             yield self._joined(self._protection.frame(part), right), cursor
 
     def refresh(self) -> None:
         """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too."""
-        if isinstance(self._left, Joined):
-            self._left.refresh()
+        if isinstance(self.left, Joined):
+            self.left.refresh()
         self._refreshed()
 
     def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         time = self._how.as_of
         if time is None or time not in part.columns:
             return looked_up(part, right, self._how)
-        joined = looked_up(part.with_columns(_moments(part[time], self._left.name)), right, self._how)
+        joined = looked_up(part.with_columns(_moments(part[time], self.left.name)), right, self._how)
         return joined.with_columns(part[time])
 
     def _refreshed(self) -> pl.DataFrame:
