@@ -14,9 +14,9 @@ DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "60", "--since", "2013-03-01"]
+    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "40", "--since", "2013-03-01"]
     return subprocess.Popen(
-        [*command, "--until", "2013-05-17"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--until", "2013-05-03"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def timelines(folders: list[Path]) -> list[list[dict[str, Any]]]:
-    """The same seven weeks, lived through twice at once."""
+    """The same month, lived through twice at once."""
     running = [start(folder) for folder in folders]
     for each in running:
         said, _ = each.communicate(timeout=500)

@@ -84,11 +84,12 @@ def position(source: Any, home: Home, loop: str, privacy: Privacy | None = None)
     return None if where is None else told
 
 
-def refresh(source: Join, home: Home, loop: str, privacy: Privacy | None = None) -> None:
-    """Keep what the right sides of a join tell by now: the endpoint looks up between two ingests too."""
+def refresh(source: Join, home: Home, loop: str, privacy: Privacy | None = None) -> bool:
+    """Keep what the right sides of a join tell by now: the endpoint looks up between two ingests too. Whether there was
+    anything new."""
     rules = privacy or Privacy()
     protection = Protection(rules.rules, rules.subject, Erasures(home, loop).known())
-    Joined(source, home, loop, _text_columns(contract.load(home, loop)), protection).refresh()
+    return Joined(source, home, loop, _text_columns(contract.load(home, loop)), protection).refresh()
 
 
 def new_rows(source: Any, home: Home, loop: str, privacy: Privacy | None = None) -> int:

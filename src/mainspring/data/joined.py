@@ -54,15 +54,16 @@ class Joined:
         return beyond(self.left, since) is not None
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
-        right = self._refreshed()
+        right, _ = self._refreshed()
         for part, cursor in self.left.read(since):
             yield self._joined(self._protection.frame(part), right), cursor
 
-    def refresh(self) -> None:
-        """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too."""
-        if isinstance(self.left, Joined):
-            self.left.refresh()
-        self._refreshed()
+    def refresh(self) -> bool:
+        """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too; whether
+        there was anything new."""
+        left = isinstance(self.left, Joined) and self.left.refresh()
+        _, new = self._refreshed()
+        return left or new
 
     def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         time = self._how.as_of
@@ -71,13 +72,13 @@ class Joined:
         joined = looked_up(part.with_columns(_moments(part[time], self.left.name)), right, self._how)
         return joined.with_columns(part[time])
 
-    def _refreshed(self) -> pl.DataFrame:
-        """The rows of the right side, with what is new by now."""
+    def _refreshed(self) -> tuple[pl.DataFrame, bool]:
+        """The rows of the right side, with what is new by now, and whether anything is."""
         kept = self._lookups.kept(self._how)
         known = kept.state if kept is not None and kept.state["identity"] == self._identity() else None
         stands = _json(self._right.position())
         if kept is not None and known and stands is not None and known["position"] == stands:
-            return kept.rows
+            return kept.rows, False
         since = beyond(self._right, known["cursor"]) if known else None
         parts, cursor = ([kept.rows] if kept is not None and since is not None else []), since
         for part, cursor in self._right.read(since):  # noqa: B007 - the last one is used
@@ -96,7 +97,8 @@ class Joined:
         if kept is None or not rows.equals(kept.rows):
             state = {"identity": self._identity(), "cursor": _json(cursor), "position": stands}
             self._lookups.keep(self._how, rows, state)
-        return rows
+            return rows, True
+        return kept.rows, False
 
     def _identity(self) -> Any:
         """Of the right side, under the rules of privacy that it was kept by."""

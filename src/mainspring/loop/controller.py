@@ -245,7 +245,8 @@ class Controller:
             return
         self._looked[loop] = now
         try:
-            ingest.refresh(declared.source, self.home, loop, declared.privacy)
+            if ingest.refresh(declared.source, self.home, loop, declared.privacy):
+                push.notify(self.home)
         except MainspringError as error:  # what is kept goes on being served
             self._say(f"{loop}: what its join looks up can't be read on: {error}")
 

@@ -87,6 +87,9 @@ class Switchboard:
         while not self._stopping.is_set():
             try:
                 self._catch_up(deployments, loop)
+                for served in self.loops.values():
+                    if served.lookups is not None:  # here, so that no request waits for the disk
+                        served.lookups.refresh(now=bool(asked))
             except Exception:  # the thread must live on; the next poll tries again
                 _log.exception("routes and clock can't be read")
             self.ready.set()

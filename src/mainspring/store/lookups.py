@@ -162,13 +162,17 @@ class Lookups:
         places = [index.place(row) for row in rows]
         return [{new: None if at is None else column[at] for new, column in columns.items()} for at in places]
 
-    def _newest(self) -> Mapping[str, Kept]:
-        if time.monotonic() - self._looked > FRESH_SECONDS:
+    def refresh(self, *, now: bool = False) -> None:
+        """Take up rows that were kept since; unless *now*, not more than once in FRESH_SECONDS."""
+        if now or time.monotonic() - self._looked > FRESH_SECONDS:
             self._looked = time.monotonic()
             for path in sorted(self._folder.glob(f"{PREFIX}*")):
                 found = self._read(path.name)
                 if found is not None:
                     self._known[path.name] = found
+
+    def _newest(self) -> Mapping[str, Kept]:
+        self.refresh()
         return self._known
 
     def _read(self, name: str) -> Kept | None:
