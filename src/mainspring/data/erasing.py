@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,12 +18,14 @@ from mainspring.data import contract
 from mainspring.data.repairs import REPAIRS
 from mainspring.data.unite import PREDICTION
 from mainspring.data.versions import Content, Reading, Versions, digested
-from mainspring.store.forgetting import forget_older
+from mainspring.store.forgetting import forget_older, forget_unnamed
+from mainspring.store.history import KINDS
 from mainspring.store.home import Home
 from mainspring.store.lookups import PREFIX
 from mainspring.store.parts import ORDER, Part, Staging
 from mainspring.store.protection import canonical
 from mainspring.store.tables import Table
+from mainspring.store.traces import telling
 
 _TRIES = 20
 
@@ -51,6 +54,9 @@ def erase_rows(home: Home, loop: str, column: str, forms: Collection[str]) -> di
     shutil.rmtree(home.folder("tables") / loop / "quality", ignore_errors=True)
     contract.withdraw(home, loop)
     of_subject = partial(_are, column, forms)
+    for folder in sorted((home.folder("tables") / loop).glob("*/_delta_log")):
+        if folder.parent.name not in KINDS:  # what was compacted: who erases records knows its files
+            forget_unnamed(Table(home, loop, folder.parent.name), lambda path: _may_hold(path, forms))
     return {
         "rows": _erased_versions(home, loop, of_subject, column),
         **{name: rows for name, rows in found.items() if rows},
@@ -66,7 +72,7 @@ def texts_of(home: Home, loop: str, column: str, forms: Collection[str], predict
              others: Sequence[Mapping[str, Any]]) -> set[str]:  # fmt: skip
     """Texts that only the subject's rows have: in the table, and among the *predicted* ones but not the *others*."""
     table = Table(home, loop, "rows")
-    gone = {value for row in predicted for value in row.values() if isinstance(value, str)}
+    gone = {value for row in predicted for value in row.values() if isinstance(value, str) and telling(value)}
     left = {value for row in others for value in row.values() if isinstance(value, str)}
     if table.version() is not None:
         for path in sorted(table.path.glob("*.parquet")):
@@ -77,9 +83,15 @@ def texts_of(home: Home, loop: str, column: str, forms: Collection[str], predict
     return gone - left
 
 
+def columns_of(home: Home, loop: str) -> tuple[str, ...]:
+    """The names of the loop's columns, of which none is taken for a person."""
+    table = Table(home, loop, "rows")
+    return () if table.version() is None else tuple(table.columns())
+
+
 def _texts(rows: pl.DataFrame) -> set[str]:
     names = [name for name, kind in rows.schema.items() if kind == pl.String and name != PREDICTION]
-    return {value for name in names for value in rows[name].drop_nulls().unique().to_list()}
+    return {value for name in names for value in rows[name].drop_nulls().unique().to_list() if telling(value)}
 
 
 def _are(column: str, forms: Collection[str], rows: pl.DataFrame) -> pl.Series:
@@ -98,6 +110,20 @@ def _is_one(values: pl.Series, forms: Collection[str]) -> pl.Series:
 def _hits(path: Any, column: str, forms: Collection[str]) -> bool:
     names = [column] if column in pl.read_parquet_schema(path) else []
     return bool(names) and bool(_are(column, forms, pl.read_parquet(path, columns=names)).any())
+
+
+def _may_hold(path: Path, forms: Collection[str]) -> bool:
+    """Whether a value of the file, or of a row that it keeps as JSON, is one of the *forms*; one that can't be read may
+    be anybody's."""
+    try:
+        rows = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return True
+    texts = [name for name in ("row", "mended") if rows.schema.get(name) == pl.String]
+    found = [value for name in texts for text in rows[name].drop_nulls() for value in json.loads(text).values()]
+    return any(value is not None and canonical(value) in forms for value in found) or any(
+        bool(_is_one(column, forms).any()) for column in rows.iter_columns() if not column.dtype.is_nested()
+    )
 
 
 # ------------------------------------------------------------------------------------------------- rows of the source

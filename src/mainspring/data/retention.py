@@ -16,7 +16,7 @@ from mainspring.data.casting import instants
 from mainspring.data.erasing import erase_older
 from mainspring.store import traces
 from mainspring.store.deployments import Deployments
-from mainspring.store.erased_records import before, erase_records
+from mainspring.store.erased_records import before, erase_damage, erase_records
 from mainspring.store.forgetting import forget_older
 from mainspring.store.home import Home
 from mainspring.store.parts import Part, Staging
@@ -69,6 +69,7 @@ class Retention:
         if self.oldest is None:
             return 0
         records = erase_records(self._home, self._loop, before(self.oldest))
+        erase_damage(self._home, self._loop, self.oldest.timestamp())
         self._bury_quarantine()
         if rows:
             forget_older(Table(self._home, self._loop, "rows"))

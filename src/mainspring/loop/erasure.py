@@ -22,7 +22,8 @@ from mainspring.store.protection import Protection, canonical, erased_digest
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What went from one loop: rows by table, predictions, labels, artifacts and other documents. models: the versions
-    that were trained or judged on the subject's rows. left: files that hold something still, and can't be changed."""
+    that were trained or judged on the subject's rows. left: files that hold something still, and can't be changed.
+    shadows: rows that a shadowing candidate was shown."""
 
     loop: str
     tables: Mapping[str, int]
@@ -32,6 +33,7 @@ class Erased:
     documents: int
     models: tuple[str, ...]
     left: tuple[str, ...]
+    shadows: int = 0
 
     @property
     def sentence(self) -> str:
@@ -39,8 +41,9 @@ class Erased:
         named = {"rows": "the data", **{name: f"table {name}" for name in self.tables if name != "rows"}}
         rows = ", ".join(f"{number:,} of {named[name]}" for name, number in self.tables.items() if number) or "none"
         trained = f"; trained on them: {listed(list(self.models), 20)}" if self.models else ""
+        shown = f"{count(self.shadows, 'row')} of shadows, " if self.shadows else ""
         return (
-            f"rows: {rows}; {count(self.predictions, 'prediction')}, {count(self.labels, 'label')}, "
+            f"rows: {rows}; {count(self.predictions, 'prediction')}, {count(self.labels, 'label')}, {shown}"
             f"{count(self.artifacts, 'artifact')} and {count(self.documents, 'document')} cleared{trained}"
         )
 
@@ -87,13 +90,15 @@ def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime) ->
     )
     texts = {*forms, *erasing.texts_of(home, loop, column, forms, *erased_records.rows_of(home, loop, chosen))}
     artifacts = traces.drop_artifacts(home, loop) if versions else 0
-    first = traces.erase_traces(home, texts)
+    own = {loop, *declared["roles"].values(), *erasing.columns_of(home, loop)}
+    first = traces.erase_traces(home, texts, own)
     records = erased_records.erase_records(home, loop, chosen)
+    erased_records.erase_damage(home, loop)
     tables = erasing.erase_rows(home, loop, column, forms)
-    last = traces.erase_traces(home, texts)
+    last = traces.erase_traces(home, texts, own)
     done = Erased(
         loop, tables, records.predictions, records.labels, artifacts, first.documents + last.documents,
-        tuple(told["models"]), tuple(last.left),
+        tuple(told["models"]), tuple(last.left), records.shadows,
     )  # fmt: skip
     _written_down(home, done, forms, at)
     return done
@@ -128,7 +133,8 @@ def _trained(home: Home, loop: str, versions: set[int]) -> list[str]:
 def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime) -> None:
     deployments = Deployments(home)
     data = {"subject": sorted(erased_digest(form) for form in forms), "models": done.models, "left": done.left,
-            "tables": dict(done.tables), "predictions": done.predictions, "labels": done.labels}  # fmt: skip
+            "tables": dict(done.tables), "predictions": done.predictions, "labels": done.labels,
+            "shadows": done.shadows}  # fmt: skip
     with deployments.transaction():
         deployments.decide(
             done.loop, at=at, kind="erase", decision="erased", version=None, reason=done.sentence, data=data

@@ -1,7 +1,8 @@
 """Records of an erased subject: overwritten where they stand, so that no reader's position moves and every id counts.
 
 What was predicted stays, with the id, the version and the time; key, unit and row go, and so does the label that came.
-Segments are overwritten in their bytes; of what was compacted the tables are written anew, and the index forgets.
+Segments are overwritten in their bytes; of what was compacted the tables are written anew, and the index forgets. What
+a shadow was shown goes with the prediction.
 """
 
 from __future__ import annotations
@@ -21,39 +22,43 @@ import polars as pl
 
 from mainspring.core.errors import StoreError
 from mainspring.store.compacted import Compacted
-from mainspring.store.forgetting import forget_older
+from mainspring.store.forgetting import forget_older, forget_unnamed
 from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.parts import Staging
 from mainspring.store.protection import canonical
-from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Records
-from mainspring.store.segments import HEADER, MAGIC, Frame, seed_of
+from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord
+from mainspring.store.segments import HEADER, MAGIC, Frame, Segments, seed_of
+from mainspring.store.shadows import ShadowBatch, ShadowRecord
 from mainspring.store.tables import Table
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _PREDICTION = {name: place for place, name in enumerate(PredictionRecord.__struct_fields__)}
 _FEEDBACK = {name: place for place, name in enumerate(FeedbackRecord.__struct_fields__)}
-_GONE: dict[Kind, dict[str, Any]] = {
+_SHADOW = {name: place for place, name in enumerate(ShadowRecord.__struct_fields__)}
+_PLACES: dict[str, dict[str, int]] = {"predictions": _PREDICTION, "feedback": _FEEDBACK, "shadows": _SHADOW}
+_GONE: dict[str, dict[str, Any]] = {
     "predictions": {"key": None, "time": None, "unit": "", "row": {}},
     "feedback": {"id": "", "label": None},
+    "shadows": {"unit": "", "error": None, "row": {}},
 }
 """What stands in the fields of an erased record."""
-_PADDED: dict[Kind, tuple[int, int]] = {
-    "predictions": (_PREDICTION["unit"], _PREDICTION["time"]),
-    "feedback": (_FEEDBACK["id"], _FEEDBACK["label"]),
-}
+_PADDED = {"predictions": ("unit", "time"), "feedback": ("id", "label"), "shadows": ("unit", "error")}
 """The fields of an erased record that take spaces, so that it is as long as it was."""
+_SHADOWED = ShadowBatch.__struct_fields__.index("records")
 _Fields = list[Any]
 _Row = dict[str, Any]
 
 
 @dataclass(slots=True)
 class ErasedRecords:
-    """How many predictions and labels were overwritten. ids: of all predictions without a row by now."""
+    """How many predictions, labels and rows of shadows were overwritten. ids: of all predictions without a row by
+    now."""
 
     predictions: int = 0
     labels: int = 0
+    shadows: int = 0
     ids: set[str] = field(default_factory=set)
 
 
@@ -67,8 +72,8 @@ def rows_of(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> tuple[l
 
 
 def erase_records(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> ErasedRecords:
-    """Overwrite the predictions of *loop* that are *chosen* by their fields, and the labels of all that have no row by
-    now: an erasure that was interrupted may have left some."""
+    """Overwrite the predictions of *loop* that are *chosen* by their fields, and labels and shadows of all that have no
+    row by now: an erasure that was interrupted may have left some."""
     found, folder = ErasedRecords(), home.folder("records") / loop
 
     def prediction(fields: _Fields) -> bool:
@@ -83,16 +88,36 @@ def erase_records(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> E
     def label(fields: _Fields) -> bool:
         return fields[_FEEDBACK["id"]] in found.ids
 
+    def shadow(fields: _Fields) -> bool:
+        if not fields[_SHADOW["row"]] and not fields[_SHADOW["unit"]].strip():
+            return False
+        return fields[_SHADOW["id"]] in found.ids or chosen(_as_prediction(fields))
+
     if not folder.is_dir():
         return found
     with _alone(folder / "compacting"):
-        records, compacted = Records(home, loop), Compacted(home, loop)
         found.predictions = _tabled(home, loop, "predictions", prediction)
-        found.predictions += _overwritten(records, folder, "predictions", prediction)
+        found.predictions += _overwritten(folder, "predictions", prediction)
         found.labels = _tabled(home, loop, "feedback", label)
-        found.labels += _overwritten(records, folder, "feedback", label)
-        compacted.forget(found.ids)
+        found.labels += _overwritten(folder, "feedback", label)
+        found.shadows = _overwritten(folder, "shadows", shadow)
+        Compacted(home, loop).forget(found.ids)
     return found
+
+
+def erase_damage(home: Home, loop: str, oldest: float | None = None) -> None:
+    """Remove what of the records of *loop* nobody can read, and so nobody can tell whose it is: files that were put
+    aside as damaged (those from before *oldest*, where that is told), and else also the damaged and torn places of
+    segments."""
+    folder = home.folder("records") / loop
+    for path in sorted(folder.glob("*.damaged")):
+        if oldest is None or path.stat().st_mtime < oldest:
+            path.unlink()
+    if oldest is None and folder.is_dir():
+        with _alone(folder / "compacting"):
+            for kind in _PLACES:
+                for path in Segments(folder, kind).files():
+                    _clear_damage(path, Segments(folder, kind))
 
 
 def of_subject(column: str, forms: Collection[str], *, key: bool, unit: bool) -> Callable[[_Fields], bool]:
@@ -113,22 +138,32 @@ def before(moment: Any) -> Callable[[_Fields], bool]:
     return lambda fields: bool(fields[_PREDICTION["at"]] < moment)
 
 
-def _overwritten(records: Records, folder: Path, kind: Kind, chosen: Callable[[_Fields], bool]) -> int:
+def _as_prediction(shadow: _Fields) -> _Fields:
+    """What a shadow was shown, as far as it can be chosen by."""
+    fields: _Fields = [None] * len(_PREDICTION)
+    for name in ("id", "at", "unit", "row"):
+        fields[_PREDICTION[name]] = shadow[_SHADOW[name]]
+    return fields
+
+
+def _overwritten(folder: Path, kind: str, chosen: Callable[[_Fields], bool]) -> int:
     """The records of segments."""
-    total, places = 0, _PREDICTION if kind == "predictions" else _FEEDBACK
-    for frame in records.frames(kind):
-        batch: list[_Fields] = _decode(frame.payload)
-        picked = [fields for fields in batch if chosen(fields)]
+    total, places = 0, _PLACES[kind]
+    first, second = (places[name] for name in _PADDED[kind])
+    for frame in Segments(folder, kind).frames():
+        batch: list[Any] = _decode(frame.payload)
+        records: list[_Fields] = batch[_SHADOWED] if kind == "shadows" else batch
+        picked = [fields for fields in records if chosen(fields)]
         for fields in picked:
             for name, value in _GONE[kind].items():
                 fields[places[name]] = value
         if picked:
-            _write(folder / frame.file, frame, _padded(batch, picked[-1], _PADDED[kind], len(frame.payload)))
+            _write(folder / frame.file, frame, _padded(batch, picked[-1], (first, second), len(frame.payload)))
             total += len(picked)
     return total
 
 
-def _padded(batch: list[_Fields], record: _Fields, places: tuple[int, int], length: int) -> bytes:
+def _padded(batch: list[Any], record: _Fields, places: tuple[int, int], length: int) -> bytes:
     """*batch* in just as many bytes as before, by spaces in a *record* of it; one text alone can't have every length,
     for the head of a longer one is longer."""
     for second in (record[places[1]], " ", "  "):
@@ -142,12 +177,33 @@ def _padded(batch: list[_Fields], record: _Fields, places: tuple[int, int], leng
 
 
 def _write(path: Path, frame: Frame, payload: bytes) -> None:
-    content = HEADER.pack(MAGIC, len(payload), crc32(payload, seed_of(path))) + payload
+    _put(path, HEADER.pack(MAGIC, len(payload), crc32(payload, seed_of(path))) + payload, frame.start)
+
+
+def _put(path: Path, content: bytes, start: int) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        if os.pwrite(descriptor, content, frame.start) != len(content):
+        if os.pwrite(descriptor, content, start) != len(content):
             raise StoreError(f"{path} can't be written; make room, then erase again")
         os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clear_damage(path: Path, segments: Segments) -> None:
+    """Zeros between the frames of a segment; behind the last one too, where no living process writes there."""
+    end = 0
+    for frame in segments.frames_of(path, 0):
+        if frame.start > end:
+            _put(path, b"\0" * (frame.start - end), end)
+        end = frame.end
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, end)
+        os.fdatasync(descriptor)
+    except BlockingIOError:  # its writer cut off what was torn when it took the file up
+        pass
     finally:
         os.close(descriptor)
 
@@ -168,6 +224,7 @@ def _tabled(home: Home, loop: str, kind: Kind, chosen: Callable[[_Fields], bool]
         if total:
             table.commit(staging.settled(kept), table.columns(base), base=base, metadata=table.metadata(base))
     forget_older(table)
+    forget_unnamed(table, lambda path: True)
     return total
 
 

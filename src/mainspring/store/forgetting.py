@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mainspring.store.home import Home, sync_folder, write_atomic
@@ -25,8 +27,22 @@ def forget_older(table: Table) -> int:
         path.unlink()
     for version in range(newest):
         _forget_said(table, version)
+    for torn in (table.path / "_delta_log").glob("*.torn"):  # a commit that was withdrawn
+        torn.unlink()
     sync_folder(table.path)
     return len(there)
+
+
+def forget_unnamed(table: Table, chosen: Callable[[Path], bool]) -> None:
+    """Remove the files that no version of *table* names, of killed writers and withdrawn commits, where *chosen*."""
+    newest = table.version()
+    if newest is None:
+        return
+    named = {name for version in range(newest + 1) for name in table.names(version)}
+    for path in sorted(table.path.glob("*.parquet")):
+        if path.name not in named and chosen(path):
+            path.unlink()
+    sync_folder(table.path)
 
 
 def forget_loop(home: Home, loop: str) -> None:

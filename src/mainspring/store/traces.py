@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from mainspring.core.errors import MainspringError, StoreError
@@ -18,6 +20,16 @@ from mainspring.store.journal import Journal
 GONE = "(erased)"
 _LEAST = 4
 """Shorter texts are found in everything."""
+_TRIES = 6
+_WORD = re.compile(r"[A-Za-z_-]+")
+_OWN = re.compile(
+    "alarm|approve|canary|champion|continue|data|decision|done|erase|error|failed|feedback|gate|held|hold"
+    "|inconclusive|ingest|kind|loop|model|name|none|package|position|predictions|prepare|quarantine|reason"
+    "|register|registered|reject|rejected|release|report|reports|retained|retention|retire|retired|retrain"
+    "|rollback|rolled|route|rows|run|running|said|score|search|serving|shadow|shadows|share|split|stage|started"
+    "|state|states|status|step|table|time|train|trial|turn|unit|validate|value|values|version|wait|waiting"
+)
+"""Words of our own documents: a person of this name is looked for in tables and records only."""
 _KEPT_STEPS = ("package", "evaluate", "gate", "release")
 """Their outputs are what is known of a version, and hold no rows; a trace in one is overwritten."""
 
@@ -53,33 +65,76 @@ def drop_artifacts(home: Home, loop: str, *, but: str = "") -> int:
     return len(there)
 
 
-def erase_traces(home: Home, texts: Collection[str]) -> Traces:
-    """Overwrite *texts* wherever a file or a database of *home* still has them; remove what killed processes left."""
-    needles = _needles(texts)
+def erase_traces(home: Home, texts: Collection[str], own: Collection[str] = ()) -> Traces:
+    """Overwrite *texts* wherever a file or a database of *home* still has them; remove what killed processes left.
+
+    own: names of the home, such as loops' and columns', which aren't taken for a person's.
+    """
+    needles = _Needles(texts, own)
     found = Traces()
     for leftover in (*home.folder("tmp").glob("parts-*"), *home.folder("tmp").glob("trash-*")):
         shutil.rmtree(leftover, ignore_errors=True)
     for path in sorted(home.path.rglob("*.db")):
-        found.documents += _erased_cells(path, [needle.decode() for needle in needles])
+        found.documents += _erased_cells(path, needles)
     for path in _files(home):
         with suppress(FileNotFoundError):
             content = path.read_bytes()
-            if not any(needle in content for needle in needles):
+            if (cleared := needles.cleared(content)) == content:
                 continue
             if "bundles" in path.relative_to(home.path).parts or "bundle" in path.parts or _binary(content):
                 found.left.append(str(path.relative_to(home.path)))
                 continue
-            for needle in needles:
-                content = content.replace(needle, GONE.encode())
-            write_atomic(path, content)
+            write_atomic(path, cleared)
             found.documents += 1
     return found
 
 
-def _needles(texts: Collection[str]) -> list[bytes]:
-    """*texts* as they may stand in a file: as they are, and as JSON writes them; the longest first."""
-    written = {form for text in texts if len(text) >= _LEAST for form in (text, json.dumps(text)[1:-1])}
-    return sorted((form.encode() for form in written), key=lambda form: (-len(form), form))
+def telling(text: str) -> bool:
+    """Whether *text* can be looked for among others: one that is short, a number or a time is found everywhere.
+
+    >>> telling("Anna Kowalska"), telling("2014-07-27"), telling("1007")
+    (True, False, False)
+    """
+    return len(text) >= _LEAST and not _number_or_time(text)
+
+
+class _Needles:
+    """Texts to overwrite, as they may stand in a file: as they are, and as JSON writes them.
+
+    A word of letters alone must stand for itself, and be none of *own* or of ours; a number or a time, in quotes.
+    """
+
+    def __init__(self, texts: Collection[str], own: Collection[str]) -> None:
+        used = {text for text in texts if len(text) >= _LEAST and not _OWN.fullmatch(text) and text not in own}
+        written = {(form, text) for text in used for form in (text, json.dumps(text)[1:-1])}
+        forms = sorted(written, key=lambda each: (-len(each[0]), each))
+        self._plain = [form.encode() for form, _ in forms]
+        self._pattern = re.compile(b"|".join(_pattern(form.encode(), text) for form, text in forms))
+
+    def cleared(self, content: bytes) -> bytes:
+        """*content* without them."""
+        there = any(form in content for form in self._plain)
+        return self._pattern.sub(GONE.encode(), content) if there else content
+
+    def cell(self, text: str) -> str:
+        """A *text* of a database without them."""
+        return self.cleared(text.encode()).decode()
+
+
+def _pattern(form: bytes, text: str) -> bytes:
+    if _number_or_time(text):
+        return rb"(?<=[\"'])" + re.escape(form) + rb"(?=\\*[\"'])"
+    if _WORD.fullmatch(text):
+        return rb"(?<![\w.:])" + re.escape(form) + rb"(?!\w)"
+    return re.escape(form)
+
+
+def _number_or_time(text: str) -> bool:
+    for read in (float, datetime.fromisoformat):
+        with suppress(ValueError):
+            read(text)
+            return True
+    return text.lower() in ("true", "false", "null", "none")
 
 
 def _files(home: Home) -> Iterator[Path]:
@@ -101,24 +156,23 @@ def _objects(catalog: Catalog, rows: Collection[sqlite3.Row]) -> set[str]:
     return found
 
 
-def _erased_cells(path: Path, needles: Collection[str]) -> int:
+def _erased_cells(path: Path, needles: _Needles) -> int:
     """Overwrite *needles* in every text of the database, then write it anew without free pages or a log."""
     changed = 0
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.create_function("cleared", 1, needles.cell, deterministic=True)
             connection.execute("pragma secure_delete=on")
             connection.execute("begin immediate")
-            for table, column in _columns(connection):
-                for needle in needles:
+            with _unkept(connection):
+                for table, column in _columns(connection):
                     changed += connection.execute(
-                        f'update "{table}" set "{column}" = replace("{column}", ?, ?) '
-                        f'where typeof("{column}") = \'text\' and instr("{column}", ?) > 0',
-                        (needle, GONE, needle),
+                        f'update "{table}" set "{column}" = cleared("{column}") '
+                        f'where typeof("{column}") = \'text\' and cleared("{column}") != "{column}"'
                     ).rowcount
             connection.execute("commit")
             connection.execute("vacuum")
-            if connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
-                raise StoreError(f"{path} is in use; stop `mainspring up` and what else reads it, then erase again")
+            _emptied_log(connection, path)
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"{path} can't be cleared of a subject ({error}); stop what uses it, then erase again"
@@ -126,9 +180,31 @@ def _erased_cells(path: Path, needles: Collection[str]) -> int:
     return changed
 
 
+@contextmanager
+def _unkept(connection: sqlite3.Connection) -> Iterator[None]:
+    """While the triggers that keep decisions as they are don't hold, for the transaction that is open: a reason may
+    name a person, and then the words that do go, not the decision."""
+    kept = connection.execute("select name, sql from sqlite_schema where type = 'trigger' and tbl_name = 'decisions'")
+    triggers = kept.fetchall()
+    for name, _ in triggers:
+        connection.execute(f'drop trigger "{name}"')
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)
+
+
+def _emptied_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Readers come and go: the log is emptied between two of them."""
+    for _ in range(_TRIES):
+        if not connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+            return
+    raise StoreError(f"{path} is read all the time; stop what reads it, then erase again")
+
+
 def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     tables = connection.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'")
     return [
-        (table, row[1]) for (table,) in tables.fetchall() if table != "decisions"
+        (table, row[1]) for (table,) in tables.fetchall()
         for row in connection.execute(f'pragma table_info("{table}")').fetchall()
+        if table != "decisions" or row[1] in ("reason", "data")
     ]  # fmt: skip
