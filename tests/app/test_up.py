@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from sklearn.datasets import load_breast_cancer
 
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal
+from mainspring.store.records import Records
 
 _spec = importlib.util.spec_from_file_location("service", Path(__file__).with_name("service.py"))
 assert _spec is not None and _spec.loader is not None
@@ -39,6 +41,7 @@ tumours = ms.Loop(
     release=ms.Canary(steps=(20, 100), min_units=20, min_time="1h", guardrails=("errors",)),
     monitor=ms.Monitor(every="1d"),
     retrain=ms.Retrain(every="5d", min_labels=20, cooldown="1d"),
+    privacy=ms.Privacy(subject="patient", detect="off"),
 )
 """
 
@@ -107,6 +110,25 @@ def test_the_api_asks_for_its_token(up: Any) -> None:
     assert up.api("/api/status")[0] == 200
     assert up.api("/api/status", token="guess")[0] == 401
     assert up.api("/api/clock", {"now": "yesterday"})[0] == 400
+
+
+def test_a_person_is_erased_while_it_runs_and_found_by_no_key_afterwards(up: Any, folder: Path) -> None:
+    asked = [{**row, "patient": 90_000 + place} for place, row in enumerate(rows(450, 2))]
+    ids = [up.post("/predict/tumours", row)[1]["ids"][0] for row in asked]
+
+    erased = erase(folder, "90000")
+
+    assert erased.returncode == 0 and "1 prediction," in erased.stdout, erased.stdout + erased.stderr
+    assert up.post("/feedback/tumours", {"key": 90_000, "label": 1})[0] == 404
+    assert up.post("/feedback/tumours", {"key": 90_001, "label": 1})[1]["ids"] == ids[1:]
+    found = {record.id: record for record in Records(Home.open(folder / ".mainspring"), "tumours").predictions()[0]}
+    assert found[ids[0]].row == {} and found[ids[1]].key == 90_001
+    assert erase(folder, "90000", "--loop", "other").stderr.startswith("mainspring: no loop 'other'")
+
+
+def erase(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mainspring.app.cli", "erase", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_loop_closes_and_a_kill_in_between_changes_nothing(up: Any) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -19,20 +20,24 @@ from sklearn.tree import DecisionTreeClassifier
 
 import mainspring as ms
 from mainspring.core.errors import NotInStore
+from mainspring.core.joins import Join
+from mainspring.data.ingest import ingest
 from mainspring.loop import champion
 from mainspring.loop.erasure import erase
 from mainspring.store.deployments import Deployments
 from mainspring.store.history import History, compact
 from mainspring.store.home import Home
 from mainspring.store.labelled import labelled
+from mainspring.store.lookups import Lookups
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 from mainspring.store.tables import Table
 
 NOW = datetime(2015, 1, 1, tzinfo=UTC)
 SUBJECT, NOTE, OTHER = "Qwzebra7xx", "unique-note-Jqzv7", "Qwzebra8xx"
 
 
-def trips(rows: int = 240) -> pl.DataFrame:
+def trips(rows: int = 120) -> pl.DataFrame:
     random = np.random.default_rng(1)
     age, fare = random.integers(18, 90, rows), random.normal(50, 20, rows).round(2)
     return pl.DataFrame({
@@ -82,15 +87,42 @@ def contents(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home after two runs, with predictions, labels and quarantined rows of several subjects."""
+    """A home after two ingests and a run, with predictions, labels and quarantined rows of several subjects."""
     home, data = Home.open(tmp_path_factory.mktemp("erasing") / ".mainspring"), trips()
-    loop(data.head(200)).run(home=home)
-    for place in (207, 208, 209):
-        predict(home, {**data.row(place, named=True), "fare": 12.5, "note": f"unique-note-Jqzv{place % 200}"}, True)
+    declared = loop(data).declaration
+    ingest(source=ms.frame(data.head(100)), roles=declared.roles, home=home, loop="trips", privacy=declared.privacy)
     loop(data).run(home=home)
+    for place in (207, 208, 209):
+        row = {**data.row(place % 40, named=True), "trip": place, "fare": 12.5}
+        row |= {"when": datetime.now(UTC).date().isoformat(), "how": "done"} if place == 207 else {}
+        predict(home, row, True)
+    other_doors(home)
     assert traces(home.path, SUBJECT, NOTE)
     home.database.close()
     return home.path
+
+
+def other_doors(home: Home) -> None:
+    """The subject, and another, in what a trial, a join, people and faults leave in a home."""
+    deployments, shadows, records = Deployments(home), Shadows(home, "trips"), home.path / "records" / "trips"
+    told = [
+        ShadowRecord(id=f"trips-{place}", at=NOW, unit=who, label=True, error=f"no {who}", row={"passenger": who})
+        for place, who in ((207, SUBJECT), (208, OTHER))
+    ]
+    shadows.append(ShadowBatch(version=2, revision=1, dropped=0, records=told))
+    shadows.close()
+    (segment,) = records.glob("shadows-*.seg")
+    shutil.copyfile(segment, records / "predictions-0000000000-00000000.damaged")
+    with segment.open("ab") as file:
+        file.write(segment.read_bytes()[:-9])  # the kernel had written so much of a batch
+    people = pl.DataFrame({"passenger": [SUBJECT, OTHER], "phone": [f"{NOTE}-phone", "unique-note-Jqzv8-phone"]})
+    Lookups(home, "trips").keep(Join(None, None, ("passenger",)), people, {"cursor": None})
+    log = home.path / "tables" / "trips" / "rows"
+    (log / "_delta_log" / "00000000000000000009.torn").write_text(f'{{"add": "{SUBJECT[:-1]}')
+    people.write_parquet(log / "of-a-killed-writer.parquet")
+    deployments.save_state("trips", "release_evidence", {"slices": {"passenger": {SUBJECT: [1, 0.0], OTHER: [1, 0.0]}}})
+    deployments.decide("trips", at=NOW, kind="release", decision="held", version=1, reason=f"{SUBJECT} and {OTHER} ask")
+    (home.path / "refused.csv").write_text(f"id,label\n{SUBJECT},1\n{OTHER},1\n")
 
 
 @pytest.fixture
@@ -106,10 +138,23 @@ def test_no_byte_of_the_subject_is_left_in_the_home_and_the_others_are(home: Hom
 
     after = Table(home, "trips", "rows").read()
     assert traces(home.path, SUBJECT, NOTE) == [] and done.left == ()
-    assert done.tables["rows"] == 5 and done.tables["quarantine"] == 1 and (done.predictions, done.labels) == (1, 1)
-    assert done.models == ("trips@1", "trips@2")
+    assert done.tables["rows"] == 2 and done.tables["quarantine"] == 1 and (done.predictions, done.labels) == (1, 1)
+    assert done.models == ("trips@1",) and done.shadows == 1
     assert after.height == before.filter(pl.col("passenger") != SUBJECT).height
-    assert traces(home.path, OTHER) and traces(home.path, "unique-note-Jqzv8")
+    others = " ".join(traces(home.path, OTHER, "unique-note-Jqzv8"))
+    assert all(
+        door in others for door in ("shadows-", "lookup-", "quarantine/", "rows/", "mainspring.db", "refused.csv")
+    )
+    (batch,) = [batch for _, batch in Shadows(home, "trips").batches()]
+    assert [(record.row, record.unit.strip()) for record in batch.records] == [({}, ""), ({"passenger": OTHER}, OTHER)]
+    assert Deployments(home).decisions("trips")[-2].reason == f"(erased) and {OTHER} ask"
+
+
+def test_decisions_stay_append_only_after_one_was_cleared(home: Home) -> None:
+    erase(home, SUBJECT, None, NOW)
+
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"), home.database.transaction() as connection:
+        connection.execute("update decisions set reason = ''")
 
 
 def test_every_prediction_still_counts_and_others_keep_their_labels(home: Home) -> None:
@@ -128,14 +173,14 @@ def test_the_loop_goes_on_without_the_subject_although_the_source_gives_it_again
 
     run = loop(trips().with_columns(age=pl.col("age") + 1)).run(home=home)
 
-    assert run.model == "trips@3" and traces(home.path, SUBJECT, NOTE) == []
+    assert run.model == "trips@2" and traces(home.path, SUBJECT, NOTE) == []
     assert champion.predict(home, "trips", trips().drop("late").head(3).with_columns(fare=pl.lit(10.0))).shape == (3,)
 
 
 def test_records_that_were_compacted_forget_the_subject_too(home: Home) -> None:
     records = Records(home, "trips", rotate_bytes=1)
     for place in (227, 228):
-        row = {**trips().row(place, named=True), "fare": 9.5}
+        row = {**trips().row(place % 40, named=True), "trip": place, "fare": 9.5}
         told = {name: str(value) if name == "day" else value for name, value in row.items()}
         subject = SUBJECT if place == 227 else OTHER
         records.append([PredictionRecord(id=f"old-{place}", at=NOW, key=place, unit=str(place), label=True,
@@ -206,7 +251,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next(home: Home, where: s
 
     (done,) = erase(Home.open(home.path), SUBJECT, None, NOW)
 
-    assert traces(home.path, SUBJECT, NOTE) == [] and done.models == ("trips@1", "trips@2") and done.left == ()
+    assert traces(home.path, SUBJECT, NOTE) == [] and done.models == ("trips@1",) and done.left == ()
     assert labelled(Records(home, "trips"), "late")["mainspring_id"].to_list() == ["trips-208", "trips-209"]
 
 

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainspring.app import document
+from mainspring.app import asking, document
 from mainspring.loop.erasure import Erased
 from mainspring.loop.erasure import erase as erased
+from mainspring.serving import push
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
 
 def erase(home: Home, *, subject: str, loop: str | None, as_json: bool) -> int:
-    """Erase *subject* from *loop*, or from all; exit code 1 where a file that can't be changed still has something."""
-    done = erased(home, subject, loop, Deployments(home).now())
+    """Erase *subject* from *loop*, or from all; exit code 1 where a file that can't be changed still has something.
+
+    Beside a `mainspring up` its controller does it, as soon as no turn is under way.
+    """
+    done = _erased(home, subject, loop)
     left = any(each.left for each in done)
     if as_json:
         document.one("erase", "failed" if left else "done", loops=done)
     else:
         _show(done)
     return 1 if left else 0
+
+
+def _erased(home: Home, subject: str, loop: str | None) -> list[Erased]:
+    if (api := asking.address(home)) is not None:
+        told = asking.ask(home, api, "/api/erase", {"subject": subject, "loop": loop})
+        return [Erased(**each) for each in told["loops"]]
+    done = erased(home, subject, loop, Deployments(home).now())
+    push.notify(home)  # `mainspring serve` may run
+    return done
 
 
 def _show(done: Sequence[Erased]) -> None:

@@ -49,6 +49,8 @@ class Works(Protocol):
 
     def turn(self, loop: str, reason: str) -> dict[str, Any]: ...
 
+    def erase(self, subject: str, loop: str | None) -> dict[str, Any]: ...
+
 
 def token(home: Home) -> str:
     """The control token of *home*, made at first use, readable by its owner only."""
@@ -103,6 +105,10 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
         body = await _body(request, {"reason"})
         return JSONResponse(await run_in_threadpool(works.turn, request.path_params["loop"], _reason(body)))
 
+    async def erase(request: Request) -> Response:
+        body = await _body(request, {"subject", "loop"})
+        return JSONResponse(await run_in_threadpool(works.erase, _subject(body), body.get("loop")))
+
     routes = [
         Route("/api/status", status),
         Route("/api/clock", clock, methods=["POST"]),
@@ -112,6 +118,7 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
         Route("/api/loops/{loop}/rollback", rollback, methods=["POST"]),
         *(Route(f"/api/loops/{{loop}}/{verb}", decided(verb), methods=["POST"]) for verb in _DECISIONS),
         Route("/api/loops/{loop}/run", turn, methods=["POST"]),
+        Route("/api/erase", erase, methods=["POST"]),
     ]
     told = {
         MainspringError: _refusal, HomeUnwritable: _no_room, HTTPException: _elsewhere, OSError: _no_room,
@@ -167,6 +174,13 @@ def _reason(body: Mapping[str, Any]) -> str:
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidRequest(f"reason {reason!r} must be text, such as 'better on the weekend'")
     return reason
+
+
+def _subject(body: Mapping[str, Any]) -> str:
+    subject, loop = body.get("subject"), body.get("loop")
+    if not isinstance(subject, str) or not subject.strip() or not isinstance(loop, str | None):
+        raise InvalidRequest('the body must say whom: {"subject": "..."}, and may name one "loop"')
+    return subject
 
 
 def _time(text: Any) -> datetime:

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import IO, Any
 
 from mainspring.app.access import access
+from mainspring.app.asking import lock_of
 from mainspring.app.config import Settings
 from mainspring.core.errors import PortTaken, ServiceError
 from mainspring.store.home import Home
@@ -87,11 +88,12 @@ def up(
     doors = access(settings)
     home = Home.open(settings.home)
     with (
-        _only_one(home),
+        _only_one(home) as only,
         listen(settings.host, settings.port) as data,
         listen("127.0.0.1", settings.control_port, "--control-port") as control,
     ):
         endpoint, api = _url(settings.host, data, settings), _url("127.0.0.1", control)
+        only.tell(api)
         controlling = {
             "home": str(home.path),
             "files": list(files),
@@ -173,8 +175,8 @@ class _only_one:
         self.home = home
         self.file: IO[str] | None = None
 
-    def __enter__(self) -> None:
-        self.file = open(self.home.folder("run") / "up.lock", "a+", encoding="utf-8")
+    def __enter__(self) -> _only_one:
+        self.file = open(lock_of(self.home), "a+", encoding="utf-8")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -182,6 +184,15 @@ class _only_one:
             raise ServiceError(
                 f"another `mainspring up` runs on {self.home.path}; stop it first, or choose another --home"
             ) from error
+        self.tell("")
+        return self
+
+    def tell(self, api: str) -> None:
+        """Write down where the API is, for the commands that ask it."""
+        assert self.file is not None
+        self.file.truncate(0)
+        self.file.write(api)
+        self.file.flush()
 
     def __exit__(self, *_: object) -> None:
         if self.file is not None:

@@ -18,6 +18,7 @@ from mainspring.core.plain import plain
 from mainspring.core.wording import one_line
 from mainspring.data import ingest, retention
 from mainspring.loop import champion
+from mainspring.loop.erasure import erase as erasing
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
 from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
@@ -31,6 +32,7 @@ from mainspring.store.registry import Registry
 TICK_SECONDS = 1.0
 LOOK_UP_SECONDS = 60.0
 """So often the right side of a join is read on for the endpoint."""
+_TURN_LOOK_SECONDS = 0.2
 RETRY = timedelta(seconds=30)
 """A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
@@ -199,6 +201,20 @@ class Controller:
         self._known(loop)
         with self._lock:
             return {"reason": champion.rollback(self.home, loop, reason=reason, mlflow=self.mlflow, now=self._now())}
+
+    def erase(self, subject: str, loop: str | None) -> dict[str, Any]:
+        """Erase *subject* as soon as no turn is under way; the endpoint, which goes on, forgets the keys too."""
+        while True:
+            with self._lock:
+                for each in self.declarations:
+                    self._collect(each)
+                if not self._running:
+                    done = erasing(self.home, subject, loop, self._now())
+                    break
+            if self._stopping.wait(_TURN_LOOK_SECONDS):
+                raise Conflict("the service ends; erase when it has, or runs again")
+        push.notify(self.home)
+        return {"loops": [plain(each) for each in done]}
 
     def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]:
         """What a person decides of a trial or of a version that waits: *verb* is hold, approve or reject."""

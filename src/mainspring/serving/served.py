@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -141,6 +142,12 @@ class ServedLoop:
 
     def __post_init__(self) -> None:
         self.labels = Labels(self.records, self.compacted)
+
+    def know(self, labels: Labels, done: threading.Event) -> None:
+        """From now on *labels* tell which prediction a feedback is about, with what has been recorded meanwhile."""
+        labels.refresh()
+        self.labels = labels
+        done.set()
 
     @property
     def queue(self) -> int:

@@ -16,7 +16,9 @@ from mainspring.serving.push import Listener
 from mainspring.serving.served import Routing, ServedLoop
 from mainspring.store.compacted import Compacted
 from mainspring.store.deployments import Deployments, Route, Version
+from mainspring.store.erasures import Erasures
 from mainspring.store.home import Home
+from mainspring.store.labels import Labels
 from mainspring.store.lookups import Lookups
 from mainspring.store.records import Records, identifiers
 from mainspring.store.shadows import Shadows
@@ -63,6 +65,7 @@ class Switchboard:
         self._seeds, self._manual_clock = dict(seeds or {}), manual_clock
         self._loaded: dict[tuple[str, int], Loaded] = {}
         self._failed: dict[tuple[str, int], tuple[str, float]] = {}
+        self._erasures: dict[str, int] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -110,6 +113,19 @@ class Switchboard:
                 continue
             if not self._current(name, route):
                 self._switch(deployments, name, route, loop)
+            if name in self.loops:
+                self._forget(self.loops[name], loop)
+
+    def _forget(self, served: ServedLoop, loop: asyncio.AbstractEventLoop) -> None:
+        """After an erasure: what is known in memory of predictions is read from their records anew."""
+        times = Erasures(self._home, served.name).times()
+        if self._erasures.setdefault(served.name, times) == times or not served.labels_ready:
+            return
+        labels, done = Labels(served.records, served.compacted), threading.Event()
+        labels.refresh()
+        loop.call_soon_threadsafe(served.know, labels, done)
+        if done.wait(_SWAP_SECONDS):
+            self._erasures[served.name] = times
 
     def _current(self, name: str, route: Route) -> bool:
         routing = self.loops[name].routing if name in self.loops else None

@@ -9,7 +9,7 @@ from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.protection import erased_digest
 
-ERASED, ERASING = "erased", "erasing"
+ERASED, ERASING, _TIMES = "erased", "erasing", "erasures"
 
 
 class Erasures:
@@ -36,4 +36,10 @@ class Erasures:
 
     def end(self) -> None:
         """The erasure is done."""
-        self._deployments.save_state(self._loop, ERASING, None)
+        with self._deployments.transaction():
+            self._deployments.save_state(self._loop, ERASING, None)
+            self._deployments.save_state(self._loop, _TIMES, self.times() + 1)
+
+    def times(self) -> int:
+        """How many were done: who keeps keys in memory reads them anew when this changes."""
+        return int(self._deployments.load_state(self._loop, _TIMES) or 0)
