@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urljoin
 
@@ -194,8 +195,8 @@ class Outbound:
             self._token = None
             raise _Passing("401 Unauthorized: the token isn't valid any more", 0.0)
         if status in _PASSING:
-            raise _Passing(f"{status} {response.reason_phrase}", _retry_after(response.headers))
-        raise _Refused(status, response.reason_phrase, asked, self._access)
+            raise _Passing(f"{status} {_phrase(status)}", _retry_after(response.headers))
+        raise _Refused(status, _phrase(status), asked, self._access)
 
     def _refuse_excess(self, size: int, ends: float, asked: str) -> None:
         if size > self._max_size:
@@ -293,6 +294,14 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     except httpx.InvalidURL as error:
         raise SourceError(f"{shown(url)!r} is no address ({error}); mend it") from None
     return parsed.scheme, parsed.host, parsed.port or {"http": 80, "https": 443}.get(parsed.scheme)
+
+
+def _phrase(status: int) -> str:
+    """What the standard calls *status*: what a server says itself may repeat the token that it was sent."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(no known status)"
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
