@@ -51,3 +51,11 @@ def test_nobody_of_that_name_is_no_fault_and_an_unknown_loop_is(home: Path) -> N
 
     assert nobody.exit_code == 0 and "rows: none" in nobody.output
     assert isinstance(unknown.exception, NotInStore) and "there are: trips" in str(unknown.exception)
+
+
+def test_loops_that_dont_say_whom_a_row_is_about_are_named(home: Path) -> None:
+    Deployments(Home.open(home)).save_state("visits", DECLARED, {"roles": {"target": "late", "subject": None}})
+
+    done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3"], catch_exceptions=False)
+
+    assert done.exit_code == 0 and "not looked through" in done.output and done.output.endswith(": visits\n")

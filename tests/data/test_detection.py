@@ -12,12 +12,14 @@ import pytest
 from sklearn import datasets
 
 import mainspring as ms
-from mainspring.core.declarations import Roles
-from mainspring.core.errors import PersonalData
+from mainspring.core.declarations import FrameSource, Roles
+from mainspring.core.errors import PersonalData, SchemaMismatch
+from mainspring.core.privacy import Privacy
 from mainspring.data.detection import luhn, personal
 from mainspring.data.ingest import ingest
 from mainspring.data.sources import reader
 from mainspring.store.home import Home
+from mainspring.store.tables import Table
 
 NAMES = ["Ada Marie", "Johannes Schmidt", "García, Carlos", "Mr. John Smith", "Olivia", "Thomas O'Neil", "Anna K. Berg"]
 
@@ -117,3 +119,24 @@ def test_where_it_blocks_nothing_is_kept(tmp_path: Path) -> None:
         ingest(source=ms.frame(rows()), roles=Roles("late"), home=home, loop="a", privacy=ms.Privacy(detect="block"))
 
     assert not (home.path / "tables" / "a" / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    ("privacy", "said"),
+    [
+        (
+            {"drop": ["contct"]},
+            r"'contct', which the frame doesn't have \(did you mean 'contact'\?\); nothing was kept",
+        ),
+        ({"subject": "person"}, r"names column 'person', which the frame doesn't have \(it has "),
+    ],
+)
+def test_a_name_that_the_source_doesnt_have_is_refused_before_anything_is_kept(
+    tmp_path: Path, privacy: dict[str, Any], said: str
+) -> None:
+    home, declared = Home.open(tmp_path / ".mainspring"), Privacy(**privacy, detect="off")
+    rows = pl.DataFrame({"contact": [f"{n}@example.org" for n in range(9)], "late": [True, False, True] * 3})
+
+    with pytest.raises(SchemaMismatch, match=said):
+        ingest(source=FrameSource(rows), roles=Roles("late"), home=home, loop="trips", privacy=declared)
+    assert Table(home, "trips", "rows").version() is None

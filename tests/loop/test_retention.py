@@ -19,6 +19,7 @@ from mainspring.data.retention import enforce
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 from mainspring.store.tables import Table
 
 START = datetime(2014, 1, 1, tzinfo=UTC)
@@ -65,18 +66,22 @@ def test_rows_that_have_become_too_old_go_from_every_file(home: Home) -> None:
 
 
 def test_records_that_are_too_old_lose_their_rows_and_labels(home: Home) -> None:
-    records = Records(home, "trips")
+    records, shadows = Records(home, "trips"), Shadows(home, "trips")
     for day in (5, 25):
         at = START + timedelta(days=day)
         records.append([PredictionRecord(id=f"p{day}", at=at, key=day, unit=str(day), label=True, row={"trip": day})])
         records.append_feedback([FeedbackRecord(id=f"p{day}", label=True, at=at)])
+        shown = ShadowRecord(id=f"p{day}", at=at, unit=str(day), label=True, row={"trip": day})
+        shadows.append(ShadowBatch(version=2, revision=1, dropped=0, records=[shown]))
     records.close()
+    shadows.close()
 
     on_day(home, 40, trips(range(20, 40)))
 
     old, young = Records(home, "trips").predictions()[0]
     assert (old.id, old.row, old.key, old.unit.strip()) == ("p5", {}, None, "") and young.row == {"trip": 25}
     assert [each.id.strip() for each in Records(home, "trips").feedback()[0]] == ["", "p25"]
+    assert [batch.records[0].row for _, batch in Shadows(home, "trips").batches()] == [{}, {"trip": 25}]
 
 
 def test_nothing_goes_while_all_is_young_and_each_day_is_looked_at_once(home: Home) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mainspring.app.server import token
 from mainspring.core.errors import Conflict, ServiceError
 from mainspring.store.home import Home
 
@@ -37,7 +36,8 @@ def ask(home: Home, api: str, path: str, body: dict[str, Any]) -> Any:
     """What the controller at *api* answers; raises Conflict with what it refuses. It takes the time that it takes."""
     connection = http.client.HTTPConnection(urlsplit(api).netloc)
     try:
-        headers = {"Authorization": f"Bearer {token(home)}", "Content-Type": "application/json"}
+        token = (home.folder("run") / "token").read_text(encoding="utf-8").strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
         told = json.loads(answer.read())

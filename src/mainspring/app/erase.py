@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainspring.app import asking, document
-from mainspring.loop.erasure import Erased
+from mainspring.loop.erasure import Erased, without_subject
 from mainspring.loop.erasure import erase as erased
 from mainspring.serving import push
 from mainspring.store.deployments import Deployments
@@ -21,8 +21,10 @@ def erase(home: Home, *, subject: str, loop: str | None, as_json: bool) -> int:
     left = any(each.left for each in done)
     if as_json:
         document.one("erase", "failed" if left else "done", loops=done)
-    else:
-        _show(done)
+        return 1 if left else 0
+    _show(done)
+    if loop is None and (others := without_subject(home)):
+        print(f"not looked through, for they don't say whom a row is about (Privacy(subject=)): {', '.join(others)}")
     return 1 if left else 0
 
 

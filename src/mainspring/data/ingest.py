@@ -122,6 +122,7 @@ class _Work:
         self._source, self._roles, self._home, self._loop = source, roles, home, loop
         self._max_bad, self._progress, self._run = max_bad, progress, run
         self._privacy = privacy
+        self._columns: set[str] = set()
         self._protection = Protection(privacy.rules, privacy.subject, Erasures(home, loop).known())
         self._retention = Retention(home, loop, privacy, roles.time)
         self._versions = Versions(home, loop)
@@ -181,6 +182,8 @@ class _Work:
         if since is None and not load.rows:
             only = f", only a header: {header}" if header else ""
             raise SourceEmpty(f"{rows_of.name} has no rows{only}; give it some and run again")
+        if last is None or last.roles != _plain(asdict(self._roles)):
+            private.check_columns(self._privacy, self._columns, rows_of.name, joined=isinstance(self._source, Join))
         loaded = load.finish()
         return replace(loaded, notes=(*loaded.notes, *looked.notes)), cursor
 
@@ -189,6 +192,7 @@ class _Work:
         parts = rows_of.read(since)
         for part, cursor in ahead(parts) if isinstance(rows_of, Files) else parts:
             rows += part.height
+            self._columns.update(part.columns)
             if self._progress is not None:
                 self._progress(f"reading {rows_of.name}", rows, 0)
             yield self._protection.frame(part), cursor

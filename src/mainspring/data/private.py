@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
+from mainspring.core.errors import SchemaMismatch
 from mainspring.core.privacy import Privacy
 from mainspring.core.schema import Column, Schema
 
@@ -26,6 +28,21 @@ def contract(frozen: Schema, privacy: Privacy, before: Mapping[str, Any]) -> Sch
         if privacy.rules.get(column.name) != ("drop",)
     ]
     return marked(replace(frozen, columns=tuple(columns)), privacy.personal)
+
+
+def check_columns(privacy: Privacy, columns: Collection[str], source: str, *, joined: bool) -> None:
+    """Refuse names of *privacy* that none of the *columns* of the source has: a slip would keep what is to go.
+
+    joined: what is dropped may have gone from a right side already.
+    """
+    named = [name for name, rule in privacy.rules.items() if not (joined and rule == ("drop",))]
+    for name in (*named, *([privacy.subject] if privacy.subject else [])):
+        if columns and name not in columns:
+            near = get_close_matches(name, sorted(columns), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(columns)[:30])}"
+            raise SchemaMismatch(
+                f"Privacy names column {name!r}, which {source} doesn't have ({hint}); nothing was kept"
+            )
 
 
 def marked(schema: Schema, personal: Collection[str]) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,12 @@ def erase(home: Home, subject: str, loop: str | None, at: datetime) -> list[Eras
     """
     _refuse_busy(home)
     return [_erased(home, name, subject, declared, at) for name, declared in _loops(home, loop).items()]
+
+
+def without_subject(home: Home) -> list[str]:
+    """The loops that don't say whom a row is about: their tables and records are not looked through."""
+    declared = home.database.query("select loop, value from states where name = ? order by loop", (DECLARED,))
+    return [row["loop"] for row in declared if not json.loads(row["value"]).get("roles", {}).get("subject")]
 
 
 def _loops(home: Home, only: str | None) -> dict[str, Any]:
