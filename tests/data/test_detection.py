@@ -126,9 +126,9 @@ def test_where_it_blocks_nothing_is_kept(tmp_path: Path) -> None:
     [
         (
             {"drop": ["contct"]},
-            r"'contct', which the frame doesn't have \(did you mean 'contact'\?\); nothing was kept",
+            r"'contct', which the frame lacks \(did you mean 'contact'\?\); nothing was kept",
         ),
-        ({"subject": "person"}, r"names column 'person', which the frame doesn't have \(it has "),
+        ({"subject": "person"}, r"names column 'person', which the frame lacks \(it has "),
     ],
 )
 def test_a_name_that_the_source_doesnt_have_is_refused_before_anything_is_kept(

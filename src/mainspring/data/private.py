@@ -40,9 +40,7 @@ def check_columns(privacy: Privacy, columns: Collection[str], source: str, *, jo
         if columns and name not in columns:
             near = get_close_matches(name, sorted(columns), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(columns)[:30])}"
-            raise SchemaMismatch(
-                f"Privacy names column {name!r}, which {source} doesn't have ({hint}); nothing was kept"
-            )
+            raise SchemaMismatch(f"Privacy names column {name!r}, which {source} lacks ({hint}); nothing was kept")
 
 
 def marked(schema: Schema, personal: Collection[str]) -> Schema:

@@ -92,14 +92,13 @@ def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime) ->
     column, forms = declared["roles"]["subject"], _forms(declared, subject)
     versions = erasing.versions_with(home, loop, column, forms)
     told = Erasures(home, loop).begin(forms, {"models": _trained(home, loop, versions)})
-    chosen = erased_records.of_subject(
-        column, forms, key=declared["roles"].get("key") == column, unit=_unit(home, loop) == column
-    )
+    unit = _unit(home, loop) == column
+    chosen = erased_records.of_subject(column, forms, key=declared["roles"].get("key") == column, unit=unit)
     texts = {*forms, *erasing.texts_of(home, loop, column, forms, *erased_records.rows_of(home, loop, chosen))}
     artifacts = traces.drop_artifacts(home, loop) if versions else 0
     own = {loop, *declared["roles"].values(), *erasing.columns_of(home, loop)}
     first = traces.erase_traces(home, texts, own)
-    records = erased_records.erase_records(home, loop, chosen)
+    records = erased_records.erase_records(home, loop, chosen, forms if unit else ())
     erased_records.erase_damage(home, loop)
     tables = erasing.erase_rows(home, loop, column, forms)
     last = traces.erase_traces(home, texts, own)

@@ -71,9 +71,14 @@ def rows_of(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> tuple[l
     return both
 
 
-def erase_records(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> ErasedRecords:
+def erase_records(
+    home: Home, loop: str, chosen: Callable[[_Fields], bool], units: Collection[str] = ()
+) -> ErasedRecords:
     """Overwrite the predictions of *loop* that are *chosen* by their fields, and labels and shadows of all that have no
-    row by now: an erasure that was interrupted may have left some."""
+    row by now: an erasure that was interrupted may have left some.
+
+    units: also go from other records: the rows of a request share the unit of its first one.
+    """
     found, folder = ErasedRecords(), home.folder("records") / loop
 
     def prediction(fields: _Fields) -> bool:
@@ -96,11 +101,11 @@ def erase_records(home: Home, loop: str, chosen: Callable[[_Fields], bool]) -> E
     if not folder.is_dir():
         return found
     with _alone(folder / "compacting"):
-        found.predictions = _tabled(home, loop, "predictions", prediction)
-        found.predictions += _overwritten(folder, "predictions", prediction)
+        found.predictions = _tabled(home, loop, "predictions", prediction, units)
+        found.predictions += _overwritten(folder, "predictions", prediction, units)
         found.labels = _tabled(home, loop, "feedback", label)
-        found.labels += _overwritten(folder, "feedback", label)
-        found.shadows = _overwritten(folder, "shadows", shadow)
+        found.labels += _overwritten(folder, "feedback", label, units)
+        found.shadows = _overwritten(folder, "shadows", shadow, units)
         Compacted(home, loop).forget(found.ids)
     return found
 
@@ -121,13 +126,14 @@ def erase_damage(home: Home, loop: str, oldest: float | None = None) -> None:
 
 
 def of_subject(column: str, forms: Collection[str], *, key: bool, unit: bool) -> Callable[[_Fields], bool]:
-    """Chooses predictions whose *column* has one of the *forms*; key, unit: the record's own field is that column."""
+    """Chooses predictions whose *column* has one of the *forms*; key, unit: the record's own field is that column, and
+    tells it where the row doesn't."""
 
     def chosen(fields: _Fields) -> bool:
-        row = fields[_PREDICTION["row"]]
-        values = [row.get(column)]
-        values += [fields[_PREDICTION["key"]]] if key else []
-        values += [fields[_PREDICTION["unit"]]] if unit else []
+        values = [fields[_PREDICTION["row"]].get(column)]
+        if values == [None]:
+            values += [fields[_PREDICTION["key"]]] if key else []
+            values += [fields[_PREDICTION["unit"]]] if unit else []
         return any(value is not None and canonical(value) in forms for value in values)
 
     return chosen
@@ -146,7 +152,7 @@ def _as_prediction(shadow: _Fields) -> _Fields:
     return fields
 
 
-def _overwritten(folder: Path, kind: str, chosen: Callable[[_Fields], bool]) -> int:
+def _overwritten(folder: Path, kind: str, chosen: Callable[[_Fields], bool], units: Collection[str]) -> int:
     """The records of segments."""
     total, places = 0, _PLACES[kind]
     first, second = (places[name] for name in _PADDED[kind])
@@ -154,12 +160,17 @@ def _overwritten(folder: Path, kind: str, chosen: Callable[[_Fields], bool]) -> 
         batch: list[Any] = _decode(frame.payload)
         records: list[_Fields] = batch[_SHADOWED] if kind == "shadows" else batch
         picked = [fields for fields in records if chosen(fields)]
+        shared = [fields for fields in records if "unit" in places and fields[places["unit"]] in units]
+        for fields in shared:
+            fields[places["unit"]] = " " * len(fields[places["unit"]].encode())
         for fields in picked:
             for name, value in _GONE[kind].items():
                 fields[places[name]] = value
         if picked:
             _write(folder / frame.file, frame, _padded(batch, picked[-1], (first, second), len(frame.payload)))
             total += len(picked)
+        elif shared:
+            _write(folder / frame.file, frame, _encode(batch))
     return total
 
 
@@ -208,20 +219,27 @@ def _clear_damage(path: Path, segments: Segments) -> None:
         os.close(descriptor)
 
 
-def _tabled(home: Home, loop: str, kind: Kind, chosen: Callable[[_Fields], bool]) -> int:
+def _tabled(home: Home, loop: str, kind: Kind, chosen: Callable[[_Fields], bool], units: Collection[str] = ()) -> int:
     """The records that were compacted: a version of the table without them, and no older one."""
     table = Table(home, loop, kind)
     if (base := table.version()) is None:
         return 0
-    total, kept = 0, []
+    total, kept, changed = 0, [], False
     names = list(_PREDICTION if kind == "predictions" else _FEEDBACK)
     with Staging(home) as staging:
         for part in table.parts(base):
             rows = part.read()
             mask = pl.Series([chosen(_fields(row, names)) for row in rows.iter_rows(named=True)], dtype=pl.Boolean)
             total += int(mask.sum())
-            kept.append(staging.put(_blank(rows, mask, kind)) if mask.any() else part)
-        if total:
+            shared = rows["unit"].is_in(list(units)) if units else pl.Series([False]).new_from_index(0, rows.height)
+            if mask.any() or shared.any():
+                changed = True
+                rows = _blank(rows, mask, kind)
+                if shared.any():
+                    rows = rows.with_columns(unit=pl.when(shared).then(pl.lit("")).otherwise(pl.col("unit")))
+                part = staging.put(rows)
+            kept.append(part)
+        if changed:
             table.commit(staging.settled(kept), table.columns(base), base=base, metadata=table.metadata(base))
     forget_older(table)
     forget_unnamed(table, lambda path: True)
