@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import DeclarationError, SchemaMismatch
 from mainspring.core.joins import Join, join
+from mainspring.store.home import Home
 from mainspring.store.lookup_index import LookupIndex
-from mainspring.store.lookups import looked_up
+from mainspring.store.lookups import Lookups, looked_up
 
 BASE = datetime(2013, 1, 1)
 KEYS = st.sampled_from(["JFK", "LGA", None])
@@ -114,6 +116,54 @@ def test_keys_may_be_text_on_one_side() -> None:
     weather = pl.DataFrame({"gate": ["7", "8"], "at": [BASE + timedelta(hours=4)] * 2, "temp": [1, 2]})
     joined = looked_up(flights, weather, Join(None, None, ("gate",), "at"))
     assert joined["temp"].to_list() == [1, None] and joined.drop("temp").equals(flights)
+
+
+@pytest.mark.parametrize(
+    ("keys", "known"),
+    [
+        ([1.0, 2.0, None], [1, 2, 3]),
+        ([1.0, 2.0, None], ["1", "2", "3"]),
+        (["01", "2", "x"], [1, 2, 3]),
+        ([True, False, True], [0, 1, 2]),
+        (["1", "2", "x"], [1.0, 2.0, 3.5]),
+        ([1, 0, None], [True, False, None]),
+        (["2013-01-01", "2013-01-02", "x"], [date(2013, 1, 1), date(2013, 1, 2), date(2013, 1, 3)]),
+        ([BASE, BASE + timedelta(days=1), None], [date(2013, 1, 1), date(2013, 1, 2), date(2013, 1, 3)]),
+        ([date(2013, 1, 1), date(2013, 1, 2), None], ["2013-01-01", "2013-01-02", "2013-01-03"]),
+    ],
+)
+def test_a_request_finds_by_a_key_of_another_type_what_training_found(
+    tmp_path: Path, keys: list[Any], known: list[Any]
+) -> None:
+    home, how = Home.open(tmp_path / ".mainspring"), Join(None, None, ("key",))
+    rows = pl.DataFrame({"key": known, "seats": [10, 20, 30]})
+    Lookups(home, "loop").keep(how, rows, {})
+    trained = looked_up(pl.DataFrame({"key": keys}), rows, how)["seats"].to_list()
+    assert trained[:2] in ([10, 20], [20, 10])
+    asked = [{"key": key.isoformat() if isinstance(key, date) else key} for key in keys]
+    served = [dict(Lookups(home, "loop").complete([row], {"seats"})[0])["seats"] for row in asked]
+    assert served == trained
+    together = Lookups(home, "loop").complete(asked * 20, {"seats"})  # so many are joined
+    assert [row["seats"] for row in together] == trained * 20
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String, pl.Date, pl.Float64, pl.Boolean])
+def test_a_key_that_is_none_finds_nothing(tmp_path: Path, kind: Any) -> None:
+    home, how = Home.open(tmp_path / ".mainspring"), Join(None, None, ("key",))
+    rows = pl.DataFrame({"key": pl.Series([1], dtype=pl.Int64).cast(kind), "seats": [10]})
+    Lookups(home, "loop").keep(how, rows, {})
+    lookups = Lookups(home, "loop")
+    for key in ([1], {"a": 1}, None, 2**70, "", float("nan")):
+        assert lookups.complete([{"key": key}], {"seats"}) == [{"key": key, "seats": None}]
+
+
+def test_a_join_may_look_by_what_another_gives_and_the_model_need_not_see_it(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+    lookups = Lookups(home, "loop")
+    lookups.keep(Join(None, None, ("tail",)), pl.DataFrame({"tail": ["N1"], "type": ["B"]}), {})
+    lookups.keep(Join(None, None, ("type",)), pl.DataFrame({"type": ["B"], "seats": [200]}), {})
+    found = lookups.complete([{"tail": "N1"}], {"tail", "seats"})
+    assert found == [{"tail": "N1", "seats": 200}]
 
 
 def test_instants_with_a_zone_are_compared_as_instants() -> None:

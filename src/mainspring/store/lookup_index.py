@@ -4,13 +4,14 @@ which joining frames costs fifty times more. It finds what `lookups.looked_up` f
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from mainspring.core.joins import Join
+from mainspring.store.lookup_keys import keys_like
 
 _ROW, _TIME = "_place", "_known_at"
 _INSTANT = pl.Datetime("us")
@@ -59,11 +60,6 @@ def moment(value: Any) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
-
-
-def keys_like(values: Sequence[Any], name: str, kind: pl.DataType) -> pl.Series:
-    """Keys of a request in the type of the kept ones; null where one can't be."""
-    return pl.Series(name, values, strict=False).cast(kind, strict=False)
 
 
 def _like(value: Any, kind: pl.DataType) -> Any:

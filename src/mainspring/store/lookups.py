@@ -16,7 +16,8 @@ from mainspring.core.errors import SchemaMismatch
 from mainspring.core.joins import Join
 from mainspring.core.wording import listed
 from mainspring.store.home import Home
-from mainspring.store.lookup_index import LookupIndex, keys_like, moment
+from mainspring.store.lookup_index import LookupIndex, moment
+from mainspring.store.lookup_keys import as_key, keys_like
 
 FRESH_SECONDS = 1.0
 """For so long who serves doesn't look whether there are newer rows."""
@@ -37,7 +38,7 @@ def looked_up(left: pl.DataFrame, right: pl.DataFrame, how: Join) -> pl.DataFram
     """
     _refuse(left, right, how)
     names = given(right, how)
-    asking = [*how.on, *([how.as_of] if how.as_of else [])]
+    asking = _asking(how)
     rows, known = _alike(left.select(asking).with_row_index(_ROW), right, how)
     known = known.drop_nulls([*how.on, *([how.time] if how.time else [])])
     if any(rows[name].null_count() for name in asking):
@@ -57,13 +58,9 @@ def given(right: pl.DataFrame, how: Join) -> dict[str, str]:
 
 
 def _alike(rows: pl.DataFrame, known: pl.DataFrame, how: Join) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Keys of one type on both sides: whole numbers, or else text."""
-    for name in how.on:
-        kinds = (rows[name].dtype, known[name].dtype)
-        if kinds[0] != kinds[1]:
-            both = pl.col(name).cast(pl.Int64() if all(kind.is_integer() for kind in kinds) else pl.String())
-            rows, known = rows.with_columns(both), known.with_columns(both)
-    return rows, known
+    """The keys of *rows* in the types of those of *known*; what can't be one finds nothing."""
+    known = known.with_columns(pl.col(name).cast(pl.Int64()) for name in how.on if known[name].dtype.is_integer())
+    return rows.with_columns(as_key(rows[name], known[name].dtype) for name in how.on), known
 
 
 def _last(rows: pl.DataFrame, known: pl.DataFrame, how: Join) -> pl.DataFrame:
@@ -138,17 +135,27 @@ class Lookups:
     def complete(self, rows: Sequence[Mapping[str, Any]], wanted: Collection[str]) -> Sequence[Mapping[str, Any]]:
         """*rows* of a request with those of the columns *wanted* that they lack and that joins give: looked up by the
         key, and by the time, that each row carries."""
-        for name, each in self._newest().items():
-            missing = {name for name in wanted if not all(name in row for row in rows)}
-            told = {name: new for name, new in given(each.rows, each.how).items() if new in missing}
-            asking = [*each.how.on, *([each.how.as_of] if each.how.as_of else [])]
-            if not told or not all(name in row for row in rows for name in asking):
-                continue
-            found = (
-                self._places(name, each, rows, told) if len(rows) <= _BY_INDEX else _joined(each, rows, told, asking)
-            )
-            rows = [{**_json(known), **row} for known, row in zip(found, rows, strict=True)]
-        return rows
+        waiting, carried = dict(self._newest()), {name for row in rows for name in row}
+        keys = {key for each in waiting.values() for key in _asking(each.how)}
+        while ready := [name for name, each in waiting.items() if _carry(rows, _asking(each.how))]:
+            for name in ready:  # what one finds may be the key by which another looks
+                rows = self._with_found(name, waiting.pop(name), rows, {*wanted, *keys})
+        extra = keys - carried - {*wanted}
+        return [{name: value for name, value in row.items() if name not in extra} for row in rows] if extra else rows
+
+    def _with_found(
+        self, name: str, each: Kept, rows: Sequence[Mapping[str, Any]], wanted: Collection[str]
+    ) -> Sequence[Mapping[str, Any]]:
+        told = {
+            column: new
+            for column, new in given(each.rows, each.how).items()
+            if new in wanted and not _carry(rows, [new])
+        }
+        if not told:
+            return rows
+        by_index = len(rows) <= _BY_INDEX
+        found = self._places(name, each, rows, told) if by_index else _joined(each, rows, told, _asking(each.how))
+        return [{**_json(known), **row} for known, row in zip(found, rows, strict=True)]
 
     def _places(
         self, name: str, each: Kept, rows: Sequence[Mapping[str, Any]], told: Mapping[str, str]
@@ -188,6 +195,14 @@ class Lookups:
         told = table.metadata(version)
         how = Join(None, None, **{**told["join"], "on": tuple(told["join"]["on"])})  # JSON has no tuples
         return Kept(how, table.read(version), version, told["state"])
+
+
+def _asking(how: Join) -> list[str]:
+    return [*how.on, *([how.as_of] if how.as_of else [])]
+
+
+def _carry(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    return all(name in row for row in rows for name in names)
 
 
 def _joined(
