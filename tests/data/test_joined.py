@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from mainspring.core.declarations import Roles
+from mainspring.core.errors import SourceEmpty
 from mainspring.core.joins import Join, join
 from mainspring.core.sources import sql
 from mainspring.data.ingest import ingest, new_rows
@@ -133,3 +134,22 @@ def test_new_rows_behind_a_cursor_are_those_of_the_left_side(home: Home, tmp_pat
 def add(database: sqlite3.Connection, name: str, rows: pl.DataFrame) -> None:
     texts = rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%d %H:%M:%S"))
     database.executemany(f"insert into {name} values ({', '.join('?' * rows.width)})", texts.rows())
+
+
+def test_rows_whose_time_can_not_be_read_are_told(home: Home) -> None:
+    seen = ["2013-01-01 00:00", "01.01.2013 01:00", "2013-01-01 02:00"]
+    known = pl.DataFrame({"origin": ["JFK"] * 3, "seen": seen, "wind": [1, 2, 3]})
+    flown = pl.DataFrame({"id": [1], "origin": ["JFK"], "at": ["2013-01-01T01:30:00"], "late": [True]})
+    source = join(flown, known, on="origin", as_of="at", right_time="seen")
+    dataset = ingest(source=source, roles=Roles("late", key="id"), home=home, loop="flights")
+    assert "1 row of the frame can't be joined: time column 'seen' holds '01.01.2013 01:00'" in dataset.notes
+
+
+def test_a_right_side_without_rows_is_named(home: Home) -> None:
+    flown = pl.DataFrame({"id": [1], "origin": ["JFK"], "late": [True]})
+    with pytest.raises(SourceEmpty, match="nothing.* has no rows to be joined"):
+        ingest(source=join(flown, nothing, on="origin"), roles=Roles("late", key="id"), home=home, loop="flights")
+
+
+def nothing() -> list[dict[str, int]]:
+    return []

@@ -437,3 +437,17 @@ class TestOnlyNewFiles:
 
         assert reader(ms.csv("rows.csv", separator=",")).identity == same == ["CsvSource", "rows.csv"] != other
         assert json.loads(json.dumps(other)) == other
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_a_blank_line_is_no_row(tmp_path: Path, line: str) -> None:
+    rows = csv_of(tmp_path, line.join(["id,x,word", "1,2,a", "", "2,3,b", "", ""]))
+    assert rows.rows() == [(1, 2, "a"), (2, 3, "b")]
+    assert csv_of(tmp_path, "x\n1\n\n3\n")["x"].to_list() == [1, None, 3]  # the only column may have gaps
+
+
+@pytest.mark.parametrize("content", ['[{"x": "\\ud800"}]', '[{"\\udfff": 1}]'])
+def test_half_a_character_in_json_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "half.json").write_text(content)
+    with pytest.raises(SourceError, match=r"half.json' holds '.ud(800|fff)', which is no character"):
+        rows_of(ms.json(str(tmp_path / "half.json")))

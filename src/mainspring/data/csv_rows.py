@@ -91,7 +91,7 @@ class _Table:
         self._types |= {name: kinds[name] for name in self._types}
         empty = [name for name in self._names if name not in self._types and name not in self._text]
         frame = frame.with_columns(pl.lit(None).alias(name) for name in empty) if empty else frame
-        return self._forms.read(frame)
+        return self._forms.read(_without_blank_lines(frame, part))
 
     def _header(self, first: bytes) -> list[str]:
         names = [name or "" for name in self._parsed(first[: self._header_end], False, n_rows=1).row(0)]
@@ -204,6 +204,14 @@ def _has_codes(part: bytes, before: Sequence[str]) -> bool:
             if (marks[places[places < len(marks)]] - ord("0") < 10).any():
                 return True
     return False
+
+
+def _without_blank_lines(frame: pl.DataFrame, part: bytes) -> pl.DataFrame:
+    """*frame* without the rows of nothing that polars makes of blank lines."""
+    if frame.width < 2 or not all(column.null_count() for column in frame.iter_columns()):
+        return frame
+    blank = b"\n\n" in part or b"\n\r\n" in part
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if blank else frame
 
 
 def _refuse_other_kinds(first: bytes, stored: Stored, source: CsvSource) -> None:

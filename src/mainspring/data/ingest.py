@@ -148,7 +148,8 @@ class _Work:
         reading = Reading(identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
         if last is not None and not loaded.rows and not reading.whole:
             loaded = replace(loaded, schema=frozen or loaded.schema)
-        return self._committed(loaded, reading, last, base, overlap(rows_of), staging)
+        noted = getattr(rows_of, "notes", ())
+        return self._committed(loaded, reading, last, base, overlap(rows_of), staging, noted)
 
     def _stands(self, last: Last, stands: Any, frozen: Schema) -> bool:
         """Whether nothing can have changed since the last version, so that nothing needs reading."""
@@ -201,7 +202,7 @@ class _Work:
 
     def _committed(
         self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, column: str | None,
-        staging: Staging,
+        staging: Staging, noted: tuple[str, ...] = (),
     ) -> Dataset:  # fmt: skip
         schema = loaded.schema
         known = Content() if last is None else _in_types(last, schema, staging)
@@ -221,7 +222,7 @@ class _Work:
         if same and last is not None:
             self._retention.bury(self._run, rows=False)
             return last.dataset
-        loaded = replace(loaded, notes=(*loaded.notes, *self._retention.note(aged)))
+        loaded = replace(loaded, notes=(*loaded.notes, *self._retention.note(aged), *noted))
         told = self._told(content, own, known, loaded, merged)
         other = base is not None and self._versions.rules(base) != private.plain(self._privacy.rules)
         if other:

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from mainspring.core.errors import SchemaMismatch, SourceError
+from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.joins import Join
-from mainspring.data.casting import instants, plain
+from mainspring.core.wording import count
+from mainspring.data.casting import first_values, instants, plain
 from mainspring.data.sources import Reader, beyond, reader
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups, given, looked_up
@@ -27,6 +28,7 @@ class Joined:
         self._how, self._lookups, self._protection = how, Lookups(home, loop), protection
         self.left = source_of(how.left, home, loop, text_columns, protection)
         self._right = reader(how.right, text_columns)
+        self._notes: list[str] = []
 
     @property
     def name(self) -> str:
@@ -45,6 +47,11 @@ class Joined:
     @property
     def overlap(self) -> Any:
         return getattr(self.left, "overlap", None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was met in the sides that were read."""
+        return (*getattr(self._left, "notes", ()), *self._notes)
 
     def position(self) -> Any:
         both = [self.left.position(), self._right.position()]
@@ -90,6 +97,8 @@ class Joined:
             raise SourceError(
                 f"the parts of {self._right.name} don't fit: {reason}; give each column one type"
             ) from error
+        if not rows.width:
+            raise SourceEmpty(f"{self._right.name} has no rows to be joined; give it some and run again")
         if kept is not None and since is not None:  # a cursor's last rows came again
             rows = rows.unique(
                 [*self._how.on, *([self._how.time] if self._how.time else [])], keep="last", maintain_order=True
@@ -113,7 +122,13 @@ class Joined:
         time = self._how.time
         rows, _ = plain(part)
         if time is not None and time in rows.columns:
-            rows = rows.with_columns(_moments(rows[time], self._right.name))
+            moments = _moments(rows[time], self._right.name)
+            if (unread := moments.is_null() & rows[time].is_not_null()).any():
+                self._notes.append(
+                    f"{count(int(unread.sum()), 'row')} of {self._right.name} can't be joined: time column {time!r} "
+                    f"holds {first_values(rows[time], unread)}"
+                )
+            rows = rows.with_columns(moments)
         return rows
 
 

@@ -27,7 +27,12 @@ def frame_of(rows: Iterable[Mapping[str, Any]], name: str) -> pl.DataFrame:
             column.append(value)
         height += 1
     _refuse_collisions(places, name)
-    return pl.DataFrame([_series("_".join(path), values, height) for path, values in places.items()], height=height)
+    try:
+        return pl.DataFrame([_series("_".join(path), values, height) for path, values in places.items()], height=height)
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"{name!r} holds {ascii(error.object[error.start])}, which is no character; mend it"
+        ) from error
 
 
 def flat(frame: pl.DataFrame, name: str) -> pl.DataFrame:
