@@ -30,9 +30,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]], name: str) -> pl.DataFrame:
     try:
         return pl.DataFrame([_series("_".join(path), values, height) for path, values in places.items()], height=height)
     except UnicodeEncodeError as error:
-        raise SourceError(
-            f"{name!r} holds {ascii(error.object[error.start])}, which is no character; mend it"
-        ) from error
+        raise SourceError(f"{name!r} holds {error.object[error.start]!a}, which is no character; mend it") from error
 
 
 def flat(frame: pl.DataFrame, name: str) -> pl.DataFrame:
