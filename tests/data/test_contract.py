@@ -18,7 +18,7 @@ from mainspring.core.schema import Column, Evolution, Schema, Type
 from mainspring.data import contract, contract_file
 from mainspring.data.casting import cast, instants, plain
 from mainspring.data.evolution import accepted, changes
-from mainspring.store.contracts import kept_path
+from mainspring.store.contracts import kept_path, own_path
 from mainspring.store.home import Home
 from mainspring.store.tables import DTYPES
 
@@ -373,3 +373,9 @@ def test_an_accepted_change_goes_into_a_persons_file_and_leaves_the_rest_as_it_i
     assert contract.checked(home, "loop", frame, again, ROLES, growing=False).bad.height == 0
     with pytest.raises(UsageError, match="column 'fare' has no change to accept"):
         accepted(again, (), ["fare"])
+
+
+def test_a_contract_that_is_no_text_is_named_before_anything_is_read(home: Home) -> None:
+    own_path(home, "loop").write_bytes(b"\xff\xfe")
+    with pytest.raises(ContractError, match=r"loop\.schema\.toml can't be read .*; mend it there"):
+        contract.stamp(home, "loop")

@@ -37,14 +37,21 @@ def load(home: Home, loop: str) -> Schema | None:
     A person's file has the rules; what has been seen comes from the home.
     """
     kept, own = _kept(home, loop), own_path(home, loop)
-    try:
-        text = own.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    text = _told(own)
+    if text is None:
         return kept
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(f"{own} can't be read ({error}); mend it there") from error
     rules = contract_file.parsed(text, own)
     return rules if kept is None else replace(rules, columns=tuple(_seen(column, kept) for column in rules))
+
+
+def _told(own: Path) -> str | None:
+    """The text of a person's file; None where there is none."""
+    try:
+        return own.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError(f"{own} can't be read ({error}); mend it there") from error
 
 
 def save(home: Home, loop: str, schema: Schema) -> None:
@@ -55,10 +62,11 @@ def save(home: Home, loop: str, schema: Schema) -> None:
 def stamp(home: Home, loop: str) -> Any:
     """What changes when a person has changed the contract or mended rows, and never by a run; None: nobody has."""
     own, mended = own_path(home, loop), Repairs(home, loop).version()
-    if not own.is_file():
+    text = _told(own)
+    if text is None:
         times = _times(home, loop)
         return [times, mended] if times or mended is not None else None
-    schema = contract_file.parsed(own.read_text(encoding="utf-8"), own)
+    schema = contract_file.parsed(text, own)
     rules = [replace(column, nullable=True, low=None, high=None, levels=None).to_json() for column in schema]
     told = json.dumps([rules, str(schema.evolution), mended], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=10).hexdigest()
