@@ -375,6 +375,15 @@ def test_an_accepted_change_goes_into_a_persons_file_and_leaves_the_rest_as_it_i
         accepted(again, (), ["fare"])
 
 
+@pytest.mark.parametrize("wrong", ["41.13.2024", "2024-02-31", "soon"])
+def test_a_few_cells_that_are_no_dates_do_not_make_dates_text(wrong: str) -> None:
+    days = [f"2024-01-{day:02}" for day in range(1, 29)]
+    schema, notes = contract.infer(pl.DataFrame({"day": [*days, wrong]}), Roles("late"))
+    assert schema["day"].type is Type.DATE
+    assert notes == (f"column 'day' is read as date; 1 value such as {wrong!r} can't be",)
+    assert contract.infer(pl.DataFrame({"day": [*days[:10], wrong]}), Roles("late"))[0]["day"].type is Type.TEXT
+
+
 def test_a_contract_that_is_no_text_is_named_before_anything_is_read(home: Home) -> None:
     own_path(home, "loop").write_bytes(b"\xff\xfe")
     with pytest.raises(ContractError, match=r"loop\.schema\.toml can't be read .*; mend it there"):

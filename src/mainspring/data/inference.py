@@ -20,8 +20,8 @@ LEVELS = 100
 def infer(frame: pl.DataFrame, roles: Roles, tolerated: float = 0.05) -> tuple[Schema, tuple[str, ...]]:
     """The contract that the plain *frame* suggests, and notes.
 
-    Text becomes a date or an instant where all of it is ISO 8601, and a number where at most the share *tolerated*
-    isn't one and doesn't look like a code: those cells are mistakes, and their rows go to quarantine.
+    Text becomes a date or an instant where at most the share *tolerated* isn't ISO 8601, and a number where at most
+    that share isn't one and doesn't look like a code: those cells are mistakes, and their rows go to quarantine.
     """
     columns, notes = [], []
     for values in frame.iter_columns():
@@ -95,9 +95,8 @@ def _time_kind(values: pl.Series, found: Type) -> Type:
 
 def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
     text = values.drop_nulls()
-    if instants(text.head(100)).null_count() == 0 and (moments := instants(text)).null_count() == 0:
-        whole_days = (moments.dt.truncate("1d") == moments).all() and text.str.strip_chars().str.len_chars().max() == 10
-        return (Type.DATE if whole_days else Type.DATETIME), ""
+    if (dates := _date_kind(text, tolerated)) is not None:
+        return dates
     strange = numbers(text).is_null()
     wrong = int(strange.sum())
     if not 0 < wrong <= tolerated * len(text) or text.str.contains(r"^\s*0\d").any():
@@ -108,6 +107,23 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
     kind = Type.INTEGER if integers(text).null_count() == wrong else Type.FLOAT
     examples = first_values(text, strange)
     return kind, f"column {values.name!r} is read as {kind}; {count(wrong, 'value')} such as {examples} can't be"
+
+
+def _date_kind(text: pl.Series, tolerated: float) -> tuple[Type, str] | None:
+    head = text.head(100)
+    if instants(head).null_count() > tolerated * len(head):
+        return None
+    moments = instants(text)
+    strange = moments.is_null()
+    if (wrong := int(strange.sum())) > tolerated * len(text):
+        return None
+    days = text.filter(~strange).str.strip_chars().str.len_chars().max() == 10
+    whole_days = days and bool((moments.dt.truncate("1d") == moments).all())
+    kind = Type.DATE if whole_days else Type.DATETIME
+    if not wrong:
+        return kind, ""
+    shown = first_values(text, strange)
+    return kind, f"column {text.name!r} is read as {kind}; {count(wrong, 'value')} such as {shown} can't be"
 
 
 def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:
