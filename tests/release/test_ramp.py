@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mainspring.core.declarations import Canary
-from mainspring.release.evidence import Evidence, Exposure, Guardrail
+from mainspring.release.evidence import Evidence, Exposure, Guardrail, GuardrailName
 from mainspring.release.ramp import decide
 from mainspring.statistics.assignment import assigned
 from mainspring.store.deployments import Route
@@ -104,6 +104,21 @@ def test_a_canary_that_only_fails_is_stopped_hard_even_while_the_champion_fails_
 
     assert action.kind == "rollback"
     assert action.reason.startswith("hard stop: 24 of 25 canary units failed")
+
+
+def test_a_service_of_very_many_units_that_fail_now_and_then_is_not_stopped_hard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mainspring.release.evidence._MOST_SEEN", 2000)
+    evidence, failed = begin(), frozenset[GuardrailName]({"errors"})
+    for minute in range(20):
+        at, units = START + timedelta(minutes=minute), range(1000 * minute, 1000 * (minute + 1))
+        evidence.fold(
+            (Exposure(at, 2, "canary", str(unit), frozenset() if unit % 20 else failed) for unit in units), ("errors",)
+        )
+
+    assert evidence.crashed.e_value < 1, "5 % of the units fail, and a fifth may"
+    assert (len(evidence.failed), len(evidence.tried)) == (100, 2000)
 
 
 def test_the_hard_stop_waits_for_twenty_units() -> None:

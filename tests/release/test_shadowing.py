@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,9 @@ from mainspring.core.declarations import Canary, Shadow
 from mainspring.core.errors import DeclarationError
 from mainspring.release.page import page
 from mainspring.release.release import release, step
+from mainspring.release.shadowing import ShadowEvidence
 from mainspring.store.records import Records
+from mainspring.store.shadows import ShadowBatch, ShadowRecord
 
 MINUTE = timedelta(minutes=1)
 QUICK: dict[str, Any] = {"min_units": 50, "min_time": 0, "window": "1m", "slices": ["carrier"]}
@@ -88,6 +90,37 @@ def test_labels_that_contradict_the_shadow_end_it(world: SimpleNamespace) -> Non
     )
 
     assert tick(world, strategy, 4).kind == "rollback"
+
+
+def test_a_hundred_units_without_a_disagreement_do_not_show_that_there_is_none(world: SimpleNamespace) -> None:
+    """One that is worse by 1.1 % agrees with the champion on 100 units with a chance of a third."""
+    strategy = Shadow(promote="labels", **{**QUICK, "min_units": 100})
+    shadowed(world, strategy)
+    world.mirror(range(120), world.start + MINUTE, true=lambda unit: "yes")
+    few = tick(world, strategy, 4)
+    world.mirror(range(120, 4000), world.start + 5 * MINUTE, true=lambda unit: "yes")
+    many = tick(world, strategy, 8)
+
+    assert few.kind == "wait" and few.data["low"] < -0.01
+    assert many.kind == "promote"
+
+
+def test_failures_of_units_that_count_no_more_do_not_end_a_shadow() -> None:
+    strategy = Shadow()
+    evidence = ShadowEvidence.begin(2, 2, strategy, False, {})
+    evidence.met.keep = 0.01
+    at = datetime(2013, 4, 1, tzinfo=UTC)
+    for first in range(0, 4000, 100):
+        shown = [
+            ShadowRecord(
+                id=str(unit), at=at, unit=str(unit), label="yes", latency_ms=1.0, said="yes", row={},
+                error="it failed" if unit % 20 == 0 else None,
+            )
+            for unit in range(first, first + 100)
+        ]  # fmt: skip
+        evidence.fold(ShadowBatch(version=2, revision=2, dropped=0, records=shown), ())
+
+    assert evidence.units > 10 and evidence.failures <= evidence.units / 5
 
 
 def test_labels_count_only_when_their_window_is_closed(world: SimpleNamespace) -> None:

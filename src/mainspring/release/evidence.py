@@ -67,8 +67,7 @@ class Guardrail:
             share = len(canary) / (len(canary) + len(champion))
             self.worse = self.worse.update(len(bad), len(stable_bad), share)
             self.not_worse = self.not_worse.update(len(bad), len(stable_bad), share)
-        fell_ill = hit["canary"] - self.ill
-        new = exposed["canary"] - hit["canary"] - self.seen if len(self.seen) < _MOST_SEEN else set()
+        new, fell_ill = _trials(exposed["canary"], hit["canary"], self.seen, self.ill)
         self.healthy = self.healthy.update(len(fell_ill), len(fell_ill) + len(new))
         self.seen |= new | fell_ill
         self.ill |= fell_ill
@@ -181,8 +180,7 @@ class Evidence:
 
     def _count(self, canary: set[int], crashed: set[int]) -> None:
         """Units of the step, and the hard stop's bet, whether errors are a guardrail or not."""
-        failed = crashed - self.failed
-        new = canary - crashed - self.tried if len(self.tried) < _MOST_SEEN else set()
+        new, failed = _trials(canary, crashed, self.tried, self.failed)
         self.crashed = self.crashed.update(len(failed), len(failed) + len(new))
         self.failed |= failed
         self.tried |= new | failed
@@ -232,6 +230,17 @@ class Evidence:
         units = {name: set(state.get(name, ())) for name in ("units", "met", "tried", "failed")}
         known = {name: value for name, value in state.items() if name in cls.__slots__}
         return cls(**{**known, "guardrails": guardrails, **bets, **units})
+
+
+def _trials(exposed: set[int], hit: set[int], seen: set[int], ill: set[int]) -> tuple[set[int], set[int]]:
+    """The units that are well at their first trial, and those that fall ill for the first time.
+
+    Once as many have been *seen* as are kept, only they are looked at: the ill of all against the well of some isn't
+    a rate.
+    """
+    if len(seen) >= _MOST_SEEN:
+        return set(), (hit & seen) - ill
+    return exposed - hit - seen, hit - ill
 
 
 def margin(share: float) -> float:

@@ -29,6 +29,10 @@ class Units:
     known: set[int] = field(default_factory=set)
     keep: float = 1.0
 
+    def counts(self, unit: str) -> bool:
+        """Whether *unit* is of the part that goes on counting."""
+        return short(unit) < self.keep * 2**64
+
     def new(self, unit: str) -> bool:
         """Whether *unit* is met for the first time, and counts."""
         named = short(unit)

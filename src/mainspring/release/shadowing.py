@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -85,7 +86,7 @@ class ShadowEvidence:
     def _try(self, record: ShadowRecord) -> None:
         """Each unit once, and once more when it first meets a failure."""
         new = self.met.new(record.unit)
-        failed = record.error is not None and self.failed.new(record.unit)
+        failed = record.error is not None and self.met.counts(record.unit) and self.failed.new(record.unit)
         self.units += new
         self.failures += failed
         if new or failed:
@@ -218,7 +219,7 @@ def _by_labels(found: ShadowEvidence, declaration: Shadow, told: str) -> Decided
     """What the labels say, once enough of them do."""
     if found.paired.count < declaration.min_units:
         return None
-    low, high = found.paired.interval(declaration.alpha)
+    low, high = _interval(found, declaration)
     margin = _margin(found, declaration)
     if low > -margin:
         return "promote" if declaration.then is None else "canary", f"not worse than by {number(margin)}: {told}"
@@ -227,7 +228,7 @@ def _by_labels(found: ShadowEvidence, declaration: Shadow, told: str) -> Decided
 
 def report(found: ShadowEvidence, declaration: Shadow) -> dict[str, Any]:
     """The figures, with the disagreement of each slice."""
-    low, high = found.paired.interval(declaration.alpha)
+    low, high = _interval(found, declaration)
     judged = found.paired.count >= 2
     return {
         "rows": found.rows,
@@ -260,10 +261,18 @@ def _disagreement(found: ShadowEvidence) -> float | None:
 
 
 def _margin(found: ShadowEvidence, declaration: Shadow) -> float:
-    """In a regression a part of the champion's mean absolute error."""
-    if not found.regression:
-        return declaration.margin
-    return declaration.margin * abs(found.champion_score) / max(found.paired.count, 1)
+    return declaration.margin * _scale(found)
+
+
+def _scale(found: ShadowEvidence) -> float:
+    """What a margin is a part of: all predictions, or in a regression the champion's mean absolute error."""
+    return abs(found.champion_score) / max(found.paired.count, 1) if found.regression else 1.0
+
+
+def _interval(found: ShadowEvidence, declaration: Shadow) -> tuple[float, float]:
+    """Of the paired score. Who is worse by the margin differs now and then: agreement so far isn't certainty."""
+    margin = min(declaration.margin, 0.5)
+    return found.paired.interval(declaration.alpha, _scale(found) * math.sqrt(margin * (1 - margin)))
 
 
 def _told(found: ShadowEvidence) -> str:
@@ -291,7 +300,7 @@ def _told(found: ShadowEvidence) -> str:
 def _judged(found: ShadowEvidence, declaration: Shadow) -> str:
     if found.paired.count < 2:
         return "no label yet"
-    low, high = found.paired.interval(declaration.alpha)
+    low, high = _interval(found, declaration)
     what = "less absolute error" if found.regression else "more right predictions"
     return (
         f"{number(found.paired.estimate)} {what} in {count(int(found.paired.count), 'judged unit')}, interval "

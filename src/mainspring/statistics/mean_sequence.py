@@ -60,11 +60,15 @@ class MeanSequence:
             return math.inf
         return math.sqrt(max(self.squares / self.count - self.estimate**2, 0.0) / self.count)
 
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Where the mean lies, with confidence 1 - *alpha* over all looks together."""
+    def interval(self, alpha: float, least_deviation: float = 0.0) -> tuple[float, float]:
+        """Where the mean lies, with confidence 1 - *alpha* over all looks together.
+
+        least_deviation: what the values' standard deviation can't be below: of rare events, none may have come yet.
+        """
         if self.count < 2:
             return -math.inf, math.inf
-        half = self.error * _boundary(self.count, self.tuned, alpha)
+        error = max(self.error, least_deviation / math.sqrt(self.count))
+        half = error * _boundary(self.count, self.tuned, alpha)
         return self.estimate - half, self.estimate + half
 
     def to_list(self) -> list[float]:
