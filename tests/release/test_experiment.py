@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 
 from mainspring.core.declarations import ABTest, Bandit
 from mainspring.core.errors import DeclarationError
+from mainspring.release.outcome import OutcomeEvidence, Reward, compare
 from mainspring.release.page import page
 from mainspring.release.release import release, step
 from mainspring.statistics.assignment import assigned
@@ -64,6 +66,18 @@ def test_the_worse_candidate_goes(world: SimpleNamespace) -> None:
     action = live(world, strategy, better((0.8, 0.6)))
 
     assert action.kind == "rollback" and "the candidate is worse" in action.reason
+
+
+def test_a_service_of_one_unit_a_minute_is_told_too() -> None:
+    declared = ABTest(outcome="event", goal="more")
+    evidence, draw = OutcomeEvidence.begin({}, declared), np.random.default_rng(1)
+    for _ in range(1500):
+        arm = int(draw.random() < 0.5)
+        evidence.fold([Reward(arm, float(draw.random() < (0.1, 0.3)[arm]), 0.5)], event=1.0, revision=2)
+    again = OutcomeEvidence.from_json(json.loads(json.dumps(evidence.to_json())))
+
+    assert compare(again, declared).better
+    assert again == evidence
 
 
 def test_only_units_whose_window_is_closed_count(world: SimpleNamespace) -> None:

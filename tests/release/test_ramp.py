@@ -216,6 +216,17 @@ def test_a_unit_counts_once_for_a_guardrail() -> None:
     assert often.healthy.e_value == once.healthy.e_value
 
 
+def test_the_canary_of_a_service_with_one_unit_a_minute_is_compared_too() -> None:
+    evidence, route, draw = begin(), replace(ROUTE, share=0.25), np.random.default_rng(1)
+    for minute in range(1200):
+        canary = assigned(route.salt, str(minute), route.share)
+        bad = frozenset[GuardrailName]({"errors"} if draw.random() < (0.12 if canary else 0.01) else ())
+        at = START + timedelta(minutes=minute)
+        evidence.fold([Exposure(at, 2, "canary" if canary else "champion", str(minute), bad)], ("errors",))
+
+    assert decide(evidence, DECLARED, route, START + timedelta(hours=20)).reason.startswith("errors: ")
+
+
 def test_evidence_survives_json() -> None:
     evidence = begin(replace(DECLARED, guardrails=("errors", "latency", "wrong")))
     for guardrail in evidence.guardrails.values():

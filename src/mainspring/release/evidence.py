@@ -17,6 +17,8 @@ HARD_STOP_RATE = 0.2
 """A canary that fails for more than this share of its units is stopped, whatever the stable arm does."""
 _SLOW_SHARE = 0.10  # by definition 5 % of the units are slower than the champion's p95; twice that isn't healthy
 _LATENCIES = 200
+_LEAST_OF_A_BIN = 20  # of two units one arm may have none, which compares nobody
+_LONGEST_BIN = 60  # minutes
 _MOST_SEEN = 50_000
 _MOST_MET = 20_000
 
@@ -33,12 +35,43 @@ class Exposure:
 
 
 @dataclass(slots=True)
+class OpenBin:
+    """Minutes of few units, which are one bin together: within a revision of the route the share is the same."""
+
+    revision: int
+    minute: int
+    exposed: dict[Arm, set[int]]
+    hit: dict[Arm, set[int]]
+
+    def closed(self, revision: int, minute: int) -> bool:
+        """Whether what happened in *minute* by *revision* belongs to another bin."""
+        enough = sum(map(len, self.exposed.values())) >= _LEAST_OF_A_BIN
+        return enough or revision != self.revision or minute - self.minute >= _LONGEST_BIN
+
+    def counts(self) -> tuple[int, int, float]:
+        """The units hit in the canary and in the stable arm, and the canary's share of those exposed."""
+        canary, champion = len(self.exposed["canary"]), len(self.exposed["champion"])
+        share = canary / (canary + champion) if canary or champion else 0.0
+        return len(self.hit["canary"]), len(self.hit["champion"]), share
+
+    def to_json(self) -> list[Any]:
+        units = [sorted(units[arm]) for units in (self.exposed, self.hit) for arm in ("canary", "champion")]
+        return [self.revision, self.minute, *units]
+
+    @classmethod
+    def from_json(cls, state: list[Any]) -> OpenBin:
+        exposed: dict[Arm, set[int]] = {"canary": set(state[2]), "champion": set(state[3])}
+        return cls(state[0], state[1], exposed, {"canary": set(state[4]), "champion": set(state[5])})
+
+
+@dataclass(slots=True)
 class Guardrail:
     """The bets on one kind of bad event.
 
     worse: since the release began. not_worse, healthy: of this step. affected: units that have had their first event,
-    which count no more. seen, ill: the canary's units of this step, each a trial of *healthy* once, and those of them
-    with an event in this step, also where they had one before: who fails in every step fails in this one.
+    which count no more. open: the minutes that aren't a bin yet. seen, ill: the canary's units of this step, each a
+    trial of *healthy* once, and those of them with an event in this step, also where they had one before: who fails in
+    every step fails in this one.
     """
 
     worse: ArmBet
@@ -49,6 +82,7 @@ class Guardrail:
     ill: set[int] = field(default_factory=set)
     canary: int = 0
     champion: int = 0
+    open: OpenBin | None = None
 
     @classmethod
     def begin(cls, margin: float, objective: float) -> Guardrail:
@@ -56,17 +90,25 @@ class Guardrail:
 
     def next_step(self, margin: float) -> None:
         """Each step is left by its own evidence; what speaks against the canary is kept."""
+        if self.open is not None:
+            self._close(self.open)
         self.not_worse, self.healthy = ArmBet.not_worse_than(margin), RateBet.below(self.healthy.bound)
         self.seen, self.ill = set(), set()
 
-    def fold(self, exposed: Mapping[Arm, set[int]], hit: Mapping[Arm, set[int]]) -> None:
-        """Take in one bin: the units *exposed* to each arm, and those of them with a bad event."""
-        canary, champion = exposed["canary"] - self.affected, exposed["champion"] - self.affected
+    def fold(
+        self, exposed: Mapping[Arm, set[int]], hit: Mapping[Arm, set[int]], *, revision: int = 0, minute: int = 0
+    ) -> None:
+        """Take in one minute: the units *exposed* to each arm, and those of them with a bad event."""
         bad, stable_bad = hit["canary"] - self.affected, hit["champion"] - self.affected
-        if canary or champion:
-            share = len(canary) / (len(canary) + len(champion))
-            self.worse = self.worse.update(len(bad), len(stable_bad), share)
-            self.not_worse = self.not_worse.update(len(bad), len(stable_bad), share)
+        if self.open is not None and self.open.closed(revision, minute):
+            self._close(self.open)
+        if self.open is None:
+            self.open = OpenBin(revision, minute, _arms(), _arms())
+        for arm in ("canary", "champion"):
+            self.open.exposed[arm] |= exposed[arm] - self.affected
+            self.open.hit[arm] |= hit[arm] - self.affected
+        if self.open.closed(revision, minute):
+            self._close(self.open)
         new, fell_ill = _trials(exposed["canary"], hit["canary"], self.seen, self.ill)
         self.healthy = self.healthy.update(len(fell_ill), len(fell_ill) + len(new))
         self.seen |= new | fell_ill
@@ -74,6 +116,10 @@ class Guardrail:
         self.affected |= bad | stable_bad
         self.canary += len(bad)
         self.champion += len(stable_bad)
+
+    def _close(self, bin: OpenBin) -> None:
+        self.worse, self.not_worse = self.worse.update(*bin.counts()), self.not_worse.update(*bin.counts())
+        self.open = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -85,6 +131,7 @@ class Guardrail:
             "ill": sorted(self.ill),
             "canary": self.canary,
             "champion": self.champion,
+            "open": None if self.open is None else self.open.to_json(),
         }
 
     @classmethod
@@ -98,6 +145,7 @@ class Guardrail:
             set(state.get("ill", ())),
             state["canary"],
             state["champion"],
+            OpenBin.from_json(state["open"]) if state.get("open") else None,
         )
 
 
@@ -170,9 +218,9 @@ class Evidence:
         watched = [
             name for name in names if name in self.guardrails and (name != "latency" or self.slow_ms is not None)
         ]
-        for revision, exposed, hit in _bins(exposures):
+        for minute, revision, exposed, hit in _bins(exposures):
             for name in watched:
-                self.guardrails[name].fold(exposed, hit[name])
+                self.guardrails[name].fold(exposed, hit[name], revision=revision, minute=minute)
             if "errors" in names:
                 self._count(exposed["canary"], hit["errors"]["canary"])
                 if revision >= self.step_revision:
@@ -261,8 +309,8 @@ def _planned(share: float) -> SampleRatio:
     return SampleRatio.start((share, 1 - share))
 
 
-def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, Mapping[Arm, set[int]], Hits]]:
-    """The revision and the distinct units of each bin, in the order in which the bins begin."""
+def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, int, Mapping[Arm, set[int]], Hits]]:
+    """The minute, the revision and the distinct units of each bin, in the order in which the bins begin."""
     bins: dict[tuple[int, int], tuple[dict[Arm, set[int]], dict[GuardrailName, dict[Arm, set[int]]]]] = {}
     for exposure in exposures:
         place = (int(exposure.at.timestamp() // 60), exposure.revision)
@@ -273,7 +321,7 @@ def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, Mapping[Arm, set
         exposed[exposure.arm].add(unit)
         for name in exposure.bad:
             hit[name][exposure.arm].add(unit)
-    return ((revision, exposed, hit) for (_, revision), (exposed, hit) in bins.items())
+    return ((*place, exposed, hit) for place, (exposed, hit) in bins.items())
 
 
 def _arms() -> dict[Arm, set[int]]:

@@ -15,6 +15,8 @@ from mainspring.statistics.ratio_sequence import RatioSequence
 
 _MOST_UNITS = 50_000
 _LEAST_EVENTS = 20
+_LEAST_OF_A_BIN = 20  # of two units one arm may have none, which compares nobody
+_NO_BIN = (0, 0, 0, 0, 0)
 _POWER = 0.8416
 """Standard errors that a true effect must lie beyond the bar, to be found with 80 % chance."""
 
@@ -75,7 +77,8 @@ class OutcomeEvidence:
     """Rewards by arm. ratio: for events, the rates' ratio; difference: of the means, by propensity.
 
     read: how far predictions are folded; minute: until which one they have been. labels: before which feedback can't
-    belong to a prediction still open.
+    belong to a prediction still open. open: the bin under way: revision, candidate's units, all units, candidate's
+    events, all events.
     """
 
     read: dict[str, int]
@@ -84,20 +87,38 @@ class OutcomeEvidence:
     ratio: RatioSequence = field(default_factory=RatioSequence.start)
     met: Units = field(default_factory=Units)
     minute: int = 0
+    open: tuple[int, int, int, int, int] = _NO_BIN
 
     @classmethod
     def begin(cls, positions: Mapping[str, Mapping[str, int]], declaration: ABTest | Bandit) -> OutcomeEvidence:
         read, labels = (dict(positions.get(kind, {})) for kind in ("predictions", "feedback"))
         return cls(read, labels, Difference.start(tuned=10.0 * declaration.min_units))
 
-    def fold(self, rewards: Sequence[Reward], *, event: float | None) -> None:
-        """Take in one bin; *event*: the value that makes a unit one with the event, where there are events."""
+    def fold(self, rewards: Sequence[Reward], *, event: float | None, revision: int = 0) -> None:
+        """Take in one minute; *event*: the value that makes a unit one with the event, where there are events."""
         arms = [reward.arm for reward in rewards]
         values = [reward.value for reward in rewards]
         self.difference = self.difference.update(arms, values, [reward.propensity for reward in rewards])
         if event is not None:
             hit = [reward.arm for reward in rewards if reward.value == event]
-            self.ratio = self.ratio.update(sum(hit), len(hit) - sum(hit), sum(arms) / len(arms))
+            self._count((revision, sum(arms), len(arms), sum(hit), len(hit)))
+
+    def _count(self, minute: tuple[int, int, int, int, int]) -> None:
+        """Minutes of few units are one bin together, while the route, and so the share, is the same."""
+        if self.open[0] != minute[0]:
+            self._close()
+        _, *held = self.open
+        revision, *new = minute
+        candidate, units, x1, events = map(sum, zip(held, new, strict=True))
+        self.open = (revision, candidate, units, x1, events)
+        if self.open[2] >= _LEAST_OF_A_BIN:
+            self._close()
+
+    def _close(self) -> None:
+        _, candidate, units, x1, events = self.open
+        if units:
+            self.ratio = self.ratio.update(x1, events - x1, candidate / units)
+        self.open = _NO_BIN
 
     def units(self) -> tuple[int, int]:
         """Counted units of the champion's and of the candidate's arm."""
@@ -111,6 +132,7 @@ class OutcomeEvidence:
             "ratio": self.ratio.to_list(),
             "met": self.met.to_json(),
             "minute": self.minute,
+            "open": list(self.open),
         }
 
     @classmethod
@@ -122,6 +144,7 @@ class OutcomeEvidence:
             RatioSequence.from_list(state["ratio"]),
             Units.from_json(state["met"]),
             state["minute"],
+            tuple(state.get("open", _NO_BIN)),
         )
 
 

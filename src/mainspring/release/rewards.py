@@ -67,8 +67,8 @@ def read(
     firsts = [answer for answer in answers if found.met.new(answer.unit)]
     labels, found.labels = labels_of(records, found.labels, {answer.id: answer.at for answer in firsts}, window,
                                      oldest_open)  # fmt: skip
-    for rewards in _bins(firsts, labels, declaration, positive):
-        found.fold(rewards, event=counted_event(declaration))
+    for by, rewards in _bins(firsts, labels, declaration, positive):
+        found.fold(rewards, event=counted_event(declaration), revision=by)
     found.read = position
     return True
 
@@ -121,14 +121,15 @@ def labels_of(
 
 def _bins(
     answers: Iterable[_Answer], labels: Mapping[str, Any], declaration: ABTest | Bandit, positive: Any
-) -> Iterator[list[Reward]]:
+) -> Iterator[tuple[int, list[Reward]]]:
+    """The rewards of each minute, with the route's revision."""
     bins: dict[tuple[int, int], list[Reward]] = {}
     for answer in answers:
         value = _value(answer, labels, declaration.outcome, positive)
         if value is not None:
             place = (int(answer.at.timestamp() // 60), answer.revision)
             bins.setdefault(place, []).append(Reward(int(answer.arm == "canary"), value, answer.propensity or 1.0))
-    return iter(bins.values())
+    return ((by, rewards) for (_, by), rewards in bins.items())
 
 
 def _value(answer: _Answer, labels: Mapping[str, Any], outcome: str, positive: Any) -> float | None:
