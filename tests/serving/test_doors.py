@@ -91,6 +91,19 @@ def test_mlflows_scoring_client_works(flights: Process) -> None:
     assert client.get_version().count(".") == 2
 
 
+def test_missing_numbers_in_the_frame_of_mlflows_client_are_nan(flights: Process) -> None:
+    """It writes them into its JSON as they are."""
+    client = ScoringServerClient("127.0.0.1", flights.sock.getsockname()[1])
+    sent = pd.DataFrame([{**ROWS[0], "delay": np.nan}, ROWS[0]])
+    assert sent["delay"].dtype == float
+
+    answer = client.invoke(sent).get_predictions(predictions_format="ndarray").tolist()
+
+    assert answer == expected(flights, [{**ROWS[0], "delay": None}, ROWS[0]])[0]
+    infinite = post(flights, "/invocations", '{"instances": [[NaN, Infinity]]}')
+    assert infinite.status_code == 400 and "no Infinity: write null" in infinite.text
+
+
 def test_mlflows_deployments_client_works(flights: Process) -> None:
     client = get_deploy_client(flights.url)
 

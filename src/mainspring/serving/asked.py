@@ -29,12 +29,12 @@ class Body:
         """Whether the query has flag=true."""
         return flag + b"=true" in self.query.split(b"&")
 
-    def json(self) -> Any:
-        """The JSON value; a body that says it is something else is refused."""
+    def json(self, *, nan: bool = False) -> Any:
+        """The JSON value; a body that says it is something else is refused. nan: whether NaN is a missing value."""
         said = bodies.media_type(self.headers)
         if said.startswith(_NO_JSON) and not said.endswith("json"):
             raise WrongFormat(f"content type {said[:60]!r} is not read here; send application/json")
-        return bodies.parse(self.content)
+        return bodies.parse(self.content, nan=nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def mlflow(body: Body, loaded: Loaded) -> Asked:
     inputs = loaded.manifest.inputs
     if bodies.media_type(body.headers) == "text/csv":
         return Asked(invocations.rows_of_csv(bodies.text(body.content), inputs), predictions_only)
-    return Asked(invocations.rows_of(body.json(), inputs.names), predictions_only)
+    return Asked(invocations.rows_of(body.json(nan=True), inputs.names), predictions_only)
 
 
 def kserve(body: Body, loaded: Loaded) -> Asked:

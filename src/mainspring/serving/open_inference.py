@@ -100,11 +100,11 @@ def _divided(body: Body) -> tuple[Any, memoryview]:
     """The JSON, and the binary data behind it."""
     length = bodies.header(body.headers, _HEADER_LENGTH)
     if not length:
-        return body.json(), memoryview(b"")
+        return body.json(nan=True), memoryview(b"")
     if not length.isdigit() or int(length) > len(body.content):
         said = length.decode("latin-1")[:40]
         raise InvalidRequest(f"Inference-Header-Content-Length is {said!r}, the body has {len(body.content)} bytes")
-    return bodies.parse(body.content[: int(length)]), memoryview(body.content)[int(length) :]
+    return bodies.parse(body.content[: int(length)], nan=True), memoryview(body.content)[int(length) :]
 
 
 def _tensors(inputs: list[Any], binary: memoryview) -> list[Tensor]:
