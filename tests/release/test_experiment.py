@@ -87,6 +87,8 @@ def test_only_units_whose_window_is_closed_count(world: SimpleNamespace) -> None
     action = live(world, strategy, better((0.2, 0.9)), minutes=20)
 
     assert action.kind == "wait" and "0 of 100 champion units with an outcome" in action.reason
+    assert "wrong predictions: 0 % of 0 candidate units" in action.reason
+    assert action.data["outcome"]["ratio"] is None
 
 
 def test_units_that_do_not_come_as_planned_block_the_decision(world: SimpleNamespace) -> None:

@@ -169,9 +169,11 @@ def _by_ratio(found: OutcomeEvidence, declaration: ABTest) -> Compared:
     apart = low >= 1.0 or high <= 1.0
     better = (low >= 1.0) == more if apart else None
     what = "wrong predictions" if declaration.outcome == "right" else "events"
-    rates = [found.difference.mean(arm) if declaration.outcome == "event" else 1 - found.difference.mean(arm)
-             for arm in (0, 1)]  # fmt: skip
     units = found.units()
+    hits = found.difference.totals
+    if declaration.outcome == "right":
+        hits = (units[0] - hits[0], units[1] - hits[1])
+    rates = [hit / max(of, 1) for hit, of in zip(hits, units, strict=True)]
     events = [rate * of for rate, of in zip(rates, units, strict=True)]
     ratio = rates[1] / rates[0] if rates[0] else None
     detectable = None
