@@ -51,7 +51,7 @@ class Joined:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was met in the sides that were read."""
-        return (*getattr(self._left, "notes", ()), *self._notes)
+        return (*getattr(self.left, "notes", ()), *self._notes)
 
     def position(self) -> Any:
         both = [self.left.position(), self._right.position()]
