@@ -307,3 +307,24 @@ def test_a_comment_changes_nothing_where_a_step_reaches_hundreds_of_functions(
     assert told(plan(Graph(steps(load())), home=home, pipeline="seed"))["clean"] == (
         "run", ["helpers_of_plan changed"]
     )  # fmt: skip
+
+
+def test_the_code_that_a_functions_parameter_reaches_is_named(project: Path, home: Home, run: Run) -> None:
+    helpers = f"{HELPERS}\n\ndef features(age):\n    return fix(age)\n"
+
+    def applied() -> list[Step]:
+        module = load()
+        features = sys.modules["helpers_of_plan"].features  # type: ignore[attr-defined]
+        return [as_step(module.rows), Step("made", made, inputs=("rows",), parameters={"features": [features]})]
+
+    write(project, helpers, STEPS)
+    run(*applied())
+    write(project, helpers.replace("max(age, 0)", "max(age, 1)"), STEPS)
+
+    planned = plan(Graph(applied()), home=home, pipeline="seed")
+
+    assert told(planned)["made"] == ("run", ["helper fix, helpers_of_plan.py:1, changed"])
+
+
+def made(rows: list[int], features: list[Callable[[int], int]]) -> list[int]:
+    return [feature(row) for row in rows for feature in features]

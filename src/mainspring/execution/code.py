@@ -61,6 +61,7 @@ class Codes:
         self.project = Codebase()
         self._known: dict[str, tuple[Any, Code]] = {}
         self._things: dict[tuple[int, Any], str] = {}
+        self._within: dict[tuple[int, Any], Code] = {}
         self._held: dict[tuple[str, ...], Code] = {}
 
     def __call__(self, step: Step) -> Code:
@@ -76,6 +77,16 @@ class Codes:
         if key not in self._things:
             self._things[key] = self._digest(thing)
         return self._things[key]
+
+    def pieces_of(self, thing: Any) -> Mapping[str, str]:
+        """The pieces of the project's code that a function or class among a step's parameters reaches."""
+        found = self._within.get((id(thing), thing))
+        return {} if found is None else found.pieces
+
+    @property
+    def places(self) -> Mapping[str, Place]:
+        """Where the pieces of code stand that functions among parameters reach."""
+        return {name: place for found in self._within.values() for name, place in found.places.items()}
 
     def held(self, names: tuple[str, ...]) -> Code:
         """The code that values hold, by the names that their artifacts note."""
@@ -108,6 +119,9 @@ class Codes:
         if library in (_OURS, "builtins"):
             return name
         found = _code(name, reach([thing], self.project))
+        if found.places:
+            named = {piece: digest for piece, digest in found.pieces.items() if piece != name or piece in found.places}
+            self._within[id(thing), thing] = replace(found, pieces=named)
         return " ".join([name, *replace(found, libraries={**found.libraries, **versions([library])}).stated()])
 
 

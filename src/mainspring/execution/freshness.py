@@ -108,8 +108,10 @@ class Freshness:
         old = self.before(node)
         if old is None:
             return [Reason("new")]
-        found = [self._told(node, reason) for reason in telling(node.name, parts.differences(old))]
-        return found or [Reason("lost")]
+        differences = telling(node.name, parts.differences(old))
+        kept = [reason for reason in differences if not _nameless_and_gone(reason)] or differences
+        found = [self._told(node, reason) for reason in kept]
+        return list({str(reason): reason for reason in found}.values()) or [Reason("lost")]
 
     def widened(self, node: Node) -> tuple[str, ...]:
         """Where the code of *node* couldn't be followed, so that more counts than may be needed."""
@@ -120,7 +122,7 @@ class Freshness:
         """*reason* in a person's words: what a piece of code is and where it stands, how many rows are new."""
         if reason.kind == "code":
             held = self._held.get(node.name)
-            places = {**(held.places if held is not None else {}), **self._code(node.step).places}
+            places = {**self._codes.places, **(held.places if held is not None else {}), **self._code(node.step).places}
             return _placed(node, places.get(reason.where), reason)
         if reason.kind == "input":
             old, new = (None if digest is None else self._rows(digest) for digest in (reason.old, reason.new))
@@ -186,6 +188,7 @@ class Freshness:
             code=self._codes.digest,
             files=code.files if held is None else {**code.files, **held.files},
             held=None if held is None else held.pieces,
+            pieces_of=self._codes.pieces_of,
         )
 
 
@@ -205,6 +208,11 @@ def _state(step: Step, outputs: Mapping[str, Any]) -> Any:
         raise StepFailed(
             f"step {step.name!r}: its state outside can't be told ({type(error).__name__}: {error})"
         ) from error
+
+
+def _nameless_and_gone(reason: Reason) -> bool:
+    """Whether *reason* is a lambda or nested function as it was: nothing tells a person which."""
+    return reason.kind == "code" and reason.new is None and reason.where.partition(":")[2].startswith(GIVEN_NAME)
 
 
 def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:

@@ -102,7 +102,8 @@ _SENTENCES = {
 class Parts:
     """What a fingerprint was made of. parameters: name -> (digest, short text); libraries: name -> version;
     inputs: name -> digest; state: JSON; code: name -> digest of each piece of code (one piece: the step's own name);
-    files: data file -> digest; held: name -> digest of each piece of code that the values of its inputs hold."""
+    files: data file -> digest; held: name -> digest of each piece of code that the values of its inputs hold; reached:
+    parameter -> the same of each piece that functions in it reach, for its digest covers them: to say what changed."""
 
     code: Mapping[str, str]
     libraries: Mapping[str, str]
@@ -111,6 +112,7 @@ class Parts:
     state: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
+    reached: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,13 +131,15 @@ class Parts:
             "state": self.state,
             **({"files": dict(self.files)} if self.files else {}),
             **({"held": dict(self.held)} if self.held else {}),
+            **({"reached": {name: dict(pieces) for name, pieces in self.reached.items()}} if self.reached else {}),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Parts:
         parameters = {name: (pair[0], pair[1]) for name, pair in kept["parameters"].items()}
         files, held = kept.get("files", {}), kept.get("held", {})
-        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"], files, held)
+        reached = kept.get("reached", {})
+        return cls(kept["code"], kept["libraries"], parameters, kept["inputs"], kept["state"], files, held, reached)
 
     def differences(self, old: Parts) -> list[Reason]:
         """What has changed since *old*, the step's own matters before its inputs."""
@@ -144,7 +148,7 @@ class Parts:
         for name in _changed(old.files, self.files):
             found.append(Reason("file", name, old.files.get(name), self.files.get(name)))
         for name in _changed(old.parameters, self.parameters):
-            found.append(Reason("parameter", name, _shown(old.parameters, name), _shown(self.parameters, name)))
+            found.extend(self._parameter(old, name))
         for name in _changed(old.libraries, self.libraries):
             found.append(Reason("library", name, old.libraries.get(name), self.libraries.get(name)))
         if old.state != self.state:
@@ -152,6 +156,15 @@ class Parts:
         for name in _changed(old.inputs, self.inputs):
             found.append(Reason("input", name, old.inputs.get(name), self.inputs.get(name)))
         return found
+
+    def _parameter(self, old: Parts, name: str) -> list[Reason]:
+        """Why parameter *name* isn't as in *old*: the pieces of code in it that changed, if it looks the same."""
+        shown, before, now = (_shown(each.parameters, name) for each in (old, self)), old.reached, self.reached
+        reason = Reason("parameter", name, *shown)
+        if reason.old != reason.new or name not in before or name not in now:
+            return [reason]
+        pieces = _changed(before[name], now[name])
+        return [Reason("code", piece, before[name].get(piece), now[name].get(piece)) for piece in pieces] or [reason]
 
 
 def telling(step: str, reasons: Iterable[Reason]) -> list[Reason]:
@@ -173,24 +186,46 @@ def parts(
     code: Digest | None = None,
     files: Mapping[str, str] | None = None,
     held: Mapping[str, str] | None = None,
+    pieces_of: Callable[[Any], Mapping[str, str]] | None = None,
 ) -> Parts:
     """What the fingerprint of *step* is made of.
 
     inputs: digests of its inputs' values. parameters: the run parameters it takes, added to its own. other: the digest
     of a value that isn't plain (frames, arrays); code: of a function or class among the parameters. files: digests of
-    the data files that its code names. held: the pieces of code that the values of its inputs hold.
+    the data files that its code names. held: the pieces of code that the values of its inputs hold. pieces_of: those
+    that a function or class among the parameters reaches.
     """
     pieces = {step.name: code_digest} if isinstance(code_digest, str) else dict(code_digest)
     known: dict[str, tuple[str, str]] = {}
+    reached: dict[str, dict[str, str]] = {}
     for name, value in sorted({**step.parameters, **(parameters or {})}.items()):
         try:
-            known[name] = (digest(value, other=other, code=code), brief(value, 80))
+            things: list[Any] = []
+            known[name] = (digest(value, other=other, code=_noting(code, things)), brief(value, 80))
+            within = {piece: each for thing in things for piece, each in (pieces_of or _none)(thing).items()}
+            reached |= {name: within} if within else {}
         except (TypeError, AttributeError, pickle.PicklingError, RecursionError, StoreError) as error:
             raise DeclarationError(
                 f"step {step.name!r}: parameter {name}={brief(value, 80)} can't be fingerprinted ({error}); "
                 f"give plain values, or make it inside the step"
             ) from error
-    return Parts(pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}), dict(held or {}))
+    return Parts(
+        pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}), dict(held or {}), reached
+    )
+
+
+def _noting(code: Digest | None, things: list[Any]) -> Digest:
+    """*code*, that adds each thing it is asked for to *things*."""
+
+    def noted(thing: Any) -> str:
+        things.append(thing)
+        return (code or path)(thing)
+
+    return noted
+
+
+def _none(thing: Any) -> Mapping[str, str]:
+    return {}
 
 
 def digest(value: Any, *, other: Digest | None = None, code: Digest | None = None) -> str:
