@@ -246,12 +246,29 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_with_debug(
     answer = call("status")
     assert answer.code == 1 and "ZeroDivisionError: nobody foresaw; run it again with --debug" in one_line(answer)
 
-    monkeypatch.setattr(sys, "argv", ["mainspring", "--debug", "status"])
-    with pytest.raises(ZeroDivisionError):
-        cli.main()
+    for words in (["--debug", "status"], ["status", "--debug"]):
+        monkeypatch.setattr(sys, "argv", ["mainspring", *words])
+        with pytest.raises(ZeroDivisionError):
+            cli.main()
 
 
 # ------------------------------------------------------------------------------------------------------ a pipeline
+
+
+def test_a_file_that_is_no_python_is_not_executed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+
+    answer = call("run", "rows.csv")
+
+    assert answer.code == 2 and "rows.csv is no Python file" in one_line(answer)
+
+
+def test_the_logs_of_a_step_that_isnt_there_are_refused_by_name(call: Call, sums: Path) -> None:
+    run = call("run", "sums.py", "--json").json["id"]
+
+    answer = call("logs", run, "totl")
+
+    assert answer.code == 1 and f"run {run} has no step 'totl' (did you mean 'total'?)" in one_line(answer)
 
 
 def test_a_pipeline_runs_and_is_cached_the_second_time(call: Call, sums: Path) -> None:

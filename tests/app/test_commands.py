@@ -92,6 +92,8 @@ def test_why_tells_of_a_first_turn_that_failed_though_there_is_no_version(call: 
 
     assert code == 0 and "no such file: 'x.csv'" in out
     assert call("why", "early")[0] == 1
+    code, _, err = call("why", "late@9")
+    assert code == 1 and "late has no version 9" in err
 
 
 def test_texts_that_look_like_markup_or_move_the_cursor_are_shown_as_they_are(call: Call, tmp_path: Path) -> None:

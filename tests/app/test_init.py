@@ -138,7 +138,7 @@ def test_compressed_and_separated_files_are_read() -> None:
         ("customers.csv", "born", TargetUnusable, "holds times"),
         ("constant.csv", "y", TargetUnusable, "has only the value 3 in 2 rows"),
         ("nulls.csv", "y", TargetUnusable, "has no value in 2 rows"),
-        ("customer.csv", "y", SourceNotFound, "no such file: 'customer.csv'; '.' has"),
+        ("customer.csv", "y", SourceNotFound, "no such file: 'customer.csv'; this folder has"),
         ("header.csv", "y", SourceEmpty, "no rows, only a header: x and y"),
         ("empty.csv", "y", SourceEmpty, "is empty"),
         ("rows.docx", "y", UsageError, "is neither CSV"),

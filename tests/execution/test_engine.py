@@ -287,8 +287,15 @@ def test_a_failed_element_is_named_and_the_finished_ones_are_kept(run: Run) -> N
     assert run(months, fan).status == "failed" and "2013-1" not in calls
 
 
+def test_a_step_whose_output_cant_be_kept_is_named(run: Run) -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+
+    assert str(run(rows).error).startswith("step 'rows': a generator gives its content only once")
+
+
 def test_fan_out_over_what_is_no_list_is_said_so(run: Run) -> None:
-    assert "which is a str; give a list" in str(run(Step("months", str, inputs=()), monthly).error)
+    assert "which is ''; give a list" in str(run(Step("months", str, inputs=()), monthly).error)
 
 
 def test_branches_run_at_once(run: Run) -> None:

@@ -40,7 +40,7 @@ def test_a_wrapper_doesnt_pass_for_the_marked_function_inside_it() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"timeout": "soon"}, "'soon' is not a duration"),
+        ({"timeout": "soon"}, "timeout='soon': 'soon' is not a duration"),
         ({"cpus": "two"}, "cpus='two' must be a number, 0 or more"),
         ({"memory": "1 gig"}, "'1 gig' is not a size; write a number and a unit, such as '500MB'"),
         ({"priority": 1.5}, "priority=1.5 must be a whole number"),

@@ -423,9 +423,10 @@ def doctor(**arguments: Any) -> None:
 
 def main() -> None:
     """The entry point: errors on one line, exit codes as documented."""
-    debug = "--debug" in sys.argv
+    debug = "--debug" in sys.argv  # wherever it stands
+    words = ["--debug"] * debug + [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        code = cli.main(standalone_mode=False, prog_name="mainspring")
+        code = cli.main(words, standalone_mode=False, prog_name="mainspring")
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()

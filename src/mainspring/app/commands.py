@@ -30,7 +30,7 @@ from mainspring.core.wording import one_line
 from mainspring.execution import logs as printed
 from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
-from mainspring.pipeline.graph import Graph, Selection
+from mainspring.pipeline.graph import Graph, Selection, nearest
 from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import TRIAL, Deployments
 from mainspring.store.home import Home
@@ -224,7 +224,11 @@ def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int
 
 def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
     store = _store(home)
-    Journal(store).run(run)
+    journal = Journal(store)
+    journal.run(run)
+    known = [record.name for record in journal.steps(run)]
+    if step is not None and known and step not in known:
+        raise NotInStore(f"run {run} has no step {step!r}{nearest(step, known)}; its steps are {', '.join(known)}")
     texts = printed.read(store, run, step)
     if as_json:
         return document.one("logs", "done", run=run, logs=texts)
@@ -245,6 +249,8 @@ def why(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
     if not written:  # a loop whose first turn failed has no version, but a reason
         _known(deployments, loop)
     found = [record for record in written if version is None or record.version == version]
+    if version is not None and not found:
+        deployments.version(loop, version)
     if html is not None:
         _write(html, turn.call("mainspring.release.page:page", deployments, loop, version))
     if as_json:

@@ -89,6 +89,8 @@ def _divide(reference: str) -> tuple[Path, str | None]:
     if not separator or not path.endswith(".py"):
         path, name = reference, ""
     file = Path(path)
+    if file.is_file() and file.suffix not in (".py", ""):
+        raise UsageError(f"{path} is no Python file; `mainspring init DATA --target COLUMN` writes one for a table")
     if not file.is_file():
         raise UsageError(
             f"no such file: {path}; FILE is a Python file that declares a Loop (mainspring init writes one)"

@@ -163,4 +163,5 @@ def _beside(path: Path) -> str:
     """The nearest folder that exists and files there of the same kind, for a message."""
     folder = next((parent for parent in path.parents if parent.is_dir()), Path())
     same = sorted(found.name for found in folder.glob(f"*{path.suffix}") if found.is_file() and path.suffix)
-    return f"; {str(folder)!r} has {listed(same)}" if same else f"; there is none in {str(folder.resolve())!r}"
+    where = "this folder" if folder == Path() else repr(str(folder))
+    return f"; {where} has {listed(same)}" if same else f"; there is none in {str(folder.resolve())!r}"

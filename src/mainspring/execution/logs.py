@@ -28,7 +28,7 @@ def path(home: Home, run: str, task: str) -> Path:
 def read(home: Home, run: str, step: str | None = None) -> dict[str, str]:
     """What the steps of *run* printed, by step or element of one, as far as they printed. Raises NotInStore."""
     found = sorted((home.path / _FOLDER / run).glob(f"*{_SUFFIX}"), key=lambda file: file.stat().st_mtime)
-    texts = {file.name.removesuffix(_SUFFIX): file.read_text(errors="replace") for file in found}
+    texts = {file.name.removesuffix(_SUFFIX): file.read_text(errors="replace") for file in found if file.stat().st_size}
     if step is None:
         return texts
     chosen = {name: text for name, text in texts.items() if name == step or name.startswith(f"{step}[")}

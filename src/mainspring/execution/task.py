@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.core.errors import StepFailed
+from mainspring.core.wording import brief
 from mainspring.pipeline.fingerprint import Parts
 from mainspring.pipeline.graph import Node
 from mainspring.store.catalog import Artifact
@@ -55,6 +56,6 @@ def elements(node: Node, values: Any) -> list[Any]:
     if not isinstance(values, list | tuple):
         raise StepFailed(
             f"step {node.name!r} runs over each {node.element!r} of {node.step.each[node.element or '']!r}, "
-            f"which is a {type(values).__name__}; give a list"
+            f"which is {brief(values)}; give a list"
         )
     return list(values)

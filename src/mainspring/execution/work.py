@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed, UsageError
+from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed, StoreError, UsageError
 from mainspring.core.wording import one_line, place
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
@@ -110,7 +110,7 @@ class Bench:
             if call.seed is not None:
                 _sow(call.seed)
             value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
-            artifact, objects = self.catalog.write(value, warn=not isinstance(call.function, str))
+            artifact, objects = self._written(call, value)
         except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:  # also what says that a test failed, or that a coroutine was cancelled
@@ -119,6 +119,12 @@ class Bench:
         if artifact.content is None:
             self.values[artifact.digest] = value
         return Done(artifact, objects, time.perf_counter() - began)
+
+    def _written(self, call: Call, value: Any) -> tuple[Artifact, Any]:
+        try:
+            return self.catalog.write(value, warn=not isinstance(call.function, str))
+        except StoreError as error:
+            raise type(error)(f"step {call.task!r}: {error}") from error
 
     def _services(self, call: Call) -> dict[str, Any]:
         def progress(what: str, done: int = 0, of: int = 0) -> None:

@@ -187,7 +187,10 @@ def mark(function: Any, **options: Any) -> Any:
     given = dict(options)
     for option, read in (("backoff", seconds), ("timeout", seconds), ("memory", number_of_bytes)):
         if given.get(option) is not None:
-            given[option] = read(given[option])
+            try:
+                given[option] = read(given[option])
+            except DeclarationError as error:
+                raise DeclarationError(f"step {name!r}: {option}={given[option]!r}: {error}") from error
     given["services"] = tuple(given.get("services", ()))
     given["each"] = dict(given.get("each") or {})
     setattr(function, _MARK, Step(name, function, **given))
