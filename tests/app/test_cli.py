@@ -241,7 +241,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_only_with_debug(
     def broken(**_: Any) -> int:
         raise ZeroDivisionError("nobody\nforesaw")
 
-    monkeypatch.setattr("mainspring.app.commands.status", broken)
+    monkeypatch.setattr("mainspring.app.models.status", broken)
 
     answer = call("status")
     assert answer.code == 1 and "ZeroDivisionError: nobody foresaw; run it again with --debug" in one_line(answer)

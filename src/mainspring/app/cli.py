@@ -1,4 +1,5 @@
-"""The command line: words, options, exit codes. What a command does is in `app/commands.py`, loaded when it runs."""
+"""The command line: words, options, exit codes. What a command does is in `app/commands.py` and
+`app/models.py`, loaded when it runs."""
 
 from __future__ import annotations
 
@@ -55,8 +56,10 @@ def cli(context: click.Context, home: str | None, debug: bool) -> None:
 
 
 def _call(verb: str, /, **arguments: Any) -> None:
+    """Do *verb*, a function of `app/commands.py`, or "FILE:function" for another file of `app/`."""
     context = click.get_current_context()
-    command = getattr(importlib.import_module("mainspring.app.commands"), verb)
+    file, _, function = verb.rpartition(":")
+    command = getattr(importlib.import_module(f"mainspring.app.{file or 'commands'}"), function)
     try:
         code = command(home=context.find_root().obj["home"], **arguments)
     except Exception as error:
@@ -184,7 +187,7 @@ def serve(**arguments: Any) -> None:
 @_json
 def predict(**arguments: Any) -> None:
     """Predict ROWS (JSON text, a CSV, Parquet or JSON file, or - for standard input) with the champion."""
-    _call("predict", **arguments)
+    _call("models:predict", **arguments)
 
 
 @cli.command()
@@ -202,7 +205,7 @@ def score(**arguments: Any) -> None:
     IN    a file, folder, glob or address as for a Loop, a Delta table's folder, URL#TABLE of a database
     OUT   FILE.parquet, FILE.csv, a Delta table's folder, URL#TABLE of a database
     """
-    _call("score", **arguments)
+    _call("models:score", **arguments)
 
 
 @cli.command()
@@ -225,7 +228,7 @@ def feedback(**arguments: Any) -> None:
 @_json
 def status(**arguments: Any) -> None:
     """Loops, versions, traffic, alarms."""
-    _call("status", **arguments)
+    _call("models:status", **arguments)
 
 
 @cli.command()
@@ -269,7 +272,7 @@ def cancel(**arguments: Any) -> None:
 @_json
 def why(**arguments: Any) -> None:
     """The written reasons: gate, release, retraining, non-retraining."""
-    _call("why", **arguments)
+    _call("models:why", **arguments)
 
 
 @cli.command()
@@ -277,7 +280,7 @@ def why(**arguments: Any) -> None:
 @_json
 def models(**arguments: Any) -> None:
     """The versions of a loop's model."""
-    _call("models", **arguments)
+    _call("models:models", **arguments)
 
 
 @cli.command("import")
@@ -293,7 +296,7 @@ def import_(**arguments: Any) -> None:
 
     A loop's first version takes all traffic; any other waits for promote.
     """
-    _call("import_", **arguments)
+    _call("models:import_", **arguments)
 
 
 @cli.command()
@@ -302,7 +305,7 @@ def import_(**arguments: Any) -> None:
 @_json
 def promote(**arguments: Any) -> None:
     """Give a version (default: the canary, else the newest) all traffic."""
-    _call("promote", **arguments)
+    _call("models:promote", **arguments)
 
 
 @cli.command()
@@ -311,7 +314,7 @@ def promote(**arguments: Any) -> None:
 @_json
 def rollback(**arguments: Any) -> None:
     """End the canary, or bring back the previous champion."""
-    _call("rollback", **arguments)
+    _call("models:rollback", **arguments)
 
 
 @cli.command()
@@ -319,7 +322,7 @@ def rollback(**arguments: Any) -> None:
 @_json
 def verify(**arguments: Any) -> None:
     """Check a bundle's signature and every file. Exit code 1: something isn't as it was signed."""
-    _call("verify", **arguments)
+    _call("models:verify", **arguments)
 
 
 @cli.command()
@@ -328,7 +331,7 @@ def verify(**arguments: Any) -> None:
 @_json
 def hold(**arguments: Any) -> None:
     """Stop the running trial where it is, or keep back a version that waits."""
-    _call("decided", verb="hold", **arguments)
+    _call("models:decided", verb="hold", **arguments)
 
 
 @cli.command()
@@ -337,7 +340,7 @@ def hold(**arguments: Any) -> None:
 @_json
 def approve(**arguments: Any) -> None:
     """Let a held trial go on, or release a version that is held or waits, as the loop declares."""
-    _call("decided", verb="approve", **arguments)
+    _call("models:decided", verb="approve", **arguments)
 
 
 @cli.command()
@@ -346,7 +349,7 @@ def approve(**arguments: Any) -> None:
 @_json
 def reject(**arguments: Any) -> None:
     """End the running trial, or refuse a version that is held or waits, for good."""
-    _call("decided", verb="reject", **arguments)
+    _call("models:decided", verb="reject", **arguments)
 
 
 @cli.command()
@@ -384,7 +387,7 @@ def quarantine(**arguments: Any) -> None:
 @_json
 def monitor(**arguments: Any) -> None:
     """Drift, quality and performance of what is served; with FILE by its own metrics and drift tests too."""
-    _call("monitor", **arguments)
+    _call("models:monitor", **arguments)
 
 
 @cli.command()

@@ -1,9 +1,9 @@
-"""What each command of `app/cli.py` does. A function returns its exit code (None: 0)."""
+"""What each command of `app/cli.py` does; those about models are in `app/models.py`. A function returns its exit code
+(None: 0)."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import traceback
@@ -17,12 +17,12 @@ from typing import Any
 from mainspring.app import config, differences, document, plans, supervisor
 from mainspring.app import show as showing
 from mainspring.app.access import access
+from mainspring.app.config import existing
 from mainspring.app.files import load
 from mainspring.app.manifest import HELD
-from mainspring.app.progress import Count, Progress
+from mainspring.app.progress import Progress
 from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.app.remember import remember
-from mainspring.core import declarations
 from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
 from mainspring.core.values import Release
@@ -32,7 +32,6 @@ from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
 from mainspring.pipeline.graph import Graph, Selection, nearest
 from mainspring.store.catalog import Catalog
-from mainspring.store.deployments import TRIAL, Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal, StepRecord
 
@@ -150,28 +149,6 @@ def serve(*, home: str | None, folder: str | None, **doors: Any) -> int:
     return int(turn.call("mainspring.app.alone:serve", settings, Path(folder)))
 
 
-def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
-    with document.alone(as_json):
-        answer = turn.call("mainspring.loop.champion:answer", _store(home), name, rows)
-    if as_json:
-        return document.one("predict", "done", **answer)
-    for label in answer["predictions"]:
-        print(label)
-    return 0
-
-
-def score(*, home: str | None, name: str, rows: str, as_json: bool, **options: Any) -> int:
-    loop, version = _divide(name)
-    store = _store(home)
-    with document.alone(as_json), Count(f"scoring with {name}", quiet=as_json) as count:
-        done = turn.call("mainspring.loop.scoring:score", store, loop, version, rows, tell=count, **options)
-    if as_json:
-        return document.one("score", "done", scored=done, out=options["out"])
-    went_on = f", after {done.resumed:,} that were there" if done.resumed else ""
-    print(f"{done.model} has answered {done.rows:,} rows{went_on}: {options['out']} ({done.seconds:.1f} s)")
-    return 0
-
-
 def feedback(
     *, home: str | None, name: str, data: str, url: str | None, token: str | None, refused: str | None, as_json: bool
 ) -> int:
@@ -185,17 +162,8 @@ def feedback(
     return 0
 
 
-def status(*, home: str | None, as_json: bool) -> int:
-    store = _store(home)
-    loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
-    if as_json:
-        return document.one("status", "done", loops=loops, home=str(store.path))
-    showing.status(loops)
-    return 0
-
-
 def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> int:
-    store = _store(home)
+    store = existing(home)
     journal = Journal(store)
     found = journal.runs(pipeline=name, limit=limit)
     if name is not None and not found and limit > 0:
@@ -208,7 +176,7 @@ def runs(*, home: str | None, name: str | None, limit: int, as_json: bool) -> in
 
 
 def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int:
-    store = _store(home)
+    store = existing(home)
     journal = Journal(store)
     if other is not None:
         return _differences(differences.between(store, other, run), as_json)
@@ -223,7 +191,7 @@ def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int
 
 
 def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
-    store = _store(home)
+    store = existing(home)
     journal = Journal(store)
     journal.run(run)
     known = [record.name for record in journal.steps(run)]
@@ -238,106 +206,17 @@ def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
 
 
 def cancel(*, home: str | None, run: str, as_json: bool) -> int:
-    Journal(_store(home)).cancel(run)
-    return _print_action(f"run {run} is asked to stop; `mainspring show {run}` tells when it has", as_json)
-
-
-def why(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
-    loop, version = _divide(name)
-    deployments = Deployments(_store(home))
-    written = deployments.decisions(loop)
-    if not written:  # a loop whose first turn failed has no version, but a reason
-        _known(deployments, loop)
-    found = [record for record in written if version is None or record.version == version]
-    if version is not None and not found:
-        deployments.version(loop, version)
-    if html is not None:
-        _write(html, turn.call("mainspring.release.page:page", deployments, loop, version))
-    if as_json:
-        return document.one("why", "done", decisions=found)
-    showing.decisions(loop, found)
-    return 0
-
-
-def models(*, home: str | None, name: str, as_json: bool) -> int:
-    deployments = Deployments(_store(home))
-    _known(deployments, name)
-    route, versions = deployments.route(name), deployments.versions(name)
-    if as_json:
-        return document.one("models", "done", versions=versions, route=route)
-    showing.models(versions, route)
-    return 0
-
-
-def import_(*, home: str | None, uri: str, loop: str | None, as_json: bool, **options: Any) -> int:
-    name = loop or re.sub(r"^models:/|[/@][^/@]*$", "", uri)
-    if not declarations.NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} can't be a loop's name (it must match {declarations.NAME.pattern}); give --loop NAME"
-        )
-    where = Surroundings.of(home)
-    with document.alone(as_json):
-        done = turn.call("mainspring.loop.importing:bring", where.home, uri, name, mlflow=where.mlflow, **options)
-    if as_json:
-        return document.one("import", "done", release=done)
-    print(f"{done.loop}@{done.version} is {done.state}", *(f"- {reason}" for reason in done.reasons), sep="\n")
-    showing.notes(done.bundle.notes)
-    return 0
-
-
-def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
-    loop, version = _divide(name)
-    where = Surroundings.of(_store(home))
-    _known(Deployments(where.home), loop)
-    told = {"reason": reason, "mlflow": where.mlflow}
-    return _print_action(turn.call("mainspring.loop.champion:promote", where.home, loop, version, **told), as_json)
-
-
-def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
-    where = Surroundings.of(_store(home))
-    _known(Deployments(where.home), name)
-    told = {"reason": reason, "mlflow": where.mlflow}
-    return _print_action(turn.call("mainspring.loop.champion:rollback", where.home, name, **told), as_json)
-
-
-def verify(*, home: str | None, **arguments: Any) -> int:
-    return int(turn.call("mainspring.app.bundles:verify", home, **arguments))
-
-
-def decided(*, home: str | None, verb: str, name: str, reason: str, as_json: bool) -> int:
-    loop, version = _divide(name)
-    store = _store(home)
-    _known(Deployments(store), loop)
-    return _print_action(turn.call("mainspring.app.approvals:decide", store, verb, loop, version, reason), as_json)
-
-
-def monitor(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:
-    store = _store(home)
-    with document.alone(as_json):
-        watching = _watching(store, name)
-        report, _ = watching.report(Deployments(store).now())
-    if html is not None:
-        _write(html, watching.page(report))
-    if as_json:
-        return document.one("monitor", "done", report=report.to_json())
-    print(turn.call("mainspring.monitoring.terminal:render", report))
-    return 0
-
-
-def _write(html: str, page: str) -> None:
-    if not Path(html).parent.is_dir():
-        raise UsageError(f"--html {html!r}: no folder {str(Path(html).parent)!r}; make it first")
-    Path(html).write_text(page, encoding="utf-8")
-    print(f"wrote {html}", file=sys.stderr)
+    Journal(existing(home)).cancel(run)
+    return document.action(f"run {run} is asked to stop; `mainspring show {run}` tells when it has", as_json)
 
 
 def schema(*, home: str | None, **arguments: Any) -> int:
-    found: int = turn.call("mainspring.app.contracts:schema", _store(home), **arguments)
+    found: int = turn.call("mainspring.app.contracts:schema", existing(home), **arguments)
     return found
 
 
 def quarantine(*, home: str | None, **arguments: Any) -> int:
-    found: int = turn.call("mainspring.app.rejected:quarantine", _store(home), **arguments)
+    found: int = turn.call("mainspring.app.rejected:quarantine", existing(home), **arguments)
     return found
 
 
@@ -393,19 +272,19 @@ def _parameters(found: Loop | Pipeline, settings: Iterable[str]) -> dict[str, An
 
 
 def data(*, home: str | None, name: str, **arguments: Any) -> int:
-    return int(turn.call("mainspring.app.datasets:data", _store(home), name=name, **arguments))
+    return int(turn.call("mainspring.app.datasets:data", existing(home), name=name, **arguments))
 
 
 def erase(*, home: str | None, **arguments: Any) -> int:
-    return int(turn.call("mainspring.app.erase:erase", _store(home), **arguments))
+    return int(turn.call("mainspring.app.erase:erase", existing(home), **arguments))
 
 
 def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> int:
     from mainspring.store import gc as garbage
 
     if not dry_run:
-        turn.call("mainspring.store.history:compact_all", _store(home))
-    found = garbage.collect(_store(home), keep_days=keep_days, dry_run=dry_run)
+        turn.call("mainspring.store.history:compact_all", existing(home))
+    found = garbage.collect(existing(home), keep_days=keep_days, dry_run=dry_run)
     if as_json:
         return document.one("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)
     showing.garbage(found, freed=not (dry_run or found.busy))
@@ -449,33 +328,6 @@ def _run_fields(done: Run) -> dict[str, Any]:
     }
 
 
-def _loop_status(deployments: Deployments, name: str) -> dict[str, Any]:
-    route = deployments.route(name)
-    decisions = deployments.decisions(name)
-    alarms = [record for record in decisions if record.kind == "monitor" and record.decision == "alarm"]
-    return {
-        "name": name,
-        "champion": route and route.champion,
-        "canary": route and route.canary,
-        "canary_share": route and route.share,
-        "holding": route and route.holding,
-        "strategy": route and route.strategy,
-        "trial": deployments.load_state(name, TRIAL) if route and route.canary else None,
-        "versions": len(deployments.versions(name)),
-        "last_decision": decisions[-1] if decisions else None,
-        "last_alarm": alarms[-1] if alarms else None,
-    }
-
-
-def _known(deployments: Deployments, loop: str) -> None:
-    loops = deployments.loops()
-    if loop not in loops:
-        known = (
-            f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
-        )
-        raise NotInStore(f"no loop {loop!r} in {deployments.home.path}: {known}")
-
-
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
     """SIGTERM, as from a scheduler, ends a run as Ctrl-C does: with a word, and nothing that is done is lost."""
@@ -503,50 +355,8 @@ def _sound(home: str | None, file: str) -> list[Loop | Pipeline]:
     return declared
 
 
-def _watching(store: Home, name: str) -> Any:
-    """The watch over a loop, by the rules of its FILE or by the last that were declared."""
-    if name.partition(":")[0].endswith(".py"):
-        return turn.call("mainspring.loop.watch:Watch.of", store, _only_loop(name).declaration)
-    _known(Deployments(store), name)
-    return turn.call("mainspring.loop.watch:Watch.last", store, name)
-
-
-def _only_loop(reference: str) -> Loop:
-    loops = [found for found in load(reference) if isinstance(found, Loop)]
-    if len(loops) != 1:
-        names = ", ".join(loop.name for loop in loops) or "none"
-        raise UsageError(f"{reference} must have one Loop, it has {names}; name it: FILE.py:name")
-    return loops[0]
-
-
-def _divide(name: str) -> tuple[str, int | None]:
-    loop, separator, version = name.partition("@")
-    if not separator:
-        return loop, None
-    if not version.isdigit():
-        raise UsageError(f"{name!r}: the version after @ must be a number, such as {loop}@3")
-    return loop, int(version)
-
-
 def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--now {text!r} is not an ISO 8601 time such as 2013-04-01T00:00:00+00:00") from None
-
-
-def _print_action(reason: str, as_json: bool) -> int:
-    if as_json:
-        return document.one("action", "done", reason=reason)
-    print(reason)
-    return 0
-
-
-def _store(home: str | None) -> Home:
-    """The home that is there already: who only reads makes none."""
-    path = config.read(home=home).home
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"home {path} is a file; name a folder")
-    if not path.is_dir():
-        raise NotInStore(f"nothing has been run here yet: {path} doesn't exist; `mainspring run FILE` makes it")
-    return Home.open(path)

@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mainspring.core.errors import SettingsError
-from mainspring.store.home import FOLDER, find
+from mainspring.core.errors import NotInStore, SettingsError, UsageError
+from mainspring.store.home import FOLDER, Home, find
 from mainspring.store.ledger import Durability
 
 
@@ -62,6 +62,16 @@ def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = 
     for origin, values in _layers(home.parent if home.name == FOLDER else found.parent, environment):
         settings = _apply(settings, values, origin)
     return _apply(settings, given, "the command line")
+
+
+def existing(home: str | None) -> Home:
+    """The home that is there already: who only reads makes none."""
+    path = read(home=home).home
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"home {path} is a file; name a folder")
+    if not path.is_dir():
+        raise NotInStore(f"nothing has been run here yet: {path} doesn't exist; `mainspring run FILE` makes it")
+    return Home.open(path)
 
 
 def _layers(project: Path, environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:

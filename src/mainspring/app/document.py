@@ -46,6 +46,14 @@ def one(schema: str, status: str, **fields: Any) -> int:
     return 0
 
 
+def action(reason: str, as_json: bool) -> int:
+    """Print what was done: a line, or one object."""
+    if as_json:
+        return one("action", "done", reason=reason)
+    print(reason)
+    return 0
+
+
 def _known_to_json(value: Any) -> Any:
     """What msgspec doesn't know: other mappings, iterables and numpy's numbers; all else by its text."""
     if isinstance(value, Mapping):
