@@ -63,8 +63,6 @@ def test_a_finished_step_is_found_by_its_fingerprint(journal: Journal, home: Hom
     assert (step.status, step.attempt, step.output, step.parts) == ("done", 2, output, PARTS)
     assert [each.name for each in journal.made(output.digest)] == ["model"]
     assert journal.expected_seconds("seed") == {"model": 1.5}
-    journal.forget("seed", "model", "f1")
-    assert journal.hit("seed", "model", "f1") is None
 
 
 def test_ids_are_short_and_sort_by_time_even_when_the_clock_steps_back(home: Home) -> None:

@@ -159,8 +159,8 @@ class Parts:
 
     def _parameter(self, old: Parts, name: str) -> list[Reason]:
         """Why parameter *name* isn't as in *old*: the pieces of code in it that changed, if it looks the same."""
-        shown, before, now = (_shown(each.parameters, name) for each in (old, self)), old.reached, self.reached
-        reason = Reason("parameter", name, *shown)
+        before, now = old.reached, self.reached
+        reason = Reason("parameter", name, _shown(old.parameters, name), _shown(self.parameters, name))
         if reason.old != reason.new or name not in before or name not in now:
             return [reason]
         pieces = _changed(before[name], now[name])

@@ -173,13 +173,6 @@ class Journal:
         """Whether somebody has asked this run to stop."""
         return bool(self._query("select cancel from runs where number = ?", (claim.number,))[0][0])
 
-    def forget(self, pipeline: str, step: str, fingerprint: str) -> None:
-        """Drop a cache entry whose output is lost."""
-        with self._transaction() as connection:
-            connection.execute(
-                "delete from cache where pipeline = ? and step = ? and fingerprint = ?", (pipeline, step, fingerprint)
-            )
-
     # ------------------------------------------------------------------------------------------------------ reading
 
     def hit(self, pipeline: str, step: str, fingerprint: str) -> Hit | None:
