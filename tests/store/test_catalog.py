@@ -314,3 +314,12 @@ def test_a_damaged_key_is_put_aside_and_what_it_signed_is_made_again(
         fresh.load(artifact)
     assert fresh.load(fresh.save([Fraction(1, 3)])) == [Fraction(1, 3)]
     assert (home.path / "pickle.key.damaged").read_bytes() == damage
+
+
+def test_a_path_to_a_file_that_was_written_anew_is_another_value(home: Home, tmp_path: Path) -> None:
+    catalog, path = Catalog(home), tmp_path / "out.txt"
+    path.write_text("one")
+    before = catalog.save(path)
+    path.write_text("two")
+
+    assert catalog.save(path).digest != before.digest and catalog.load(before) == path

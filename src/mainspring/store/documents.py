@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from blake3 import blake3
+
 from mainspring.core.errors import HomeDamaged
 
 Node = Any
@@ -92,7 +94,7 @@ def _encode_other(value: Any, kind: type, leaf: Callable[[Any], Node]) -> Node:
     if kind is timedelta:
         return {"$": "timedelta", "parts": [value.days, value.seconds, value.microseconds]}
     if isinstance(value, Path) and kind is type(Path()):
-        return {"$": "path", "text": str(value)}
+        return {"$": "path", "text": str(value), **_behind(value)}
     if not kind.__module__.startswith(_OURS) or "." in kind.__qualname__:
         return leaf(value)
     if isinstance(value, Enum):
@@ -101,6 +103,14 @@ def _encode_other(value: Any, kind: type, leaf: Callable[[Any], Node]) -> Node:
         kept = {each.name: encode(getattr(value, each.name), leaf) for each in fields(value)}
         return {"$": "record", "class": _path(kind), "fields": kept}
     return leaf(value)
+
+
+def _behind(path: Path) -> dict[str, str]:
+    """What tells a file from the same path with another content; nothing of a folder, or of what isn't there."""
+    try:
+        return {"file": blake3().update_mmap(path).hexdigest()} if path.is_file() else {}
+    except OSError:
+        return {}
 
 
 def _encode_datetime(value: datetime, leaf: Callable[[Any], Node]) -> Node:
