@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +129,13 @@ class Process:
     """A real serving process on its own port; of the stand-in's versions, or with *bundles* of the home's own."""
 
     def __init__(
-        self, home: Home, sock: socket.socket | None = None, *, bundles: bool = False, **settings: Any
+        self,
+        home: Home,
+        sock: socket.socket | None = None,
+        *,
+        bundles: bool = False,
+        shared: tuple[int, ...] = (),
+        **settings: Any,
     ) -> None:
         self.home = home
         self.sock = sock or listening()
@@ -136,7 +143,7 @@ class Process:
         self.url = f"{scheme}://127.0.0.1:{self.sock.getsockname()[1]}"
         command = [sys.executable, *(("-m", "mainspring.serving.worker") if bundles else (__file__,))]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(self.sock.fileno(),)
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(self.sock.fileno(), *shared)
         )
         assert self.process.stdin is not None
         given = {"home": str(home.path), "fd": self.sock.fileno(), **settings}
@@ -185,6 +192,58 @@ class Process:
         self.process.stderr.close()
 
 
+class Load:
+    """Clients that predict and give feedback until they are stopped; they note what they were told."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answered: list[str] = []
+        self.acknowledged: list[str] = []
+        self.refused: list[int] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        client = httpx.Client(timeout=10)
+        unsure: list[str] = []
+        while not self._stop.is_set():
+            try:
+                if unsure:
+                    self._label(client, unsure)
+                rows = [{**ROW, "id": None}] * 2
+                ids = self._ask(client, "predict", {"rows": rows}).get("ids", [])
+                self.answered += ids
+                unsure += ids
+            except httpx.HTTPError:
+                client.close()
+                client = httpx.Client(timeout=10)
+        client.close()
+
+    def _label(self, client: httpx.Client, unsure: list[str]) -> None:
+        told = self._ask(client, "feedback", [{"id": each, "label": "no"} for each in unsure])
+        if told:
+            self.acknowledged += unsure
+            unsure.clear()
+
+    def _ask(self, client: httpx.Client, verb: str, body: Any) -> dict[str, Any]:
+        answer = client.post(f"{self.url}/{verb}/flights", json=body)
+        if answer.status_code != 200:
+            self.refused.append(answer.status_code)
+            return {}
+        told: dict[str, Any] = answer.json()
+        return told
+
+
 def listening() -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -194,4 +253,6 @@ def listening() -> socket.socket:
 
 
 if __name__ == "__main__":
-    worker.serve(worker.Settings(**json.load(sys.stdin)), opened)
+    given = worker.Settings(**json.load(sys.stdin))
+    worker.die_with(given.parent)
+    worker.serve(given, opened)

@@ -132,7 +132,7 @@ def test_a_full_disk_costs_the_record_not_the_answer(world: World, monkeypatch: 
 
     identity = predicted(world)
     monkeypatch.setattr(world.served.records, "append", full)
-    monkeypatch.setattr(world.served.records, "append_feedback", full)
+    monkeypatch.setattr(world.served.records, "write_feedback", full)
     answer = world.post("/predict/flights", ROW)
     refused = world.post("/feedback/flights", {"id": identity, "label": "no"})
     assert world.get("/readyz").json()["loops"]["flights"]["recording"] is False

@@ -85,7 +85,7 @@ def test_a_correction_that_can_not_be_written_leaves_the_label_that_was_there(
         raise StoreError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.served.records, "append_feedback", full)
+        patch.setattr(world.served.records, "write_feedback", full)
         assert world.post("/feedback/flights", {"id": identity, "label": "no"}).status_code == 503
 
     assert world.post("/feedback/flights", {"id": identity, "label": "yes"}).json()["known"] == 1

@@ -178,6 +178,58 @@ def test_no_body_and_no_header_is_a_fault_of_the_server(world: World, many: int)
     assert world.post("/predict/flights", ROW).status_code == 200, "it lives on"
 
 
+DATATYPES = ["FP64", "FP32", "FP16", "BF16", "INT64", "UINT8", "BOOL", "BYTES", "NOPE", "", None, 7]
+SHAPES = [[1], [2], [0], [-1], [1 << 40], [1 << 62, 4], [1, 1], [], None, "x", [1.5], [True], [[1]], {}]
+SIZES = [8, 0, 1, 7, -1, 1 << 31, 1 << 63, 1.5, True, "8", None, []]
+CONTENTS = [
+    b"",
+    b"\x00",
+    b"\x00" * 8,
+    b"\xff" * 8,  # NaN
+    b"\x00\x00\x00\x00\x00\x00\xf0\x7f",  # infinity
+    b"\x04\x00\x00\x00\xff\xfe\x00\xd8",  # a text that isn't UTF-8
+    b"\xff\xff\xff\xff" + b"a" * 4,  # a text of 4 GB
+    b"\x00" * 4096,
+]
+
+
+def binary(many: int) -> Iterator[tuple[bytes, str]]:
+    """Bodies with a tensor behind the JSON: each part wrong by itself, then seeded mixtures; the length of the JSON."""
+    parts = (["delay", "carrier", "nothing"], DATATYPES, SHAPES, SIZES, CONTENTS)
+    for place, values in enumerate(parts):
+        for value in values:
+            yield _with_tensor(*(value if place == other else each[0] for other, each in enumerate(parts)))
+    source = random.Random(25)
+    for _ in range(many):
+        body, told = _with_tensor(*(source.choice(values) for values in parts))
+        if source.random() < 0.3:
+            body = _mutated(body, source)
+        yield body, source.choice([told, told, told, str(int(told) + source.randint(-9, 9)), "0", str(len(body) + 1)])
+
+
+def _with_tensor(name: str, datatype: Any, shape: Any, size: Any, content: bytes) -> tuple[bytes, str]:
+    tensor = {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": size}}
+    told = json.dumps({"inputs": [tensor]}).encode()
+    return told + content, str(len(told))
+
+
+@pytest.mark.parametrize("many", [300, pytest.param(50_000, marks=(pytest.mark.soak, pytest.mark.timeout(3600)))])
+def test_no_binary_tensor_is_a_fault_of_the_server(world: World, many: int) -> None:
+    async def send() -> list[int]:
+        statuses = []
+        async with world.client() as client:
+            for body, told in binary(many):
+                headers = {"inference-header-content-length": told, "content-type": "application/octet-stream"}
+                answer = await client.post("/v2/models/flights/infer", content=body, headers=headers)
+                _check(answer, (body[:300], told))
+                statuses.append(answer.status_code)
+        return statuses
+
+    statuses = asyncio.run(send())
+    assert len(statuses) > 300 and set(statuses) & {400, 422}
+    assert world.post("/predict/flights", ROW).status_code == 200, "it lives on"
+
+
 def _ascii(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from stand_in import ROW, START, Process, home, route
+from stand_in import ROW, START, Load, Process, home, route
 
 from mainspring.serving.push import notify
 from mainspring.store.deployments import Deployments
@@ -86,27 +87,36 @@ def test_a_version_that_cannot_be_loaded_leaves_the_others_serving_and_is_told(r
     assert state["version"] == 4 and state["error"].startswith("flights@4 can't be loaded")
 
 
-def test_no_request_is_dropped_while_versions_change(running: Process) -> None:
+@pytest.mark.parametrize("many", [300, pytest.param(100_000, marks=(pytest.mark.soak, pytest.mark.timeout(3600)))])
+def test_no_request_is_dropped_while_versions_change(running: Process, many: int) -> None:
+    """Deploys, canary steps, promotions and rollbacks, one after another."""
     answers: list[int] = []
+    seconds: list[float] = []
     stop = threading.Event()
 
     def ask() -> None:
         with httpx.Client(timeout=10) as client:
             while not stop.is_set():
+                began = time.monotonic()
                 answers.append(client.post(f"{running.url}/predict/flights", json=ROW).status_code)
+                seconds.append(time.monotonic() - began)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for version in (2, 1) * 6:
-        route(running.home, version)
-        notify(running.home)
+    steps = cycle([(1, 2, 0.2), (1, 2, 0.6), (2, None, 0.0), (1, None, 0.0)])
+    while len(answers) < many:
+        route(running.home, *next(steps))
+        assert notify(running.home)
         time.sleep(0.03)
+    route(running.home)
+    assert notify(running.home)
     stop.set()
     for thread in threads:
         thread.join()
 
-    assert len(answers) > 50 and set(answers) == {200}
+    print(f"of {len(answers):,} answers the slowest took {1000 * max(seconds):.0f} ms")
+    assert len(answers) >= many and set(answers) == {200}
 
 
 RAW = [
@@ -182,58 +192,6 @@ def test_a_terminated_process_answers_what_it_has_taken_and_leaves_the_rest_to_t
 
     assert answers == [200] * 8
     assert len(Records(made, "flights").predictions()[0]) == 8
-
-
-class Load:
-    """Clients that predict and give feedback until they are stopped; they note what they were told."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.answered: list[str] = []
-        self.acknowledged: list[str] = []
-        self.refused: list[int] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        client = httpx.Client(timeout=10)
-        unsure: list[str] = []
-        while not self._stop.is_set():
-            try:
-                if unsure:
-                    self._label(client, unsure)
-                rows = [{**ROW, "id": None}] * 2
-                ids = self._ask(client, "predict", {"rows": rows}).get("ids", [])
-                self.answered += ids
-                unsure += ids
-            except httpx.HTTPError:
-                client.close()
-                client = httpx.Client(timeout=10)
-        client.close()
-
-    def _label(self, client: httpx.Client, unsure: list[str]) -> None:
-        told = self._ask(client, "feedback", [{"id": each, "label": "no"} for each in unsure])
-        if told:
-            self.acknowledged += unsure
-            unsure.clear()
-
-    def _ask(self, client: httpx.Client, verb: str, body: Any) -> dict[str, Any]:
-        answer = client.post(f"{self.url}/{verb}/flights", json=body)
-        if answer.status_code != 200:
-            self.refused.append(answer.status_code)
-            return {}
-        told: dict[str, Any] = answer.json()
-        return told
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=(pytest.mark.soak, pytest.mark.timeout(1800)))])

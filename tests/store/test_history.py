@@ -62,6 +62,36 @@ def left(home: Home, kind: str) -> int:
     return len(list((home.folder("records") / "late").glob(f"{kind}-*.seg")))
 
 
+def test_a_position_that_was_taken_before_a_slower_writer_began_loses_none_of_its_records(home: Home) -> None:
+    slow, quick = (Records(home, "late", rotate_bytes=400) for _ in range(2))
+    slow.take_up()
+    quick.append([prediction(0)])
+    _, position = History(home, "late").predictions()
+    slow.append([prediction(1)])
+    for writer, numbers in ((quick, range(2, 8)), (slow, range(8, 14))):
+        for number in numbers:
+            writer.append([prediction(number)])
+    slow.close()
+    quick.close()
+    assert compact(home, "late") > 4
+
+    found = [record.id for record in History(home, "late").predictions(position)[0]]
+    assert sorted(found) == sorted(f"p{number}" for number in range(1, 14))
+
+
+def test_a_writer_that_falls_behind_leaves_its_file_to_be_compacted(home: Home) -> None:
+    slow, quick = (Records(home, "late", rotate_bytes=400) for _ in range(2))
+    slow.append([prediction(0)])
+    for number in range(1, 12):
+        quick.append([prediction(number)])
+    assert compact(home, "late") == 0
+    slow.step_aside(2)
+    assert compact(home, "late") > 1
+    slow.append([prediction(12)])
+
+    assert [record.id for record in History(home, "late").predictions()[0]] == [f"p{number}" for number in range(13)]
+
+
 def test_what_is_compacted_reads_as_before(home: Home) -> None:
     written(home)
     before = Records(home, "late")

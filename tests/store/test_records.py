@@ -75,7 +75,7 @@ def test_a_new_writer_goes_on_in_the_last_file(home: Home) -> None:
         records.close()
 
     assert ids(Records(home, "late")) == ["a", "b", "c"]
-    assert len(os.listdir(home.folder("records") / "late")) == 1
+    assert len(list((home.folder("records") / "late").glob("*.seg"))) == 1
 
 
 def test_two_writers_at_once_never_share_a_file(home: Home) -> None:
@@ -85,7 +85,49 @@ def test_two_writers_at_once_never_share_a_file(home: Home) -> None:
         second.append([prediction(f"b{number}")])
 
     assert sorted(ids(Records(home, "late"))) == sorted([f"a{n}" for n in range(10)] + [f"b{n}" for n in range(10)])
-    assert len(os.listdir(home.folder("records") / "late")) == 2
+    assert len(list((home.folder("records") / "late").glob("*.seg"))) == 2
+
+
+def test_labels_of_several_writers_have_one_order_in_one_file(home: Home) -> None:
+    writers = [Records(home, "late"), Records(home, "late")]
+    for number in range(6):
+        writers[number % 2].append_feedback([FeedbackRecord(id=f"p{number}", label=1, at=AT)])
+
+    assert [record.id for record in Records(home, "late").feedback()[0]] == [f"p{number}" for number in range(6)]
+    assert len(list((home.folder("records") / "late").glob("*.seg"))) == 1
+
+
+def test_what_a_killed_writer_left_half_written_is_cut_off_by_the_next_ones_turn(home: Home) -> None:
+    first, second = Records(home, "late"), Records(home, "late")
+    first.append_feedback([FeedbackRecord(id="a", label=1, at=AT)])
+    second.append_feedback([FeedbackRecord(id="b", label=1, at=AT)])
+    (path,) = (home.folder("records") / "late").glob("feedback-*.seg")
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:20])
+    first.append_feedback([FeedbackRecord(id="c", label=1, at=AT)])
+
+    found = Records(home, "late")
+    assert [record.id for record in found.feedback()[0]] == ["a", "b", "c"] and not found.damage
+
+
+def test_labels_that_another_wrote_are_durable_before_they_are_told_to_be_known(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Records(home, "late"), Records(home, "late")
+    first.append_feedback([FeedbackRecord(id="a", label=1, at=AT)])
+    second.append_feedback([FeedbackRecord(id="b", label=1, at=AT)])
+    turn = first.feedback_turn()
+    assert turn is not None and second.feedback_turn() is None
+    first.write_feedback([FeedbackRecord(id="c", label=1, at=AT)])  # and is killed before it syncs
+    turn.end()
+    synced: list[int] = []
+    monkeypatch.setattr("mainspring.store.segments.os.fdatasync", synced.append)
+    turn = second.feedback_turn()
+    assert turn is not None
+    turn.end()
+    second.sync_feedback()
+
+    assert len(synced) == 1
 
 
 @given(cut=st.integers(1, 400), data=st.data())

@@ -84,6 +84,7 @@ def _endpoint(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--key", metavar="FILE", default=None, help="The certificate's private key (PEM)."),
         click.option("--cert", metavar="FILE", default=None, help="The endpoint's certificate (PEM)."),
         click.option("--token", metavar="REFERENCE", default=None, help="The endpoint's token: env:NAME or file:PATH."),
+        click.option("--workers", type=int, default=None, help="Processes that serve the endpoint (default 1)."),
         click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700)."),
         click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1)."),
     ):

@@ -129,6 +129,8 @@ def up(
         raise UsageError("--now is where a manual clock starts; add --clock manual")
     if now is not None:
         _time(now)
+    if clock == "manual" and settings.workers > 1:
+        raise UsageError(f"history by a manual clock repeats only with one worker, not {settings.workers}")
     loops = [found for file in files for found in load(file) if isinstance(found, Loop)]
     if not loops:
         raise UsageError(f"{', '.join(files)}: no Loop to serve; `mainspring run` runs a Pipeline")

@@ -21,10 +21,11 @@ class Settings:
     """What an installation is told about its surroundings.
 
     home: the state's folder. mlflow: a tracking server's URI (None: SQLite in the home). host, port: the data plane;
-    control_port: the API. max_rows: of one request. executor: where steps run (None: worker processes for the commands,
-    the caller's own process for `run()` in Python). durability: what a finished step survives: "durable" a loss of
-    power, "fast" the death of the process. token: of the endpoint, a reference, "env:NAME" or "file:PATH"; cert, key:
-    PEM files of its TLS; tls: "own", or "proxy" where a proxy in front of it encrypts.
+    control_port: the API. max_rows: of one request. workers: processes that serve the data plane. executor: where steps
+    run (None: worker processes for the commands, the caller's own process for `run()` in Python). durability: what a
+    finished step survives: "durable" a loss of power, "fast" the death of the process. token: of the endpoint, a
+    reference, "env:NAME" or "file:PATH"; cert, key: PEM files of its TLS; tls: "own", or "proxy" where a proxy in front
+    of it encrypts.
     """
 
     home: Path
@@ -33,6 +34,7 @@ class Settings:
     port: int = 8700
     control_port: int = 8701
     max_rows: int = 100_000
+    workers: int = 1
     executor: str | None = None
     durability: Durability = "durable"
     token: str | None = None
@@ -43,7 +45,7 @@ class Settings:
 
 ENVIRONMENT = "MAINSPRING_ENV"
 _NO_SETTINGS = ("MAINSPRING_HOME", ENVIRONMENT)
-_RANGES = {"port": (0, 65_535), "control_port": (0, 65_535), "max_rows": (1, 10_000_000)}
+_RANGES = {"port": (0, 65_535), "control_port": (0, 65_535), "max_rows": (1, 10_000_000), "workers": (1, 64)}
 
 
 def read(folder: Path | None = None, *, environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:

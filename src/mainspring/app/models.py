@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mainspring.app.project import Loop, Surroundings
 from mainspring.core import declarations
 from mainspring.core.errors import NotInStore, UsageError
 from mainspring.loop import turn
+from mainspring.serving import push
 from mainspring.store.deployments import TRIAL, Deployments
 from mainspring.store.home import Home
 
@@ -47,9 +49,18 @@ def status(*, home: str | None, as_json: bool) -> int:
     store = existing(home)
     loops = [_loop_status(Deployments(store), name) for name in Deployments(store).loops()]
     if as_json:
-        return document.one("status", "done", loops=loops, home=str(store.path))
+        return document.one("status", "done", loops=loops, home=str(store.path), troubles=_troubles(store))
     showing.status(loops)
+    for trouble in _troubles(store):
+        print(f"trouble: {trouble}")
     return 0
+
+
+def _troubles(store: Home) -> list[str]:
+    """What the endpoint's processes tell of themselves, where they run."""
+    with suppress(OSError):
+        return push.ask(store, timeout_seconds=1.0) or []
+    return []
 
 
 def why(*, home: str | None, name: str, html: str | None, as_json: bool) -> int:

@@ -24,12 +24,14 @@ from mainspring.app.access import access
 from mainspring.app.asking import lock_of
 from mainspring.app.config import Settings
 from mainspring.core.errors import PortTaken, ServiceError
+from mainspring.serving.beside import shared_memory
 from mainspring.store.home import Home
 
 DRAIN_SECONDS = 15.0
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 5.0)
 CALM_SECONDS = 30.0
 _SO_ATTACH_FILTER = 26
+_WORKER = "mainspring.serving.worker"
 
 
 @dataclass(slots=True)
@@ -44,13 +46,14 @@ class Child:
     deaths: int = 0
     started: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[int, ...] = ()
 
     def start(self) -> None:
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,
-            pass_fds=(self.listener.fileno(),),
+            pass_fds=(self.listener.fileno(), *self.shared),
             env={**os.environ, **self.environment},
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which drains the children in order
         )
@@ -58,11 +61,14 @@ class Child:
         with self.process.stdin as pipe:
             pipe.write(json.dumps({**self.settings, "fd": self.listener.fileno(), "parent": os.getpid()}).encode())
 
-    def stop(self) -> None:
-        if self.process is None or self.process.poll() is not None:
+    def terminate(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            refuse(self.listener)
+            self.process.terminate()
+
+    def wait(self) -> None:
+        if self.process is None:
             return
-        refuse(self.listener)
-        self.process.terminate()
         try:
             self.process.wait(DRAIN_SECONDS)
         except subprocess.TimeoutExpired:
@@ -104,7 +110,7 @@ def up(
             "endpoint": endpoint,
         }
         children = [
-            _serving(home, settings, doors, data, list(loops), manual_clock=manual_clock, seeds=seeds),
+            *_serving(home, settings, doors, data, list(loops), manual_clock=manual_clock, seeds=seeds),
             Child("controller", "mainspring.app.control", controlling, control),
         ]
         say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
@@ -117,7 +123,7 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
     home = Home.open(settings.home)
     with listen(settings.host, settings.port) as data:
         say(f"endpoint {_url(settings.host, data, settings)}   home {home.path}")
-        return _supervise([_serving(home, settings, doors, data, "all")], False, say)
+        return _supervise(_serving(home, settings, doors, data, "all"), False, say)
 
 
 def serve_bundle(settings: Settings, folder: Path, loop: str, *, say: Callable[[str], None] = print) -> int:
@@ -126,7 +132,7 @@ def serve_bundle(settings: Settings, folder: Path, loop: str, *, say: Callable[[
     told = {"bundle": str(folder.resolve()), "max_rows": settings.max_rows, "host": settings.host, **doors}
     with listen(settings.host, settings.port) as data:
         say(f"endpoint {_url(settings.host, data, settings)}   bundle {folder} of {loop}")
-        return _supervise([_child(told, data)], False, say)
+        return _supervise(_workers(told, data, settings.workers), False, say)
 
 
 def _url(host: str, sock: socket.socket, settings: Settings | None = None) -> str:
@@ -208,7 +214,7 @@ def _serving(
     *,
     manual_clock: bool = False,
     seeds: Mapping[str, int] | None = None,
-) -> Child:
+) -> list[Child]:
     told = {
         "home": str(home.path),
         "loops": loops,
@@ -218,12 +224,22 @@ def _serving(
         "seeds": {} if seeds is None else dict(seeds),
         **doors,
     }
-    return _child(told, data)
+    return _workers(told, data, settings.workers)
 
 
-def _child(told: Mapping[str, Any], data: socket.socket) -> Child:
+def _workers(told: Mapping[str, Any], data: socket.socket, many: int) -> list[Child]:
+    """The serving processes; all accept on *data*, so that what waits there when one dies goes to another."""
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return Child("serving", "mainspring.serving.worker", told, data, environment=one_core)
+    if many == 1:
+        return [Child("serving", _WORKER, told, data, environment=one_core)]
+    measures = shared_memory()
+    shared = {**told, "workers": many, "measures_fd": measures}
+    return [
+        Child(
+            f"serving {number}", _WORKER, {**shared, "worker": number}, data, environment=one_core, shared=(measures,)
+        )
+        for number in range(many)
+    ]
 
 
 def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:
@@ -245,8 +261,13 @@ def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) ->
         say("draining: requests in flight are answered, the step that runs is finished or taken up at the next start")
         return 0
     finally:
-        for child in reversed(children):  # the controller first: nobody may change routes while serving drains
-            child.stop()
+        last = [child for child in children if child.module == _WORKER]
+        first = [child for child in children if child not in last]
+        for group in (first, last):  # the controller first: nobody may change routes while serving drains
+            for child in group:
+                child.terminate()
+            for child in group:
+                child.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
 

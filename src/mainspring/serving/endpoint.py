@@ -24,6 +24,7 @@ from mainspring.core.errors import (
 )
 from mainspring.serving import asked, bodies, open_inference, openapi, page
 from mainspring.serving.asked import Asked, Body, Read
+from mainspring.serving.beside import Beside
 from mainspring.serving.bodies import Intake, Reply
 from mainspring.serving.door import Door
 from mainspring.serving.feedback import Feedback
@@ -44,6 +45,7 @@ class Endpoint:
     """Serves *loops*, a mapping that may change while it serves.
 
     ready: whether everything that should be served has been loaded. hosts: the names by which it may be called.
+    worker, beside: the number of this process, and the others, where there are several.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Endpoint:
         max_body_bytes: int = MAX_BODY_BYTES,
         hosts: frozenset[bytes] | None = None,
         token_hash: str | None = None,
+        worker: str | None = None,
+        beside: Beside | None = None,
     ) -> None:
-        self.loops, self.measures = loops, Measures()
+        self.loops, self.measures, self._beside = loops, Measures(worker), beside
         self._threads, self._ready, self._max_rows = threads, ready, max_rows
         self._intake = Intake(max_body_bytes, _BODIES_BYTES)
         self._feedback: dict[str, Feedback] = {}
@@ -174,6 +178,12 @@ class Endpoint:
         return self._ready() and all(served.routing is not None for served in self.loops.values())
 
     async def _metrics(self, scope: Scope, receive: Receive) -> Reply:
+        others = () if self._beside is None else self._beside.others()
+        self.measure()
+        return Reply(self.measures.text(others).encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    def measure(self) -> dict[str, list[str]]:
+        """The lines of each measure, with what is measured only when it is asked for."""
         for name, served in self.loops.items():
             self.measures.gauge("mainspring_queue", served.queue, loop=name)
             if served.mirror is not None:
@@ -186,7 +196,7 @@ class Endpoint:
                     number = loaded.version.number
                     share = _share(served.routing, number)
                     self.measures.gauge("mainspring_version_share", share, loop=name, version=str(number))
-        return Reply(self.measures.text().encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+        return self.measures.lines()
 
     async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
         return Reply(bodies.encode(openapi.document(self.loops, self._max_rows)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,8 +20,12 @@ from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, Overl
 from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
 from mainspring.store.records import FeedbackRecord
+from mainspring.store.turns import Turn
 
 _FIELDS = frozenset({"id", "key", "time", "label", "at", "propensity"})
+_FEW = 64
+"""So many labels are written at once; more, in a thread."""
+_LOOK_SECONDS, _TURN_SECONDS = 0.001, 5.0
 _Noted = tuple[FeedbackRecord, Any]
 """A label, and what was known of its prediction before."""
 
@@ -50,6 +56,7 @@ class Feedback:
     served: ServedLoop
     threads: Executor
     _writing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    _deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def take(self, items: list[Any], *, each: bool = False) -> Taken:
         """Check *items*, write the new labels, and return when all of them are safe from a power cut.
@@ -61,21 +68,51 @@ class Feedback:
             raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
         while True:
             try:
-                noted = self._note(items, refused)
+                noted, fresh, written = await self._decide(items, refused)
                 break
             except _Busy as busy:
                 await asyncio.wait([self._writing[str(busy)]])
-        fresh = [
-            (replace(record, corrects=known is not UNLABELLED), known)
-            for record, known in noted
-            if known is UNLABELLED or known != record.label
-        ]
         earlier = [self._writing[record.id] for record, _ in noted if record.id in self._writing]
-        if fresh:
-            await self._write(fresh)
+        await self._make_safe(fresh, written)
         await asyncio.gather(*earlier)
         new = sum(known is UNLABELLED for _, known in fresh)
         return Taken([record.id for record, _ in noted], new, len(fresh) - new, refused)
+
+    async def _decide(
+        self, items: list[Any], refused: list[dict[str, Any]] | None
+    ) -> tuple[list[_Noted], list[_Noted], asyncio.Future[None]]:
+        """What is noted of *items*, and those of it that say something new, which are written; not yet durable. No
+        other process takes labels meanwhile, and what it took before is known."""
+        async with self._turn():
+            self.served.labels.refresh()
+            noted = self._note(items, refused)
+            fresh = [
+                (replace(record, corrects=known is not UNLABELLED), known)
+                for record, known in noted
+                if known is UNLABELLED or known != record.label
+            ]
+            return noted, fresh, await self._write(fresh)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._deciding:
+            until = time.monotonic() + _TURN_SECONDS
+            while (turn := self._asked()) is None:
+                if time.monotonic() > until:
+                    raise Overloaded(
+                        f"another process takes labels of loop {self.served.name!r}; try again in a second"
+                    )
+                await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                yield
+            finally:
+                turn.end()
+
+    def _asked(self) -> Turn | None:
+        try:
+            return self.served.records.feedback_turn()
+        except StoreError as error:
+            raise Overloaded(f"the label can't be taken now: {error}") from error
 
     def _note(self, items: list[Any], refused: list[dict[str, Any]] | None) -> list[_Noted]:
         """Each label with what was known before it; *refused* takes those that can't be taken.
@@ -178,24 +215,41 @@ class Feedback:
             raise InvalidRows(f"feedback {number}: at {item['at']!r} has no time zone; add +00:00")
         return zoned
 
-    async def _write(self, fresh: list[_Noted]) -> None:
-        records = [record for record, _ in fresh]
-        loop = asyncio.get_running_loop()
+    async def _write(self, fresh: list[_Noted]) -> asyncio.Future[None]:
+        """Append what is *fresh*; the future is done when it is durable."""
+        records, loop = [record for record, _ in fresh], asyncio.get_running_loop()
+        append = partial(self.served.records.write_feedback, records)
         written: asyncio.Future[None] = loop.create_future()
         self._writing.update((record.id, written) for record in records)
         try:
-            await loop.run_in_executor(self.threads, self.served.records.append_feedback, records)
+            if len(records) > _FEW:
+                self.served.labels.wrote(await loop.run_in_executor(self.threads, append))
+            elif records:
+                self.served.labels.wrote(append())
         except StoreError as error:
-            self._put_back(fresh)
-            refusal = Overloaded(f"the label can't be kept now: {error}")
-            written.set_exception(refusal)
-            written.exception()  # nobody may be waiting for it, and that is no fault
-            raise refusal from error
-        else:
-            written.set_result(None)
-        finally:
-            for record in records:
-                self._writing.pop(record.id, None)
+            raise self._failed(fresh, written, error) from error
+        return written
+
+    async def _make_safe(self, fresh: list[_Noted], written: asyncio.Future[None]) -> None:
+        """Labels that others wrote, in this process or another, are made safe too: they are told to be known."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self.served.records.sync_feedback)
+        except StoreError as error:
+            raise self._failed(fresh, written, error) from error
+        self._done(fresh)
+        written.set_result(None)
+
+    def _failed(self, fresh: list[_Noted], written: asyncio.Future[None], error: StoreError) -> Overloaded:
+        self._put_back(fresh)
+        self._done(fresh)
+        refusal = Overloaded(f"the label can't be kept now: {error}")
+        written.set_exception(refusal)
+        written.exception()  # nobody may be waiting for it, and that is no fault
+        return refusal
+
+    def _done(self, fresh: list[_Noted]) -> None:
+        for record, _ in fresh:
+            self._writing.pop(record.id, None)
 
     def _put_back(self, noted: list[_Noted]) -> None:
         for record, known in reversed(noted):  # one that is there twice has at last what it had at first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -28,7 +28,8 @@ _HELP = {
 
 
 class Measures:
-    """Counters and a latency histogram in memory; they begin at 0 with the process.
+    """Counters and a latency histogram in memory; they begin at 0 with the process. worker: its number, a label, where
+    there are several.
 
     >>> measures = Measures()
     >>> measures.count("mainspring_rows_total", 3, loop="late", version="1")
@@ -36,7 +37,8 @@ class Measures:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str | None = None) -> None:
+        self._worker: Labels = () if worker is None else (("worker", worker),)
         self._counts: Counter[tuple[str, Labels]] = Counter()
         self._gauges: dict[tuple[str, Labels], float] = {}
         self._latencies: dict[Labels, list[int]] = {}
@@ -59,21 +61,27 @@ class Measures:
         counts[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds[labels] += seconds  # type: ignore[assignment]
 
-    def text(self) -> str:
-        """The exposition format."""
-        lines: dict[str, list[str]] = {name: [] for name in _HELP}
-        for (name, labels), value in sorted({**self._counts, **self._gauges}.items()):
-            lines[name].append(f"{name}{_labels(labels)} {value}")
-        for labels, counts in sorted(self._latencies.items()):
-            lines["mainspring_request_seconds"] += self._histogram(labels, counts)
+    def text(self, others: Iterable[Mapping[str, list[str]]] = ()) -> str:
+        """The exposition format, with the lines of *others*."""
+        told = [self.lines(), *others]
+        lines = {name: [line for each in told for line in each.get(name, ())] for name in _HELP}
         return "".join(_section(name, each) for name, each in lines.items() if each)
 
-    def _histogram(self, labels: Labels, counts: list[int]) -> Iterable[str]:
+    def lines(self) -> dict[str, list[str]]:
+        """The lines of each measure."""
+        lines: dict[str, list[str]] = {name: [] for name in _HELP}
+        for (name, labels), value in sorted({**self._counts, **self._gauges}.items()):
+            lines[name].append(f"{name}{_labels((*labels, *self._worker))} {value}")
+        for labels, counts in sorted(self._latencies.items()):
+            lines["mainspring_request_seconds"] += self._histogram((*labels, *self._worker), counts, labels)
+        return lines
+
+    def _histogram(self, labels: Labels, counts: list[int], kept: Labels) -> Iterable[str]:
         name, total = "mainspring_request_seconds", 0
         for bound, many in zip((*map(str, _BUCKETS), "+Inf"), counts, strict=True):
             total += many
             yield f"{name}_bucket{_labels((*labels, ('le', bound)))} {total}"
-        yield f"{name}_sum{_labels(labels)} {self._seconds[labels]}"
+        yield f"{name}_sum{_labels(labels)} {self._seconds[kept]}"
         yield f"{name}_count{_labels(labels)} {total}"
 
 

@@ -13,31 +13,46 @@ from pathlib import Path
 
 from mainspring.store.home import Home
 
-NAME = "serving.sock"
+_NAME = "serving"
+_LONGEST_ANSWER = 4096
 _LONGEST = 100  # the kernel takes 107 bytes for the name of a socket
 
 
 def notify(home: Home, timeout_seconds: float = 5.0) -> bool:
-    """Tell the endpoint to look at routes and clock now; True once it serves by them, False when none answers."""
+    """Tell the endpoint to look at routes and clock now; True once all its processes serve by them, False when none
+    answers, or one doesn't."""
+    return ask(home, timeout_seconds) is not None
+
+
+def ask(home: Home, timeout_seconds: float = 5.0) -> list[str] | None:
+    """The same; what troubles the processes, in sentences, or None."""
     folder = home.folder("run")
     own = f"ask-{os.getpid()}-{secrets.token_hex(4)}.sock"
     with _bound(folder, own) as sock:
-        sock.settimeout(timeout_seconds)
+        asked, deadline = 0, time.monotonic() + timeout_seconds
+        for name in sorted(path.name for path in folder.glob(f"{_NAME}*.sock")):
+            with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), _address(folder, name) as address:
+                sock.settimeout(timeout_seconds)
+                sock.sendto(own.encode(), address)  # refused: of a process that is dead; it reads routes when it starts
+                asked += 1
+        troubles: set[str] = set()
         try:
-            with _address(folder, NAME) as address:
-                sock.sendto(own.encode(), address)
-            return sock.recv(64) == b"done"
-        except (ConnectionRefusedError, FileNotFoundError, TimeoutError):
-            return False
+            for _ in range(asked):
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                troubles |= set(sock.recv(_LONGEST_ANSWER).decode(errors="replace").split("\n")[1:])
+        except TimeoutError:
+            return None
+        return sorted(troubles) if asked else None
 
 
 class Listener:
-    """The endpoint's side: waits for a push, at most as long as the poll's interval."""
+    """The endpoint's side: waits for a push, at most as long as the poll's interval. number: of this process."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, number: int = 0, troubles: Callable[[], list[str]] = list) -> None:
         self._folder = home.folder("run")
         self._stack = contextlib.ExitStack()
-        self._socket = self._stack.enter_context(_bound(self._folder, NAME))
+        self._troubles = troubles
+        self._socket = self._stack.enter_context(_bound(self._folder, f"{_NAME}{number or ''}.sock"))
 
     def wait(self, seconds: float) -> list[Callable[[], None]]:
         """The acknowledgements to call once the endpoint has caught up; none when the time ran out."""
@@ -57,7 +72,7 @@ class Listener:
 
     def _done(self, name: str) -> None:
         with contextlib.suppress(OSError), _address(self._folder, name) as address:  # who asked may be gone
-            self._socket.sendto(b"done", address)
+            self._socket.sendto("\n".join(["done", *self._troubles()]).encode()[:_LONGEST_ANSWER], address)
 
 
 @contextmanager

@@ -154,6 +154,13 @@ class ServedLoop:
         """Requests that wait for their answer."""
         return self._in_flight
 
+    @property
+    def trouble(self) -> str:
+        """What people should know of at once, a sentence; empty where all is well."""
+        if self.recording:
+            return ""
+        return f"{self.name}: predictions are answered but not recorded, {self.unrecorded:,} so far; make room"
+
     def live(self) -> Routing:
         """The routing; raises NotServed or Overloaded while nothing can answer."""
         if self.routing is None:

@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import UTC, datetime
 
+from mainspring.core.errors import StoreError
 from mainspring.serving.loaded import Loaded, Open, load
 from mainspring.serving.mirror import Mirror
 from mainspring.serving.push import Listener
@@ -43,7 +45,7 @@ class Switchboard:
     """A thread that follows routes and clock by push and poll. *loops* is what the endpoint serves.
 
     wanted: the loops to serve, None for all. seeds: of the loops whose prediction ids are repeatable. open: loads a
-    bundle.
+    bundle. worker: which of the *workers* processes that serve these loops this is.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class Switchboard:
         seeds: Mapping[str, int] | None = None,
         manual_clock: bool = False,
         threads: Executor,
+        worker: int = 0,
+        workers: int = 1,
     ) -> None:
+        self._worker, self._workers = worker, workers
         self.loops: dict[str, ServedLoop] = {}
         self.clock = LoopClock()
         self.ready = threading.Event()
@@ -85,7 +90,7 @@ class Switchboard:
                 served.mirror.stop()
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        deployments, listener = Deployments(self._home), Listener(self._home)
+        deployments, listener = Deployments(self._home), Listener(self._home, self._worker, self._troubles)
         asked: list[Callable[[], None]] = []
         while not self._stopping.is_set():
             try:
@@ -99,7 +104,20 @@ class Switchboard:
             for acknowledge in asked:
                 acknowledge()
             asked = listener.wait(POLL_SECONDS)
+            if self._workers > 1:
+                loop.call_soon_threadsafe(self._look_beside)
         listener.close()
+
+    def _troubles(self) -> list[str]:
+        return [trouble for served in list(self.loops.values()) if (trouble := served.trouble)]
+
+    def _look_beside(self) -> None:
+        """Know what the other processes have answered, and don't hold up the compaction of their records."""
+        for served in self.loops.values():
+            if served.labels_ready:
+                with suppress(StoreError):  # who needs it is told why
+                    served.records.step_aside(self._workers)
+                    served.labels.refresh()
 
     def complete(self) -> bool:
         """Whether routes have been read, and every loop that was asked for by name is there."""

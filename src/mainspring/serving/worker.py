@@ -10,15 +10,19 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core.errors import MainspringError
 from mainspring.serving.alone import Alone, AloneEndpoint
+from mainspring.serving.beside import Beside
 from mainspring.serving.connection import REQUEST_SECONDS, Connection, watch
 from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
@@ -33,6 +37,8 @@ DRAIN_SECONDS = 10
 PARTING_SECONDS = 0.25
 """How long a process that was told to stop still takes connections: who is connected is answered, not reset."""
 
+Beginning = Callable[[], Coroutine[Any, Any, None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -41,7 +47,8 @@ class Settings:
     fd: the listening socket. bundle: a folder that is served without a home. loops: names, or "all". host: the address
     that the socket is bound to; any but loopback takes every Host. seeds: of loops whose prediction ids are repeatable.
     parent: the process to die with. token_hash: of the token that requests must carry. cert, key: files for TLS.
-    request_seconds: how long one may take to come.
+    request_seconds: how long one may take to come. worker, workers: which of how many processes this is; measures_fd:
+    where they tell each other what they count.
     """
 
     fd: int
@@ -58,6 +65,9 @@ class Settings:
     cert: str | None = None
     key: str | None = None
     request_seconds: float = REQUEST_SECONDS
+    worker: int = 0
+    workers: int = 1
+    measures_fd: int | None = None
 
 
 def main() -> None:
@@ -77,6 +87,7 @@ def serve(settings: Settings, open: Open | None = None) -> None:
     with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
         board = _alone(settings, models) or _board(settings, open, models)
         sock = socket.socket(fileno=settings.fd)
+        beside = _beside(settings)
         endpoint = (AloneEndpoint if settings.bundle else Endpoint)(
             board.loops,
             threads=feedback,
@@ -85,6 +96,8 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             max_body_bytes=settings.max_body_bytes,
             hosts=_hosts(settings.host, sock),
             token_hash=settings.token_hash,
+            worker=str(settings.worker) if beside else None,
+            beside=beside,
         )
         config = uvicorn.Config(
             endpoint.app,
@@ -100,7 +113,14 @@ def serve(settings: Settings, open: Open | None = None) -> None:
             ssl_keyfile=settings.key,
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(Parting(config), board, sock, settings.request_seconds))
+            telling = [partial(beside.keep_telling, endpoint.measure)] if beside else []
+            runner.run(_run(Parting(config), board, sock, settings.request_seconds, telling))
+
+
+def _beside(settings: Settings) -> Beside | None:
+    if settings.measures_fd is None:
+        return None
+    return Beside(settings.measures_fd, settings.worker, settings.workers)
 
 
 def _alone(settings: Settings, threads: Executor) -> Alone | None:
@@ -116,6 +136,8 @@ def _board(settings: Settings, open: Open | None, threads: Executor) -> Switchbo
         seeds=settings.seeds,
         manual_clock=settings.manual_clock,
         threads=threads,
+        worker=settings.worker,
+        workers=settings.workers,
     )
 
 
@@ -145,7 +167,13 @@ def _closing(send: Send) -> Send:
     return closing
 
 
-async def _run(server: uvicorn.Server, board: Switchboard | Alone, sock: socket.socket, request_seconds: float) -> None:
+async def _run(
+    server: uvicorn.Server,
+    board: Switchboard | Alone,
+    sock: socket.socket,
+    request_seconds: float,
+    besides: Sequence[Beginning],
+) -> None:
     def stop(*_: object) -> None:
         """Before uvicorn has its own handlers, and after: it raises the signal again once it has drained."""
         server.should_exit = True
@@ -155,11 +183,13 @@ async def _run(server: uvicorn.Server, board: Switchboard | Alone, sock: socket.
     board.start(asyncio.get_running_loop())
     await asyncio.to_thread(board.ready.wait)  # who calls meanwhile waits in the socket's queue, not for a refusal
     _leave_alone_what_stays()
-    watching = asyncio.create_task(watch(server.server_state.connections, request_seconds))
+    begun: list[Beginning] = [partial(watch, server.server_state.connections, request_seconds), *besides]
+    tasks = [asyncio.create_task(begin()) for begin in begun]
     try:
         await server.serve(sockets=[sock])
     finally:
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
         board.stop()
 
 

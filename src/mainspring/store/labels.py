@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -42,8 +44,8 @@ class _File:
     """The predictions of one segment file, in their order."""
 
     ids: list[str] = field(default_factory=list)
-    of_key: dict[Any, list[str]] = field(default_factory=dict)
-    of_row: dict[tuple[Any, Any], list[str]] = field(default_factory=dict)
+    of_key: dict[Any, list[tuple[datetime, str]]] = field(default_factory=dict)
+    of_row: dict[tuple[Any, Any], list[tuple[datetime, str]]] = field(default_factory=dict)
 
 
 class Labels:
@@ -63,12 +65,14 @@ class Labels:
         self._through = ""
         self._predictions_read: dict[str, int] = {}
         self._feedback_read: dict[str, int] = {}
+        self._missed = False
 
     def refresh(self) -> None:
         """Take in what the records hold beyond what is known: everything at start, other processes' writing later."""
         for frame in self._records.frames("predictions", self._predictions_read):
             self._know(_heads(frame.payload), frame.file)
             self._predictions_read = advanced(self._predictions_read, frame)
+        self._missed = self._missed or self._compacted_unread()
         for frame in self._records.frames("feedback", self._feedback_read):
             for known in _labels(frame.payload):
                 self._note(known.id, known.label)
@@ -82,6 +86,11 @@ class Labels:
         self._let_go_of_labels()
         if self._predictions_read.get(frame.file, 0) == frame.start:
             self._predictions_read[frame.file] = frame.end
+
+    def wrote(self, frame: Frame) -> None:
+        """This process has just appended labels that it took as *frame*."""
+        if self._feedback_read.get(frame.file, 0) == frame.start:
+            self._feedback_read[frame.file] = frame.end
 
     def find(self, key: Any, time: Any = None) -> str:
         """The latest unlabelled prediction of *key*, or of exactly the row (*key*, *time*); raises NotServed.
@@ -107,6 +116,8 @@ class Labels:
         if known is self and self._compacted is not None:
             known = self._compacted.label(identity)
             known = self if known is None else known
+        elif known is UNLABELLED and self._missed and self._compacted is not None:
+            known = self._compacted.label(identity) or known
         if known is self:
             raise NotServed(f"no prediction has the id {identity!r}; give one that /predict returned")
         self._note(identity, label)
@@ -124,11 +135,19 @@ class Labels:
         """The predictions of a key or row, the latest first, and whether each has a label."""
         entity = hashable(key)
         row = None if time is None else (entity, moment(time))
-        for file in reversed(self._files.values()):
-            for identity in reversed((file.of_key.get(entity) if row is None else file.of_row.get(row)) or ()):
-                yield identity, self._labels[identity] is not UNLABELLED
+        found = ((file.of_key.get(entity) if row is None else file.of_row.get(row)) for file in self._files.values())
+        latest = [reversed(each) for each in reversed(list(found)) if each]  # of processes that write at one time
+        for _, identity in merge(*latest, key=itemgetter(0), reverse=True):
+            yield identity, self._labels[identity] is not UNLABELLED
         for identity, labelled in self._compacted.latest(key, time) if self._compacted else ():
             yield identity, labelled if (known := self._labels.get(identity, self)) is self else known is not UNLABELLED
+
+    def _compacted_unread(self) -> bool:
+        """Whether a file of labels was compacted that other processes may have written on since it was read."""
+        reading = max(self._feedback_read, default=None)
+        if reading is None or self._compacted is None:
+            return False
+        return all(path.name != reading for path in self._records.segments("feedback").files())
 
     def _note(self, identity: str, label: Any) -> None:
         if identity not in self._labels:
@@ -144,9 +163,9 @@ class Labels:
                 ids.append(record.id)
                 if record.key is not None:
                     key = hashable(record.key)
-                    of_key.setdefault(key, []).append(record.id)
+                    of_key.setdefault(key, []).append((record.at, record.id))
                     if record.time is not None:
-                        of_row.setdefault((key, moment(record.time)), []).append(record.id)
+                        of_row.setdefault((key, moment(record.time)), []).append((record.at, record.id))
 
     def _let_go(self) -> None:
         """Forget predictions that have been compacted; those of them that have a label wait until that is too."""

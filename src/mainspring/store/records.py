@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.store.home import Home
 from mainspring.store.segments import Frame, Position, Segments, advanced
+from mainspring.store.turns import Turn
 
 ROTATE_BYTES = 16 << 20
 """Who starts reads this much back, in a tenth of a second, for what is older has been compacted."""
@@ -100,7 +101,7 @@ class Records:
         self.loop = loop
         folder = home.folder("records") / loop
         self._predictions = Segments(folder, "predictions", rotate_bytes=rotate_bytes)
-        self._feedback = Segments(folder, "feedback", rotate_bytes=rotate_bytes)
+        self._feedback = Segments(folder, "feedback", rotate_bytes=rotate_bytes, shared=True)
 
     # -------------------------------------------------------------------------------------------------- writing
 
@@ -112,11 +113,43 @@ class Records:
 
     def append_feedback(self, batch: Sequence[FeedbackRecord]) -> None:
         """Write *batch* whole and durable; callers in several threads share an fsync. Raises StoreError."""
-        self._feedback.append(_encode(batch))
+        turn = self.feedback_turn(wait=True)
+        assert turn is not None
+        try:
+            self.write_feedback(batch)
+        finally:
+            turn.end()
+        self.sync_feedback()
+
+    def write_feedback(self, batch: Sequence[FeedbackRecord]) -> Frame:
+        """Write *batch* whole, in a turn of `feedback_turn`; durable after `sync_feedback`. Raises StoreError."""
+        return self._feedback.append(_encode(batch))
+
+    def feedback_turn(self, *, wait: bool = False) -> Turn | None:
+        """The right to decide what a label is to its prediction and to write it: what every process has written before
+        can be read by then, and nobody writes until its end. None while another has it and nobody waits. Raises
+        StoreError."""
+        turn = self._feedback.turn(wait=wait)
+        if turn is not None:
+            try:
+                self._feedback.join()
+            except BaseException:
+                turn.end()
+                raise
+        return turn
+
+    def sync_feedback(self) -> None:
+        """All feedback known by now, whoever wrote it, is on the disk; callers at one time share an fsync."""
         self._feedback.sync()
 
+    def step_aside(self, writers: int) -> None:
+        """Of several *writers*: leave files that keep newer ones from being compacted."""
+        self._predictions.step_aside(2 * writers)
+        self._feedback.step_aside(1)
+
     def take_up(self) -> tuple[str, int]:
-        """Open the files for writing, cut torn tails off, and return the place where the next prediction goes."""
+        """Cut torn tails off, make safe what a killed writer left, and return the place where the next prediction
+        goes."""
         self._feedback.place()
         return self._predictions.place()
 

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,12 +19,14 @@ from zlib import crc32
 
 from mainspring.core.errors import StoreError
 from mainspring.store.home import sync_folder
+from mainspring.store.turns import Turn
 
 _log = logging.getLogger(__name__)
 MAGIC = b"\xf5MSf"
 HEADER = struct.Struct("<4sII")  # magic, length of the payload, its CRC-32 that starts from the file's own random id
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<sequence>\d{10})-(?P<id>[0-9a-f]{8})\.seg")
 _SYNC_SECONDS = 0.02
+_MOST_WRITERS = 64
 
 Position = Mapping[str, int]
 """How far a reader has come: an offset for each file. JSON-able; an empty one is the beginning."""
@@ -45,10 +47,14 @@ class Segments:
 
     A writer takes up the newest file that no living process writes (kernel lock), cuts a torn tail off, and goes on in
     it; so restarts don't leave a trail of small files. After `append` a kill loses nothing; after `sync`, a power cut.
+    A file has its first frame before the next one is made, so a position that names a file knows all before it.
+
+    shared: all processes write the newest file, each in its `turn`: the frames have one order. `sync` is for all of
+    them.
     """
 
-    def __init__(self, folder: Path, kind: str, *, rotate_bytes: int = 64 << 20) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Path, kind: str, *, rotate_bytes: int = 64 << 20, shared: bool = False) -> None:
+        self.folder, self.kind, self._shared = folder, kind, shared
         self.damage: set[str] = set()
         self._rotate_bytes = rotate_bytes
         self._write_lock, self._sync_lock = threading.Lock(), threading.Lock()
@@ -57,6 +63,7 @@ class Segments:
         self._seed = self._end = self._written = self._synced = 0
         self._dirty: threading.Event | None = None
         self._unsafe_since: float | None = None
+        self._left = False
 
     def files(self) -> list[Path]:
         """The files, the oldest first."""
@@ -70,22 +77,38 @@ class Segments:
     # -------------------------------------------------------------------------------------------------- writing
 
     def append(self, payload: bytes) -> Frame:
-        """Write one frame by one write(2); raises StoreError, with nothing written, when there is no room."""
+        """Write one frame by one write(2); raises StoreError, with nothing written, when there is no room. Of shared
+        files: only in a turn."""
+        with self._write_lock, self._told():
+            if self._shared:
+                self._join()
+            if self._file is not None and self._end < self._rotate_bytes:
+                return self._frame(payload)
+            with nullcontext() if self._shared else self._turn():
+                self._open()
+                return self._frame(payload)
+
+    def turn(self, *, wait: bool = False) -> Turn | None:
+        """The right to append to shared files, to be ended soon; None while another has it and nobody waits."""
+        with self._told():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return Turn.take(self.folder / f"{self.kind}.turn", wait=wait)
+
+    def join(self) -> None:
+        """In a turn: take in what others have appended, so that `sync` is for that too; cut off what a killed one
+        left half written."""
+        with self._write_lock, self._told():
+            self._join()
+
+    def step_aside(self, distance: int) -> None:
+        """Leave a file behind which there are *distance* newer ones, for it keeps them all from being compacted."""
         with self._write_lock:
-            try:
-                if self._file is None or self._end >= self._rotate_bytes:
-                    self._open()
-                assert self._file is not None
-                start = self._end
-                self._write(HEADER.pack(MAGIC, len(payload), crc32(payload, self._seed)) + payload)
-            except OSError as error:
-                raise StoreError(
-                    f"{self.folder} can't be written ({error.strerror}); make room, then try again"
-                ) from error
-            self._written += 1
-            if self._unsafe_since is None:
-                self._unsafe_since = time.monotonic()
-            return Frame(self._file.name, start, self._end, payload)
+            if self._file is None or not self._end:
+                return
+            files = self.files()
+            if files and _sequence(files[-1]) >= _sequence(self._file) + distance:
+                with self._told():
+                    self._leave()
 
     def sync(self) -> None:
         """Everything appended before this call is on the disk when it returns; callers at one time share one fsync."""
@@ -120,12 +143,15 @@ class Segments:
         return 0.0 if since is None else time.monotonic() - since
 
     def place(self) -> tuple[str, int]:
-        """The file and the offset at which the next frame goes; the writer's file is opened for it."""
-        with self._write_lock:
+        """The file, without its random id where it isn't made yet, and the offset at which the next frame goes. What a
+        killed writer left is taken up and made safe for it."""
+        with self._write_lock, self._told():
             if self._file is None:
-                self._open()
-            assert self._file is not None
-            return self._file.name, self._end
+                with self._turn():
+                    self._go_on()
+            if self._file is not None:
+                return self._file.name, self._end
+            return f"{self.kind}-{self._next():010d}-", 0
 
     def close(self) -> None:
         """Sync, and leave the file to the next writer."""
@@ -134,6 +160,41 @@ class Segments:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._file, self._descriptor = None, -1
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.folder} can't be written ({error.strerror}); make room, then try again") from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Alone while files are made."""
+        turn = self.turn(wait=True)
+        assert turn is not None
+        try:
+            yield
+        finally:
+            turn.end()
+
+    def _frame(self, payload: bytes) -> Frame:
+        assert self._file is not None
+        file, start = self._file, self._end
+        try:
+            self._write(HEADER.pack(MAGIC, len(payload), crc32(payload, self._seed)) + payload)
+        except OSError:
+            if start == 0:  # no file is there without a frame
+                file.unlink(missing_ok=True)
+                self._leave()
+            raise
+        self._note_unsafe()
+        return Frame(file.name, start, self._end, payload)
+
+    def _note_unsafe(self) -> None:
+        self._written += 1
+        if self._unsafe_since is None:
+            self._unsafe_since = time.monotonic()
 
     def _write(self, frame: bytes) -> None:
         try:
@@ -156,37 +217,64 @@ class Segments:
                 _log.error("%s", error)
 
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """The next file; for a writer that begins, what the last one left. Only in a turn."""
+        if self._file is None and not self._left:
+            self._go_on()
+        if self._file is None or self._end >= self._rotate_bytes:
+            self._leave()
+            self._begin(self._next())
+
+    def _next(self) -> int:
+        files = self.files()
+        return _sequence(files[-1]) + 1 if files else 1
+
+    def _leave(self) -> None:
         if self._descriptor >= 0:
             os.fdatasync(self._descriptor)
             os.close(self._descriptor)
-            self._file, self._descriptor = None, -1
+            self._left = True
+        self._file, self._descriptor = None, -1
+
+    def _join(self) -> None:
         files = self.files()
-        if not (files and self._take_up(files[-1])):
-            self._begin(_sequence(files[-1]) + 1 if files else 1)
+        if files and files[-1] != self._file:  # another writer has begun it
+            self._leave()
+            if self._take_up(files[-1]):
+                self._note_unsafe()
+        elif self._file is not None and (size := os.fstat(self._descriptor).st_size) != self._end:
+            self._end = max((frame.end for frame in self.frames_of(self._file, self._end)), default=self._end)
+            if self._end < size:
+                os.ftruncate(self._descriptor, self._end)
+            self._note_unsafe()
+
+    def _go_on(self) -> None:
+        """Where the last writer ended, if it has ended."""
+        files = self.files()
+        for path in files[-_MOST_WRITERS:-1]:  # of killed writers of which others have gone on
+            with suppress(FileNotFoundError):
+                _sync(path)
+        if files:
+            self._take_up(files[-1])
 
     def _take_up(self, path: Path) -> bool:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        if not _locked(descriptor):
+        if not _locked(descriptor, self._shared):
             os.close(descriptor)
             return False
         end = max((frame.end for frame in self.frames_of(path, 0)), default=0)
+        if end < os.fstat(descriptor).st_size and end < self._rotate_bytes:
+            os.ftruncate(descriptor, end)
+        os.fsync(descriptor)  # what a killed writer had written may soon be told to be safe
         if end >= self._rotate_bytes:
             os.close(descriptor)
             return False
-        if end < os.fstat(descriptor).st_size:
-            os.ftruncate(descriptor, end)
-        os.fsync(descriptor)  # what a killed writer had written may soon be told to be safe
         self._use(path, descriptor, end)
         return True
 
     def _begin(self, sequence: int) -> None:
         path = self.folder / f"{self.kind}-{sequence:010d}-{secrets.token_hex(4)}.seg"
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        if not _locked(descriptor):  # another starting writer was quicker to take the file that we made
-            os.close(descriptor)
-            self._begin(sequence + 1)
-            return
+        _locked(descriptor, self._shared)
         sync_folder(self.folder)
         sync_folder(self.folder.parent)  # which may have the folder's name since just now
         self._use(path, descriptor, 0)
@@ -199,8 +287,10 @@ class Segments:
     def frames(self, after: Position | None = None) -> Iterator[Frame]:
         """The frames beyond position *after*, in the order of the files, each in the order of writing."""
         for path in self.files():
+            begun = (after or {}).get(path.name, 0)
             with suppress(FileNotFoundError):  # compacted since the files were listed
-                yield from self.frames_of(path, (after or {}).get(path.name, 0))
+                if not begun or path.stat().st_size > begun:
+                    yield from self.frames_of(path, begun)
 
     def end(self) -> dict[str, int]:
         """The position behind everything written by now."""
@@ -268,9 +358,18 @@ def _next_frame(file: BinaryIO, offset: int, size: int, seed: int) -> int | None
     return None
 
 
-def _locked(descriptor: int) -> bool:
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, shared: bool) -> bool:
+    """Whether no one else writes the file; shared: no one who wants it alone."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
