@@ -140,3 +140,9 @@ def test_a_name_that_the_source_doesnt_have_is_refused_before_anything_is_kept(
     with pytest.raises(SchemaMismatch, match=said):
         ingest(source=FrameSource(rows), roles=Roles("late"), home=home, loop="trips", privacy=declared)
     assert Table(home, "trips", "rows").version() is None
+
+
+def test_only_the_beginning_of_a_long_text_is_searched() -> None:
+    texts = [f"{number} " + "x" * 5_000_000 + " anna@example.org" for number in range(6)]
+
+    assert personal(pl.DataFrame({"body": texts})) == []  # searching all of it took minutes

@@ -23,6 +23,8 @@ from mainspring.core.wording import percent
 
 ROWS = 1_000
 """How many rows of a reading are looked at."""
+LONGEST = 300
+"""So many characters of a value are looked at: searching a text takes time that grows with its square."""
 _LEAST = 5
 """Fewer distinct values tell nothing of a column."""
 
@@ -82,7 +84,7 @@ def told(found: Sequence[Finding], detect: str) -> tuple[str, ...]:
 def _finding(values: pl.Series) -> Finding | None:
     if not (values.dtype == pl.String or values.dtype.is_integer()):
         return None
-    texts = values.drop_nulls().cast(pl.String).str.strip_chars().unique().to_list()
+    texts = values.drop_nulls().cast(pl.String).str.strip_chars().str.head(LONGEST).unique().to_list()
     texts = [text for text in texts if text]
     if len(texts) < _LEAST:
         return None
