@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/flights/demo.py
 
 test: $(STAMP) servers
-	$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -139,8 +139,16 @@ def test_nothing_is_left_when_workers_are_shut_down(workers: Workers) -> None:
 
 
 def _children() -> list[int]:
+    """The workers among the processes of this one: others, such as Python's tracker of resources, come and go."""
     found = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    return [int(pid) for pids in found for pid in pids]
+    return [int(pid) for pids in found for pid in pids if b"mainspring" in _command(pid)]
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 # ---------------------------------------------------------------------------------------------------- those that can't
