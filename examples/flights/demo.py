@@ -163,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/flights"), help="where everything is written")
     parser.add_argument("--database", help="an empty one, as postgresql://...; default: SQLite in the folder")
-    parser.add_argument("--per-day", type=int, default=200, help="flights a day, drawn at random with a fixed seed")
+    parser.add_argument("--per-day", type=int, default=150, help="flights a day, drawn at random with a fixed seed")
     parser.add_argument("--since", type=date.fromisoformat, default=date(2013, 1, 1), help="first day to learn from")
     parser.add_argument("--start", type=date.fromisoformat, default=date(2013, 4, 1))
     parser.add_argument("--until", type=date.fromisoformat, default=date(2013, 10, 1))

@@ -19,7 +19,6 @@ def features(flights: pl.DataFrame) -> pl.DataFrame:
         "carrier",
         "origin",
         "dest",
-        "temp",
         "wind_speed",
         "precip",
         "visib",

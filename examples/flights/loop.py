@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 import mainspring as ms
 
 flights = ms.sql("env:FLIGHTS_DB", "select * from flights", cursor="id")
-weather = ms.sql("env:FLIGHTS_DB", "select * from weather", cursor="observed")
+weather = ms.sql("env:FLIGHTS_DB", "select origin, observed, wind_speed, precip, visib from weather", cursor="observed")
 
 loop = ms.Loop(
     "late-flights",

@@ -21,7 +21,7 @@ from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 
 LOOP = "late-flights"
-WEATHER = ("temp", "wind_speed", "precip", "visib")
+WEATHER = ("wind_speed", "precip", "visib")
 TOLD = ("gate", "release", "retrain")
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2")
 
