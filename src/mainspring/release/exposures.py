@@ -19,8 +19,8 @@ _SLOW: frozenset[GuardrailName] = frozenset({"latency"})
 _WRONG: frozenset[GuardrailName] = frozenset({"wrong"})
 
 
-class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The fields of a PredictionRecord up to the label; probabilities and row are skipped without being read."""
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A PredictionRecord; probabilities and row are skipped without being read."""
 
     id: str
     at: datetime
@@ -34,10 +34,13 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     probabilities: msgspec.Raw
     latency_ms: float
     error: str | None
+    loop: str
+    row: msgspec.Raw
+    propensity: float | None = None
 
 
-_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
-_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
+read_answers = msgspec.msgpack.Decoder(list[Answer]).decode
+read_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
 
 
 def read(records: Records, evidence: Evidence, now: datetime) -> bool:
@@ -46,11 +49,11 @@ def read(records: Records, evidence: Evidence, now: datetime) -> bool:
     The minute that still runs waits for its end, unless it has enough units to be a bin of its own.
     """
     before = {kind: dict(position) for kind, position in evidence.positions.items()}
-    predictions = _closed(records.frames("predictions", before.get("predictions")), _answers, now)
+    predictions = _closed(records.frames("predictions", before.get("predictions")), read_answers, now)
     evidence.fold(_answered(predictions.batches, evidence), ("errors", "latency"))
     evidence.positions["predictions"] = {**before.get("predictions", {}), **predictions.position}
     if "wrong" in evidence.guardrails:
-        feedback = _closed(records.frames("feedback", before.get("feedback")), _feedback, now)
+        feedback = _closed(records.frames("feedback", before.get("feedback")), read_feedback, now)
         if feedback.batches:
             evidence.fold(_judged(feedback.batches, records, evidence), ("wrong",))
         evidence.positions["feedback"] = {**before.get("feedback", {}), **feedback.position}
@@ -86,7 +89,7 @@ def _closed(frames: Iterator[Frame], decode: Callable[[bytes], list[Any]], now: 
     return closed
 
 
-def _answered(batches: list[list[_Answer]], evidence: Evidence) -> Iterator[Exposure]:
+def _answered(batches: list[list[Answer]], evidence: Evidence) -> Iterator[Exposure]:
     for batch in batches:
         for answer in batch:
             if answer.arm == "champion" and answer.error is None:
@@ -97,7 +100,7 @@ def _answered(batches: list[list[_Answer]], evidence: Evidence) -> Iterator[Expo
                 yield Exposure(answer.at, answer.revision, answer.arm, answer.unit, bad)
 
 
-def _counts(answer: _Answer, evidence: Evidence) -> bool:
+def _counts(answer: Answer, evidence: Evidence) -> bool:
     """Records from before this release don't, nor those of a canary that was replaced."""
     return answer.revision >= evidence.revision and (answer.arm == "champion" or answer.version == evidence.version)
 
@@ -110,7 +113,7 @@ def _judged(batches: list[list[FeedbackRecord]], records: Records, evidence: Evi
     first = {feedback.id for batch in batches for feedback in batch if not feedback.corrects}
     labels = latest(feedback for batch in batches for feedback in batch if feedback.id in first)
     for frame in records.frames("predictions", evidence.since):
-        for answer in _answers(frame.payload):
+        for answer in read_answers(frame.payload):
             feedback = labels.get(answer.id)
             if feedback is not None and answer.error is None and _counts(answer, evidence):
                 bad = _NOTHING if answer.label == feedback.label else _WRONG

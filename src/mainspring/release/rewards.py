@@ -6,35 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from mainspring.core.declarations import ABTest, Bandit, seconds
+from mainspring.release.exposures import Answer, read_answers, read_feedback
 from mainspring.release.outcome import OutcomeEvidence, Reward, counted_event
-from mainspring.store.records import Arm, FeedbackRecord, Records, latest
-
-
-class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A PredictionRecord; probabilities and row are skipped without being read."""
-
-    id: str
-    at: datetime
-    key: Any
-    time: Any
-    unit: str
-    arm: Arm
-    version: int
-    revision: int
-    label: Any
-    probabilities: msgspec.Raw
-    latency_ms: float
-    error: str | None
-    loop: str
-    row: msgspec.Raw
-    propensity: float | None = None
-
-
-_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
-_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
+from mainspring.store.records import FeedbackRecord, Records, latest
 
 
 def read(
@@ -75,15 +50,15 @@ def read(
 
 def _closed(
     records: Records, after: Mapping[str, int], minute: int
-) -> tuple[list[list[_Answer]], dict[str, int], datetime | None]:
+) -> tuple[list[list[Answer]], dict[str, int], datetime | None]:
     """The batches of minutes before *minute*, the position behind them, and the time of the oldest left."""
-    batches: list[list[_Answer]] = []
+    batches: list[list[Answer]] = []
     position, held = dict(after), set()
     oldest: datetime | None = None
     for frame in records.frames("predictions", after):
         if frame.file in held:
             continue
-        batch = _answers(frame.payload)
+        batch = read_answers(frame.payload)
         if batch and int(batch[-1].at.timestamp() // 60) >= minute:
             held.add(frame.file)
             oldest = min([each.at for each in batch[:1]] + ([] if oldest is None else [oldest]), default=None)
@@ -107,7 +82,7 @@ def labels_of(
     came: list[FeedbackRecord] = []
     position, kept = dict(after), set()
     for frame in records.frames("feedback", after):
-        batch = _feedback(frame.payload)
+        batch = read_feedback(frame.payload)
         for each in batch:
             asked = wanted.get(each.id)
             if asked is not None and (each.arrived or each.at) <= asked + window:
@@ -120,7 +95,7 @@ def labels_of(
 
 
 def _bins(
-    answers: Iterable[_Answer], labels: Mapping[str, Any], declaration: ABTest | Bandit, positive: Any
+    answers: Iterable[Answer], labels: Mapping[str, Any], declaration: ABTest | Bandit, positive: Any
 ) -> Iterator[tuple[int, list[Reward]]]:
     """The rewards of each minute, with the route's revision."""
     bins: dict[tuple[int, int], list[Reward]] = {}
@@ -132,7 +107,7 @@ def _bins(
     return ((by, rewards) for (_, by), rewards in bins.items())
 
 
-def _value(answer: _Answer, labels: Mapping[str, Any], outcome: str, positive: Any) -> float | None:
+def _value(answer: Answer, labels: Mapping[str, Any], outcome: str, positive: Any) -> float | None:
     """What the prediction brought; None when that isn't known."""
     if outcome == "event":
         return float(answer.id in labels and labels[answer.id] == positive)
