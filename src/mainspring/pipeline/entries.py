@@ -15,6 +15,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from mainspring.core.syntax import parsed
 from mainspring.pipeline import live
 from mainspring.pipeline.modules import (
     ModuleText,
@@ -345,7 +346,7 @@ class _Expression:
 def _find(function: FunctionType, text: ModuleText) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | None:
     """The node that made *function*, by name and place."""
     code = function.__code__
-    for node in ast.walk(ast.parse(text.text)):
+    for node in ast.walk(parsed(text.text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             if first == code.co_firstlineno:
@@ -365,7 +366,7 @@ def _set_defaults(arguments: ast.arguments, function: FunctionType, write: Calla
     """Defaults were computed when the function was made: write their values, not how they came about."""
     for index, value in enumerate(function.__defaults__ or ()):
         if not isinstance(arguments.defaults[index], ast.Constant):
-            arguments.defaults[index] = ast.parse(write(value), mode="eval").body
+            arguments.defaults[index] = parsed(write(value), mode="eval").body
     for index, name in enumerate(argument.arg for argument in arguments.kwonlyargs):
         if name in (function.__kwdefaults__ or {}) and not isinstance(arguments.kw_defaults[index], ast.Constant):
-            arguments.kw_defaults[index] = ast.parse(write((function.__kwdefaults__ or {})[name]), mode="eval").body
+            arguments.kw_defaults[index] = parsed(write((function.__kwdefaults__ or {})[name]), mode="eval").body

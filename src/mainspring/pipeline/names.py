@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from mainspring.core.syntax import parsed
 from mainspring.pipeline.scopes import (
     Import,
     Meanings,
@@ -376,7 +377,7 @@ class Reader(ast.NodeVisitor):
             for part in ast.walk(node):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     try:
-                        self.visit(ast.parse(part.value.strip(), mode="eval").body)
+                        self.visit(parsed(part.value.strip(), mode="eval").body)
                     except SyntaxError:
                         continue
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mainspring.core.syntax import parsed
+
 NOTEBOOK = "notebook"
 _MAGIC = re.compile(r"^\s*([%!].*|.*\?{1,2}\s*)$")
 _HARMLESS_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
@@ -34,7 +36,7 @@ def _without_magics(cell: str) -> str:
 
 def _parses(cell: str) -> bool:
     try:
-        compile(cell, "<cell>", "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        parsed(cell, "<cell>", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return False
     return True

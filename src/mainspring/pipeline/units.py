@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mainspring.core.syntax import parsed
 from mainspring.pipeline.names import Reader, Unit
 from mainspring.pipeline.scopes import bound_by, loaded_by, meanings
 from mainspring.pipeline.unreachable import decides, unreachable
@@ -30,7 +31,7 @@ class Parsed:
 def parse(text: str) -> Parsed:
     """The units of a module's *text*; a text that isn't Python is one widened, nameless unit."""
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except (SyntaxError, ValueError) as error:
         where = getattr(error, "lineno", None) or 1
         return Parsed((), {}, "", error=f"line {where} isn't Python")
@@ -65,7 +66,7 @@ def canonical(unit: Unit) -> str:
 
 def meaning(source: str) -> str:
     """*source* without what doesn't count: comments, docstrings, formatting, what can never run."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     return _written(tree, frozenset(map(id, unreachable(tree))))
 
 

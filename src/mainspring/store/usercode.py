@@ -17,6 +17,7 @@ from typing import Any
 from blake3 import blake3
 
 from mainspring.core.errors import BundleError
+from mainspring.core.syntax import parsed
 
 PREFIX = "mainspring_code_"
 
@@ -119,7 +120,7 @@ class _Loader(importlib.abc.InspectLoader):
         return self.modules.get(self.name, "")
 
     def get_code(self, fullname: str) -> CodeType:
-        tree = _Rewriter(self.package, self.modules).visit(ast.parse(self.get_source(fullname), self.filename))
+        tree = _Rewriter(self.package, self.modules).visit(parsed(self.get_source(fullname), self.filename))
         return compile(ast.fix_missing_locations(tree), self.filename, "exec", dont_inherit=True)
 
     def exec_module(self, module: ModuleType) -> None:
