@@ -14,7 +14,7 @@ from living import DONE, START, TRAINED_ROWS, Turns, drive, loop, serve, table
 import mainspring as ms
 from mainspring.core.errors import Conflict, NotInStore, TrainingError
 from mainspring.loop import watch
-from mainspring.loop.controller import RETRY
+from mainspring.loop.controller import NEXT, RETRY
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
@@ -122,6 +122,21 @@ def test_a_tick_that_fails_is_told_and_the_works_go_on(home: Home, monkeypatch: 
     driven.controller.stop()
     thread.join(10)
     assert not thread.is_alive() and "mainspring: OSError: database is locked" in driven.said
+
+
+def test_a_loop_that_fails_keeps_no_other_from_its_turn_and_is_told_once(home: Home) -> None:
+    driven, deployments = drive(home, loop().declaration, manual=False), Deployments(home)
+    driven.controller.declarations["second"] = replace(loop().declaration, name="second")
+    deployments.save_state("late", NEXT, "no time")
+    deployments.save_state("second", NEXT, START.isoformat())
+
+    for _ in range(3):
+        driven.controller.tick(START + DAY)
+
+    assert [name for name, _ in driven.turns.asked] == ["second"]
+    assert [line for line in driven.said if line.startswith("late:")] == [
+        "late: ValueError: Invalid isoformat string: 'no time'; it is tried again"
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------- the clock

@@ -95,6 +95,7 @@ class Controller:
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
         self._looked: dict[str, float] = {}
+        self._told: dict[str, str] = {}
         self._stopping = threading.Event()
 
     # ---------------------------------------------------------------------------------------------------- the works
@@ -127,24 +128,34 @@ class Controller:
         self._stopping.set()
 
     def tick(self, now: datetime) -> None:
-        """Whatever is due by *now*: finished turns, release steps, reports, retraining."""
+        """Whatever is due by *now*: finished turns, release steps, reports, retraining. By the system's clock a loop
+        that fails is told, and the next tick tries it again: the others go on."""
         with self._lock:
             for loop in self.declarations:
-                self._collect(loop)
-                if not self._has_champion(loop):
-                    self._try_again(loop, now)
-                    continue
-                self._look_up(loop)
-                for due in self._due(loop, now):
-                    self._release(loop, due)
-                    self._watch(loop, due)
-                    self._resume(loop)
+                try:
+                    self._look_at(loop, now)
+                    self._told.pop(loop, None)
+                except Exception as error:
                     if self.manual:
-                        self._settle()
-                self._release(loop, now)
-                self._resume(loop)
-                self._compact(loop)
-                self._retain(loop, now)
+                        raise
+                    self._tell_once(loop, f"{loop}: {type(error).__name__}: {one_line(error)}; it is tried again")
+
+    def _look_at(self, loop: str, now: datetime) -> None:
+        self._collect(loop)
+        if not self._has_champion(loop):
+            self._try_again(loop, now)
+            return
+        self._look_up(loop)
+        for due in self._due(loop, now):
+            self._release(loop, due)
+            self._watch(loop, due)
+            self._resume(loop)
+            if self.manual:
+                self._settle()
+        self._release(loop, now)
+        self._resume(loop)
+        self._compact(loop)
+        self._retain(loop, now)
 
     # ---------------------------------------------------------------------------------------- what the API asks for
 
@@ -443,6 +454,11 @@ class Controller:
     def _known(self, loop: str) -> None:
         if loop not in self.declarations:
             raise NotInStore(f"no loop {loop!r} here; there are {', '.join(self.declarations)}")
+
+    def _tell_once(self, loop: str, text: str) -> None:
+        if self._told.get(loop) != text:
+            self._told[loop] = text
+            self._say(text)
 
     def _guarded(self, act: Callable[[], None]) -> None:
         """The works must outlive a failure of one tick; it is told, and the next tick tries again."""
