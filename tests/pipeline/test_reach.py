@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -269,6 +270,27 @@ def test_an_import_by_a_computed_name_takes_the_whole_project(load: Load) -> Non
     found = reached(main)
 
     assert {"plug", "deeper.more"} <= set(found.modules) and any("computed name" in note for note in found.widened)
+
+
+def test_a_virtual_environment_in_the_project_is_not_looked_through(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (".venv", "venv", "lib", "lib/__pycache__"):
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        (tmp_path / folder / "deep" / "own.py").write_text(f"PLACE = {folder!r}\n")
+    looked: list[str] = []
+    scandir = os.scandir
+
+    def told(path: Any = ".") -> Any:
+        looked.append(os.path.relpath(path, tmp_path))
+        return scandir(path)
+
+    main = load(main="import importlib\ndef features(x): return importlib.import_module(x).f")
+    monkeypatch.setattr(os, "scandir", told)
+    found = reached(main)
+
+    assert set(found.modules) == {"main", "lib.deep.own"}
+    assert {"lib", "lib/deep"} <= set(looked) and not [name for name in looked if "venv" in name or "cache" in name]
 
 
 def test_an_import_by_a_literal_name_is_followed(load: Load) -> None:

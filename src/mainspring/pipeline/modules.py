@@ -23,6 +23,7 @@ from mainspring.pipeline.notebook import NOTEBOOK, cells, is_notebook
 
 _MAINSPRING = Path(__file__).resolve().parent.parent
 _MOST_FILES = 20_000
+_NOT_OURS = ("venv", "node_modules", "__pycache__")
 _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
@@ -346,13 +347,12 @@ def _resolved(entries: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def _python_files(root: Path) -> Iterator[Path]:
-    hidden = ("venv", "node_modules", "__pycache__")
-    found = 0
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
-        if found < _MOST_FILES and not any(part.startswith(".") or part in hidden for part in parts):
-            found += 1
-            yield path
+    """Those below *root*, in order; hidden folders and virtual environments, which may be large, aren't looked into."""
+    found: list[Path] = []
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if not (name.startswith(".") or name in _NOT_OURS)]
+        found += [Path(folder, name) for name in names if name.endswith(".py") and not name.startswith(".")]
+    yield from sorted(found)[:_MOST_FILES]
 
 
 def is_builtin(name: str) -> bool:
