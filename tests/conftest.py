@@ -1,12 +1,19 @@
-"""Every test session has keys and caches of its own: the person's are never touched."""
+"""Every test session has keys and caches of its own: the person's are never touched. A process computes on one core."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.execution.warm import LIBRARIES, Warm
+
+# Several processes test at once. OpenMP's threads wait by spinning: where there are more of them than cores, a small
+# boosting costs thirty times its work. Processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +37,14 @@ def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     yield
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def loaded(own_configuration: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Forks commands and Python from a process that has loaded the big libraries."""
+    source = str(Path(__file__).parents[1] / "src")
+    with Warm(tmp_path_factory.mktemp("loaded"), load=LIBRARIES, PYTHONPATH=source) as warm:
+        yield warm
 
 
 @pytest.fixture(autouse=True)

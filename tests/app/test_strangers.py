@@ -29,6 +29,7 @@ from mainspring.app.files import load
 from mainspring.app.project import Loop
 from mainspring.store.home import Home
 from mainspring.store.journal import Journal
+from tests.execution.warm import Warm
 
 COMMAND = [sys.executable, "-m", "mainspring.app.cli"]
 CELLS = (
@@ -56,7 +57,8 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process, in *folder*: its exit code, output and errors."""
+    """Runs a command and its steps in this process, in *folder*: its exit code, output and errors."""
+    monkeypatch.setenv("MAINSPRING_EXECUTOR", "here")  # a worker process would load every library anew
 
     def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)
@@ -214,7 +216,7 @@ slow = ms.Loop("slow", data=rows, target="y", model=Patient(max_depth=2), releas
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_ended_while_it_trains_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
+def test_a_run_that_is_ended_while_it_trains_goes_on_where_it_was(tmp_path: Path, loaded: Warm, number: int) -> None:
     (tmp_path / "loop.py").write_text(SLOW)
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*COMMAND, "run", "loop.py"], cwd=tmp_path, stdout=log, stderr=log)
@@ -232,10 +234,10 @@ def test_a_run_that_is_ended_while_it_trains_goes_on_where_it_was(tmp_path: Path
     assert number == signal.SIGKILL or "run the same command again to go on" in said
 
     (tmp_path / "go").touch()
-    again = subprocess.run([*COMMAND, "run", "loop.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    again = loaded.run(tmp_path, "run", "loop.py", "--executor", "here", timeout=120)
 
-    assert again.returncode == 0, again.stderr
-    assert "goes on with the interrupted run" in again.stderr and "slow@1" in again.stdout
+    assert again.code == 0, again.err
+    assert "goes on with the interrupted run" in again.err and "slow@1" in again.out
     runs = Journal(Home.open(tmp_path / ".mainspring")).runs()
     assert [run.status for run in runs] == ["done"] and (tmp_path / "reads").read_text() == "x"
 

@@ -1,4 +1,4 @@
-"""The main job on a smaller sample: it closes the loop, and it does so the same way twice."""
+"""The main job on a smaller sample: it closes the loop, and does so the same way twice. In the soak it lives longer."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from typing import Any
 import pytest
 
 DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
+SAMPLE = ("--since", "2013-03-12", "--until", "2013-04-18")
+LONGER = ("--since", "2013-03-01", "--until", "2013-05-03")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "40", "--since", "2013-03-01"]
-    return subprocess.Popen(
-        [*command, "--until", "2013-05-03"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(folder: Path, span: tuple[str, ...]) -> subprocess.Popen[str]:
+    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "40", *span]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope="module", params=[SAMPLE, pytest.param(LONGER, marks=pytest.mark.soak)], ids=["sample", "longer"])
+def span(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def folders(span: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [tmp_path_factory.mktemp("flights") / "a", tmp_path_factory.mktemp("flights") / "b"]
 
 
 @pytest.fixture(scope="module")
-def timelines(folders: list[Path]) -> list[list[dict[str, Any]]]:
-    """The same month, lived through twice at once."""
-    running = [start(folder) for folder in folders]
+def timelines(span: tuple[str, ...], folders: list[Path]) -> list[list[dict[str, Any]]]:
+    """The same weeks, lived through twice at once."""
+    running = [start(folder, span) for folder in folders]
     for each in running:
         said, _ = each.communicate(timeout=500)
         assert each.returncode == 0, said[-5000:]

@@ -19,12 +19,16 @@ from tests.data import servers
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 MONTHS = [date(2013, month, 1) for month in (1, 2, 3)]
-ADD = "import airline, sys; from datetime import date; airline.add(sys.argv[1], *map(date.fromisoformat, sys.argv[2:]))"
+sys.path.insert(0, str(FLIGHTS))
+try:
+    import airline
+finally:
+    sys.path.remove(str(FLIGHTS))
 
 
 def test_each_month_adds_its_flights_with_the_weather_as_of_their_departure(tmp_path: Path) -> None:
     with servers.postgres() as database:
-        python(database, "-c", "import airline, sys; airline.create(sys.argv[1])", database)
+        airline.create(database)
         versions = [read(database, tmp_path, month) for month in pairwise(MONTHS)]
     table = Table(Home.open(tmp_path / ".mainspring"), "late-flights", "rows")
     known = [table.read(version["version"]) for version in versions]
@@ -37,20 +41,15 @@ def test_each_month_adds_its_flights_with_the_weather_as_of_their_departure(tmp_
 
 def read(database: str, folder: Path, month: tuple[date, date]) -> dict[str, Any]:
     """Add a *month* to the database and have the loop read it; the newest version of its data."""
-    python(database, "-c", ADD, database, *(each.isoformat() for each in month))
+    airline.add(database, *month)
     command = ["-m", "mainspring.app.cli", "--home", str(folder / ".mainspring")]
-    python(database, *command, "run", str(FLIGHTS / "loop.py"), "--until", "validate")
+    python(database, *command, "run", str(FLIGHTS / "loop.py"), "--until", "validate", "--executor", "here")
     told = json.loads(python(database, *command, "data", "late-flights", "--json"))
     return max(told["versions"], key=lambda version: version["version"])  # type: ignore[no-any-return]
 
 
 def by_hand(rows: pl.DataFrame) -> pl.DataFrame:
     """What polars joins from the files of the package."""
-    sys.path.insert(0, str(FLIGHTS))
-    try:
-        import airline
-    finally:
-        sys.path.pop(0)
     joined = rows.select("id", "origin", "scheduled").sort("scheduled").join_asof(
         airline.weather(), left_on="scheduled", right_on="observed", by="origin", tolerance="3h",
         check_sortedness=False,

@@ -1,10 +1,12 @@
 """The command line in processes that are forked from a warm one: a start costs milliseconds, and each runs as if alone.
 
-As a program it is that warm process: it reads one request a line and answers with one line.
+As a program it is that warm process: it reads one request a line and answers with one line. It runs `python -c` too.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import select
@@ -12,12 +14,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MARK = "WARM_MARK"
+LIBRARIES = (
+    "polars",
+    "pandas",
+    "sklearn.ensemble",
+    "skops.io",
+    "optuna",
+    "onnxruntime",
+    "skl2onnx",
+    "matplotlib.figure",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.sklearn",
+)
+"""What a turn of a loop loads that isn't ours; importing them is most of what a short command costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +72,29 @@ class Started:
 
 
 class Warm:
-    """The warm process. folder: for the commands' output; environment: beside the usual."""
+    """The warm process. folder: for the commands' output; load: libraries that are loaded before the fork; environment:
+    beside the usual."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *, load: Sequence[str] = (), **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.mark = str(folder)
         there = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
-            [sys.executable, "-B", __file__, str(folder)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-B", __file__, str(folder), *load],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**there, MARK: self.mark, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         )  # fmt: skip
 
-    def start(self, folder: Path, *arguments: str) -> Started:
-        """`mainspring ARGUMENTS` in *folder*."""
-        return Started(self, self._folder, self._ask({"start": list(arguments), "folder": str(folder)})["pid"])
+    def start(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Started:
+        """`mainspring ARGUMENTS` in *folder*; `python -c CODE` where they begin with "-c". environment: of its own."""
+        request = {"start": list(arguments), "folder": str(folder), "environment": dict(environment or {})}
+        return Started(self, self._folder, self._ask(request)["pid"])
 
-    def run(self, folder: Path, *arguments: str, timeout: float = 60) -> Answer:
-        return self.start(folder, *arguments).end(timeout)
+    def run(
+        self, folder: Path, *arguments: str, timeout: float = 60, environment: Mapping[str, str] | None = None
+    ) -> Answer:
+        return self.start(folder, *arguments, environment=environment).end(timeout)
 
     def left(self, seconds: float = 5.0) -> list[int]:
         """The processes that are still there after *seconds*, of all that commands have started."""
@@ -118,17 +140,21 @@ def wait_until_none(find: Callable[[], set[int]], seconds: float) -> list[int]:
 # ---------------------------------------------------------------------------------------------------- the warm process
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, load: Sequence[str]) -> None:
     import mainspring.app.commands  # noqa: F401  all that a command would load first
     from mainspring.app import cli
 
+    with warnings.catch_warnings(action="ignore"):
+        for library in load:
+            importlib.import_module(library)
+    gc.freeze()  # the forked processes don't touch, and so don't copy, what is there
     began: dict[int, float] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
             pid = os.fork()
             if not pid:
-                become(cli.main, request["start"], request["folder"], folder)
+                become(cli.main, request["start"], request["folder"], folder, request["environment"])
             began[pid] = time.monotonic()
             answer: dict[str, Any] = {"pid": pid}
         else:
@@ -137,10 +163,13 @@ def serve(folder: Path) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def become(main: Callable[[], Any], arguments: list[str], folder: str, output: Path) -> None:
+def become(
+    main: Callable[[], Any], arguments: list[str], folder: str, output: Path, environment: Mapping[str, str]
+) -> None:
     """The forked process: a command of its own."""
     os.setsid()
     os.chdir(folder)
+    os.environ.update(environment)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(output / f"{os.getpid()}.out", flags), 1)
@@ -148,7 +177,11 @@ def become(main: Callable[[], Any], arguments: list[str], folder: str, output: P
     sys.argv = ["mainspring", *arguments]
     code: Any = 1
     try:
-        main()
+        if arguments[0] == "-c":
+            python(arguments[1])
+            code = 0
+        else:
+            main()
     except SystemExit as ended:
         code = ended.code
     except BaseException:
@@ -167,6 +200,13 @@ def become(main: Callable[[], Any], arguments: list[str], folder: str, output: P
         os._exit(code if isinstance(code, int) else 1)
 
 
+def python(text: str) -> None:
+    """What `python -c TEXT` does."""
+    sys.argv, sys.path[0] = ["-c"], ""
+    sys.modules["__main__"] = module = types.ModuleType("__main__")
+    exec(compile(text, "<string>", "exec"), module.__dict__)
+
+
 def ended(pid: int, timeout: float) -> int | None:
     descriptor = os.pidfd_open(pid)
     try:
@@ -180,4 +220,4 @@ def ended(pid: int, timeout: float) -> int | None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), sys.argv[2:])
