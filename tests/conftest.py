@@ -20,7 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=200, help="How many kills the soak makes (make soak KILLS=1000).")
 
 
-LONG = ("test_flights.py", "test_examples.py", "test_strangers.py", "test_up.py", "test_executors.py", "test_recovery.py")
+LONG = (
+    "test_flights.py",
+    "test_examples.py",
+    "test_strangers.py",
+    "test_up.py",
+    "test_executors.py",
+    "test_recovery.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
