@@ -253,6 +253,4 @@ def listening() -> socket.socket:
 
 
 if __name__ == "__main__":
-    given = worker.Settings(**json.load(sys.stdin))
-    worker.die_with(given.parent)
-    worker.serve(given, opened)
+    worker.main(opened)

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ from typing import IO, Any
 from mainspring.app.access import access
 from mainspring.app.asking import lock_of
 from mainspring.app.config import Settings
+from mainspring.app.spare import Spare, begin, tell
 from mainspring.core.errors import PortTaken, ServiceError
 from mainspring.serving.beside import shared_memory
 from mainspring.store.home import Home
@@ -47,19 +47,21 @@ class Child:
     started: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[int, ...] = ()
+    spare: Spare | None = None
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        return (self.listener.fileno(), *self.shared)
+
+    def told(self) -> dict[str, Any]:
+        """Its settings, as it gets them."""
+        return {**self.settings, "fd": self.listener.fileno(), "parent": os.getpid()}
 
     def start(self) -> None:
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
-            stdin=subprocess.PIPE,
-            pass_fds=(self.listener.fileno(), *self.shared),
-            env={**os.environ, **self.environment},
-            start_new_session=True,  # Ctrl-C reaches the supervisor only, which drains the children in order
-        )
-        assert self.process.stdin is not None
-        with self.process.stdin as pipe:
-            pipe.write(json.dumps({**self.settings, "fd": self.listener.fileno(), "parent": os.getpid()}).encode())
+        ready = None if self.spare is None else self.spare.take()
+        self.process = ready or begin(self.module, self.files, self.environment)
+        tell(self.process, self.told())
 
     def terminate(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -230,16 +232,19 @@ def _serving(
 def _workers(told: Mapping[str, Any], data: socket.socket, many: int) -> list[Child]:
     """The serving processes; all accept on *data*, so that what waits there when one dies goes to another."""
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    if many == 1:
-        return [Child("serving", _WORKER, told, data, environment=one_core)]
-    measures = shared_memory()
-    shared = {**told, "workers": many, "measures_fd": measures}
-    return [
-        Child(
-            f"serving {number}", _WORKER, {**shared, "worker": number}, data, environment=one_core, shared=(measures,)
-        )
-        for number in range(many)
+    names: list[str] = ["serving"]
+    shared: tuple[int, ...] = ()
+    if many > 1:
+        names, shared = [f"serving {number}" for number in range(many)], (shared_memory(),)
+        told = {**told, "workers": many, "measures_fd": shared[0]}
+    serving = [
+        Child(name, _WORKER, {**told, "worker": number}, data, environment=one_core, shared=shared)
+        for number, name in enumerate(names)
     ]
+    spare = Spare(_WORKER, serving[0].files, one_core, serving[0].told())
+    for child in serving:
+        child.spare = spare
+    return serving
 
 
 def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:
@@ -257,12 +262,17 @@ def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) ->
                 code = _restart_if_dead(child, say, final=once and child.name == "controller")
                 if code is not None:
                     return code
+            if not once:
+                _keep_spare(children)
             time.sleep(0.05)
         say("draining: requests in flight are answered, the step that runs is finished or taken up at the next start")
         return 0
     finally:
         last = [child for child in children if child.module == _WORKER]
         first = [child for child in children if child not in last]
+        for child in last:
+            if child.spare is not None:
+                child.spare.end()
         for group in (first, last):  # the controller first: nobody may change routes while serving drains
             for child in group:
                 child.terminate()
@@ -270,6 +280,11 @@ def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) ->
                 child.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _keep_spare(children: Sequence[Child]) -> None:
+    serving = [child for child in children if child.spare is not None]
+    serving[0].spare.keep(calm_since=max(child.started for child in serving))  # type: ignore[union-attr]
 
 
 def _restart_if_dead(child: Child, say: Callable[[str], None], *, final: bool) -> int | None:
@@ -281,7 +296,8 @@ def _restart_if_dead(child: Child, say: Callable[[str], None], *, final: bool) -
     if final or code == 2:
         return code
     lived = time.monotonic() - child.started
-    child.deaths = 1 if lived > CALM_SECONDS else child.deaths + 1
+    killed = code == -signal.SIGKILL and lived > 1  # by a person or the system: no fault that comes again at once
+    child.deaths = 1 if killed or lived > CALM_SECONDS else child.deaths + 1
     if child.deaths > 8:
         say(
             f"{child.name} process died {child.deaths} times in a row (exit {code}); see above, and `mainspring doctor`"

@@ -30,6 +30,9 @@ POLL_SECONDS = 0.25
 _RETRY_SECONDS, _SWAP_SECONDS = 5.0, 5.0
 STATE = "serving"
 
+Versions = dict[tuple[str, int], Loaded]
+"""What is loaded, by loop and number."""
+
 
 class LoopClock:
     """The time by which the loops live: the manual clock's, as it was last read, or the system's."""
@@ -45,7 +48,7 @@ class Switchboard:
     """A thread that follows routes and clock by push and poll. *loops* is what the endpoint serves.
 
     wanted: the loops to serve, None for all. seeds: of the loops whose prediction ids are repeatable. open: loads a
-    bundle. worker: which of the *workers* processes that serve these loops this is.
+    bundle. loaded: what is loaded already. worker: which of the *workers* processes that serve these loops this is.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Switchboard:
         seeds: Mapping[str, int] | None = None,
         manual_clock: bool = False,
         threads: Executor,
+        loaded: Versions | None = None,
         worker: int = 0,
         workers: int = 1,
     ) -> None:
@@ -68,7 +72,7 @@ class Switchboard:
         self._home, self._open, self._threads = home, open, threads
         self._wanted = None if wanted is None else frozenset(wanted)
         self._seeds, self._manual_clock = dict(seeds or {}), manual_clock
-        self._loaded: dict[tuple[str, int], Loaded] = {}
+        self._loaded: Versions = dict(loaded or {})
         self._failed: dict[tuple[str, int], tuple[str, float]] = {}
         self._erasures: dict[str, int] = {}
         self._stopping = threading.Event()
@@ -156,7 +160,7 @@ class Switchboard:
 
         A champion that can't be loaded leaves the loop as it was; a canary that can't be gets no traffic, no evidence.
         """
-        numbers = [number for number in (route.champion, route.canary, route.previous) if number is not None]
+        numbers = _numbers(route)
         versions = {number: self._version(deployments, name, number) for number in numbers}
         champion = versions.get(route.champion or 0)
         served = self.loops.get(name) or self._begin(name, loop)
@@ -187,17 +191,13 @@ class Switchboard:
             return None
         version = deployments.version(name, number)
         try:
-            self._loaded[key] = self._load(version)
+            self._loaded[key] = _load(self._open, version)
         except Exception as error:  # of the bundle, or of the user's code in it: told, and tried again later
             self._fail(deployments, version, f"{version.name} can't be loaded: {error}")
             return None
         if self._failed.pop(key, None):
             deployments.save_state(name, STATE, None)
         return self._loaded[key]
-
-    def _load(self, version: Version) -> Loaded:
-        model, sample = self._open(version.digest)
-        return load(version, model, sample)
 
     def _fail(self, deployments: Deployments, version: Version, reason: str) -> None:
         """Tell it once in the log, and for `status` and `doctor` in the database."""
@@ -226,3 +226,24 @@ class Switchboard:
     def _labels_read(self, served: ServedLoop) -> None:
         served.labels.refresh()  # what was predicted in the meantime
         served.labels_ready = True
+
+
+def prepared(home: Home, open: Open, wanted: Iterable[str] | None) -> Versions:
+    """What a process would load that served by the routes of now; what can't be loaded is left out."""
+    deployments, loaded = Deployments(home), Versions()
+    names = None if wanted is None else frozenset(wanted)
+    for name, route in deployments.routes().items():
+        for number in _numbers(route) if names is None or name in names else []:
+            with suppress(Exception):  # of the bundle, or of the user's code in it: told when it is to be served
+                loaded[name, number] = _load(open, deployments.version(name, number))
+    return loaded
+
+
+def _load(open: Open, version: Version) -> Loaded:
+    model, sample = open(version.digest)
+    return load(version, model, sample)
+
+
+def _numbers(route: Route) -> list[int]:
+    """The versions that *route* names."""
+    return [number for number in (route.champion, route.canary, route.previous) if number is not None]

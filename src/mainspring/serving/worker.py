@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core.errors import MainspringError
+from mainspring.serving import runtime
 from mainspring.serving.alone import Alone, AloneEndpoint
 from mainspring.serving.beside import Beside
 from mainspring.serving.connection import REQUEST_SECONDS, Connection, watch
@@ -28,7 +30,7 @@ from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
 from mainspring.serving.loaded import Open, opener
 from mainspring.serving.push import notify
-from mainspring.serving.switchboard import Switchboard
+from mainspring.serving.switchboard import Switchboard, Versions, prepared
 from mainspring.store.home import Home
 
 __all__ = ["Settings", "main", "notify", "serve"]
@@ -48,7 +50,7 @@ class Settings:
     that the socket is bound to; any but loopback takes every Host. seeds: of loops whose prediction ids are repeatable.
     parent: the process to die with. token_hash: of the token that requests must carry. cert, key: files for TLS.
     request_seconds: how long one may take to come. worker, workers: which of how many processes this is; measures_fd:
-    where they tell each other what they count.
+    where they tell each other what they count. reserve: to get ready, not to serve yet.
     """
 
     fd: int
@@ -68,24 +70,32 @@ class Settings:
     worker: int = 0
     workers: int = 1
     measures_fd: int | None = None
+    reserve: bool = False
 
 
-def main() -> None:
-    """Read the settings and serve until SIGTERM; requests in flight are answered first."""
-    given = json.load(sys.stdin)
-    settings = Settings(**given)
-    die_with(settings.parent)
-    try:
-        serve(settings)
-    except MainspringError as error:
-        print(f"mainspring: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+def main(open: Open | None = None) -> None:
+    """Read the settings, a line, and serve until SIGTERM; requests in flight are answered first.
+
+    In reserve it loads what it would serve and reads on, for the settings of a process whose place it takes.
+    """
+    loaded: Versions = {}
+    for line in sys.stdin:
+        settings = Settings(**json.loads(line))
+        die_with(settings.parent)
+        try:
+            if settings.reserve:
+                loaded = _prepared(settings, open)
+            else:
+                serve(settings, open, loaded)
+        except MainspringError as error:
+            print(f"mainspring: {error}", file=sys.stderr, flush=True)
+            sys.exit(1)
 
 
-def serve(settings: Settings, open: Open | None = None) -> None:
-    """Serve in this process; *open* loads a bundle by its digest (None: from the home)."""
+def serve(settings: Settings, open: Open | None = None, loaded: Versions | None = None) -> None:
+    """Serve in this process; *open* loads a bundle by its digest (None: from the home), *loaded* are there already."""
     with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
-        board = _alone(settings, models) or _board(settings, open, models)
+        board = _alone(settings, models) or _board(settings, open, models, loaded)
         sock = socket.socket(fileno=settings.fd)
         beside = _beside(settings)
         endpoint = (AloneEndpoint if settings.bundle else Endpoint)(
@@ -127,18 +137,34 @@ def _alone(settings: Settings, threads: Executor) -> Alone | None:
     return None if settings.bundle is None else Alone(Path(settings.bundle), threads=threads)
 
 
-def _board(settings: Settings, open: Open | None, threads: Executor) -> Switchboard:
+def _board(settings: Settings, open: Open | None, threads: Executor, loaded: Versions | None) -> Switchboard:
     home = Home.open(Path(settings.home))
     return Switchboard(
         home,
         open or opener(home),
-        wanted=None if settings.loops == "all" else settings.loops,
+        wanted=_wanted(settings),
+        loaded=loaded,
         seeds=settings.seeds,
         manual_clock=settings.manual_clock,
         threads=threads,
         worker=settings.worker,
         workers=settings.workers,
     )
+
+
+def _wanted(settings: Settings) -> list[str] | None:
+    return None if isinstance(settings.loops, str) else settings.loops
+
+
+def _prepared(settings: Settings, open: Open | None) -> Versions:
+    """What `serve` will need, or as much of it as can be loaded now: its faults are told when it is to be served."""
+    with suppress(Exception):
+        if settings.bundle is not None:
+            runtime.load(Path(settings.bundle))
+            return {}
+        home = Home.open(Path(settings.home))
+        return prepared(home, open or opener(home), _wanted(settings))
+    return {}
 
 
 class Parting(uvicorn.Server):
