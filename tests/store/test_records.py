@@ -274,6 +274,31 @@ def test_predictions_are_made_durable_soon(home: Home, monkeypatch: pytest.Monke
     assert synced.wait(1.0)
 
 
+def test_who_appends_waits_for_no_disk_when_a_file_is_full(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, here = Records(home, "late", rotate_bytes=1), threading.current_thread().name
+    records.append([prediction("a")])
+    synced: list[tuple[int, str]] = []
+    folders: list[tuple[Path, str]] = []
+
+    def noted(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, threading.current_thread().name))
+
+    monkeypatch.setattr("mainspring.store.segments.os.fdatasync", noted)
+    monkeypatch.setattr(
+        "mainspring.store.segments.sync_folder",
+        lambda folder: folders.append((folder, threading.current_thread().name)),
+    )
+    for identity in "bcd":
+        records.append([prediction(identity)])
+    waited = [by for _, by in synced + folders if by == here]
+    records.sync()
+
+    files = records.segments("predictions").files()
+    assert not waited and len(files) == 4 and ids(records) == ["a", "b", "c", "d"]
+    assert {each.stat().st_ino for each in files} <= {file for file, _ in synced} and folders
+    records.close()
+
+
 def test_ids_are_unique_and_repeat_only_from_the_same_seed_and_place() -> None:
     new = identifiers("late-flights")
     drawn = [identity for _ in range(100) for identity in new(10)]

@@ -36,6 +36,8 @@ from mainspring.store.home import Home
 __all__ = ["Settings", "main", "notify", "serve"]
 
 DRAIN_SECONDS = 10
+SWITCH_SECONDS = 0.001
+"""How long a thread that loads a version may keep Python from the one that answers (Python's own figure: 5 ms)."""
 PARTING_SECONDS = 0.25
 """How long a process that was told to stop still takes connections: who is connected is answered, not reset."""
 
@@ -94,6 +96,7 @@ def main(open: Open | None = None) -> None:
 
 def serve(settings: Settings, open: Open | None = None, loaded: Versions | None = None) -> None:
     """Serve in this process; *open* loads a bundle by its digest (None: from the home), *loaded* are there already."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     with ThreadPoolExecutor(2, "model") as models, ThreadPoolExecutor(8, "feedback") as feedback:
         board = _alone(settings, models) or _board(settings, open, models, loaded)
         sock = socket.socket(fileno=settings.fd)

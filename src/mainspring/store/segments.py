@@ -10,7 +10,7 @@ import secrets
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,8 @@ class Segments:
         self._dirty: threading.Event | None = None
         self._unsafe_since: float | None = None
         self._left = False
+        self._full: list[int] = []
+        self._named = True
 
     def files(self) -> list[Path]:
         """The files, the oldest first."""
@@ -114,19 +116,40 @@ class Segments:
         """Everything appended before this call is on the disk when it returns; callers at one time share one fsync."""
         wanted = self._written
         with self._sync_lock:
-            if self._synced >= wanted or self._descriptor < 0:
+            if not self._full and (self._synced >= wanted or self._descriptor < 0):
                 return
             with self._write_lock:
-                reached, descriptor = self._written, os.dup(self._descriptor)
+                reached, full = self._written, len(self._full)
+                descriptors = [os.dup(each) for each in (*self._full, self._descriptor) if each >= 0]
                 since, self._unsafe_since = self._unsafe_since, None
             try:
-                os.fdatasync(descriptor)
+                self._make_durable(descriptors)
             except OSError as error:
                 self._unsafe_since = since
                 raise StoreError(f"{self.folder} can't be made durable ({error.strerror}); check the disk") from error
             finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            for descriptor in self._full[:full]:
                 os.close(descriptor)
+            del self._full[:full]
             self._synced = reached
+
+    def _make_durable(self, descriptors: Sequence[int]) -> None:
+        """The files, and their names, which come first: what is in a file that can't be found is lost."""
+        if not self._named:
+            self._named = True
+            try:
+                self._sync_names()
+            except OSError:
+                self._named = False
+                raise
+        for descriptor in descriptors:
+            os.fdatasync(descriptor)
+
+    def _sync_names(self) -> None:
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)  # which may have the folder's name since just now
 
     def sync_soon(self) -> None:
         """What was appended is on the disk within 50 ms, unless the disk itself is slower."""
@@ -221,17 +244,22 @@ class Segments:
         if self._file is None and not self._left:
             self._go_on()
         if self._file is None or self._end >= self._rotate_bytes:
-            self._leave()
-            self._begin(self._next())
+            later = self._dirty is not None and not self._shared
+            self._leave(later=later)
+            self._begin(self._next(), later=later)
 
     def _next(self) -> int:
         files = self.files()
         return _sequence(files[-1]) + 1 if files else 1
 
-    def _leave(self) -> None:
+    def _leave(self, *, later: bool = False) -> None:
+        """Be done with the file. later: `sync`, which comes soon, makes it durable, which no request waits for."""
         if self._descriptor >= 0:
-            os.fdatasync(self._descriptor)
-            os.close(self._descriptor)
+            if later:
+                self._full.append(self._descriptor)
+            else:
+                os.fdatasync(self._descriptor)
+                os.close(self._descriptor)
             self._left = True
         self._file, self._descriptor = None, -1
 
@@ -271,12 +299,14 @@ class Segments:
         self._use(path, descriptor, end)
         return True
 
-    def _begin(self, sequence: int) -> None:
+    def _begin(self, sequence: int, *, later: bool) -> None:
         path = self.folder / f"{self.kind}-{sequence:010d}-{secrets.token_hex(4)}.seg"
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         _locked(descriptor, self._shared)
-        sync_folder(self.folder)
-        sync_folder(self.folder.parent)  # which may have the folder's name since just now
+        if later:
+            self._named = False
+        else:
+            self._sync_names()
         self._use(path, descriptor, 0)
 
     def _use(self, path: Path, descriptor: int, end: int) -> None:
