@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from mainspring.core.errors import InvalidRequest, InvalidRows, WrongFormat
 from mainspring.serving import bodies, invocations
@@ -17,8 +18,7 @@ MOST_IDS = 100
 _NO_JSON = ("text/csv", "multipart/", "image/", "audio/", "video/", "application/vnd.", "application/x-parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True):
     """A request's body as it came, with its headers and query."""
 
     content: bytes
@@ -27,7 +27,7 @@ class Body:
 
     def asks_for(self, flag: bytes) -> bool:
         """Whether the query has flag=true."""
-        return flag + b"=true" in self.query.split(b"&")
+        return bool(self.query) and flag + b"=true" in self.query.split(b"&")
 
     def json(self, *, nan: bool = False) -> Any:
         """The JSON value; a body that says it is something else is refused. nan: whether NaN is a missing value."""
@@ -37,8 +37,7 @@ class Body:
         return bodies.parse(self.content, nan=nan)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Rows to answer. tell: how. unit: what the release sticks to, where the body names it."""
 
     rows: list[Any]

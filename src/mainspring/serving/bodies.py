@@ -6,7 +6,6 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -31,13 +30,12 @@ _NESTING = frozenset({dict, list})
 _NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer before it is sent."""
 
     body: bytes
     status: int = 200
-    headers: Headers = field(default_factory=list)
+    headers: Headers = []
     content_type: bytes = b"application/json"
 
 

@@ -4,22 +4,20 @@ whoever has the token, where there is one."""
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Iterable
 from hashlib import sha256
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core.errors import Unauthorized
 from mainspring.serving import bodies
 from mainspring.serving.bodies import Reply
+from mainspring.serving.connection import deliver
 from mainspring.serving.measures import Measures
-
-_log = logging.getLogger(__name__)
 
 
 class Door:
-    """Refuses foreign hosts and origins, and turns whatever escapes the app into a plain 500.
+    """Refuses foreign hosts and origins, and who has no token.
 
     hosts: the names and ports by which the endpoint may be called, such as "127.0.0.1:8700"; None: any. token_hash: of
     the token that every request but one for its health must carry; None: no token.
@@ -37,20 +35,9 @@ class Door:
         refused = self._refused(scope)
         if refused is not None:
             self._measures.count("mainspring_refused_total", status=str(refused.status))
-            await bodies.send(send, refused)
+            await deliver(send, refused)
             return
-        begun: list[bool] = []
-
-        async def watched(message: Message) -> None:
-            begun.append(True)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched)
-        except Exception:
-            _log.exception("a request to %s failed", scope["path"])
-            if not begun:
-                await bodies.send(send, Reply(bodies.problem("Failed", "the endpoint failed; its log says why"), 500))
+        await self.app(scope, receive, send)
 
     def _refused(self, scope: Scope) -> Reply | None:
         why = None if self._hosts is None else refusal(scope["headers"], self._hosts, scope["scheme"].encode())

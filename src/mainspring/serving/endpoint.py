@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
@@ -26,11 +27,13 @@ from mainspring.serving import asked, bodies, open_inference, openapi, page
 from mainspring.serving.asked import Asked, Body, Read
 from mainspring.serving.beside import Beside
 from mainspring.serving.bodies import Intake, Reply
+from mainspring.serving.connection import deliver
 from mainspring.serving.door import Door
 from mainspring.serving.feedback import Feedback
 from mainspring.serving.measures import Measures
 from mainspring.serving.served import Answer, Routing, ServedLoop, no_loop
 
+_log = logging.getLogger(__name__)
 MAX_ROWS = 100_000
 MAX_BODY_BYTES = 32 << 20
 _BODIES_BYTES = 256 << 20
@@ -111,6 +114,7 @@ class Endpoint:
         """What every door does: read rows as its protocol writes them, answer them, and say it in its words."""
         served = self._only(scope)
         with _Timed(self.measures, served.name, scope) as timed:
+            served.admit()  # before any work is done for it
             body = Body(await self._intake.read(scope, receive), scope["headers"], scope["query_string"])
             began = timed.start()
             given = await self._read(read, body, served.live())
@@ -284,7 +288,10 @@ class _Asgi:
                 reply.headers.append((b"allow", ", ".join(self._methods).encode()))
             if not scope.get(_COUNTED):
                 self._measures.count("mainspring_refused_total", status=str(error.status))
-        await bodies.send(send, reply)
+        except Exception:
+            _log.exception("a request to %s failed", scope["path"])
+            reply = Reply(bodies.problem("Failed", "the endpoint failed; its log says why"), 500)
+        await deliver(send, reply)
 
 
 _V2 = open_inference.refusal

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -23,8 +23,7 @@ Open = Callable[[str], tuple[Model, Any]]
 """A bundle's digest -> its model, which has the bundle's `manifest`, and its sample of raw rows (None: it has none)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """A model's answer to some rows, as plain values: one class or number a row, and one list of probabilities."""
 
     labels: list[Any]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from operator import itemgetter
 from types import NoneType
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from mainspring.core.declarations import Roles
@@ -41,8 +41,7 @@ _MEANT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """Rows that fit. *typed* feeds the frame; *raw* are the known columns as they came, for the record."""
 
     typed: list[Row]

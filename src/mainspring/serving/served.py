@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError, TooMany
 from mainspring.core.protocols import Clock
@@ -26,7 +28,7 @@ from mainspring.store.records import Arm, PredictionRecord, Records
 
 _log = logging.getLogger(__name__)
 _SLOW_SECONDS = 0.005
-_MOST_WAITING = 512
+_MOST_WAITING = 256
 _MOST_SECONDS = 4.0
 _MANY_ROWS = 500
 _PINNED = -1
@@ -78,8 +80,7 @@ class Routing:
         return [loaded for loaded in (self.champion, self.canary, self.previous) if loaded is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a request is told. recorded: False when the disk had no room for the record."""
 
     loaded: Loaded
@@ -90,8 +91,7 @@ class Answer:
     explanations: list[dict[str, Any]] | None = None
 
 
-@dataclass(slots=True)
-class _Ask:
+class _Ask(msgspec.Struct):
     """A request on its way through the model."""
 
     arm: Arm
@@ -104,7 +104,7 @@ class _Ask:
     answered: asyncio.Future[Answer] | None = None
     said: Said | None = None
     error: Exception | None = None
-    records: list[PredictionRecord] = field(default_factory=list)
+    records: list[PredictionRecord] = []
     propensity: float = 1.0
     shadow: Loaded | None = None
     given: Sequence[Row] = ()
@@ -182,7 +182,7 @@ class ServedLoop:
         InvalidRows names what doesn't fit.
         """
         routing = self.live()
-        self._admit()
+        self.admit()
         ids = self.identify(len(rows))
         unit = _unit(unit, rows[0], routing.champion) or ids[0]
         arm, loaded = routing.pick(unit) if version is None else ("champion", routing.version(version))
@@ -201,9 +201,9 @@ class ServedLoop:
             began = time.perf_counter()  # how long the explanation took says nothing of the version
         ask = _Ask(arm, loaded, revision, read, unit, ids, began, propensity=propensity, shadow=shadow, given=rows)
         answer = await self._answered(ask)
-        return answer if explanations is None else replace(answer, explanations=explanations)
+        return answer if explanations is None else msgspec.structs.replace(answer, explanations=explanations)
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
         """Refuse what would wait too long: by count, and by the seconds that the model needs for those before."""
         if self._in_flight >= _MOST_WAITING or self._seconds_in_flight > _MOST_SECONDS:
             raise TooMany(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")

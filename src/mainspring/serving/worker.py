@@ -118,6 +118,7 @@ def serve(settings: Settings, open: Open | None = None, loaded: Versions | None 
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             http=Connection,

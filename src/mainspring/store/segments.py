@@ -158,7 +158,8 @@ class Segments:
             threading.Thread(
                 target=self._sync_always, args=(self._dirty,), name=f"sync {self.kind}", daemon=True
             ).start()
-        self._dirty.set()
+        if not self._dirty.is_set():  # it is cleared before what has been written is counted
+            self._dirty.set()
 
     def lag_seconds(self) -> float:
         """The age of the oldest frame that a loss of power would take; 0 where there is none."""
