@@ -143,6 +143,28 @@ def test_a_job_that_broke_off_goes_on_where_it_was(home: Home, tmp_path: Path, k
     assert not [path.name for path in tmp_path.glob(".out*")]
 
 
+@pytest.mark.parametrize(("name", "last"), [("out.csv", ".out.csv.progress"), ("out.parquet", "0-000000000000060")])
+def test_a_job_that_broke_off_while_it_tidied_up_is_done(
+    home: Home, tmp_path: Path, name: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, unlink = in_parts(tmp_path / "parts"), tmp_path / name, Path.unlink
+
+    def broken(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".parquet":
+            unlink(path)
+        if last in path.name:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", broken)
+    with pytest.raises(KeyboardInterrupt):
+        scored(home, source, out)
+    monkeypatch.undo()
+
+    assert out.exists() and scored(home, source, out).rows == 300
+    assert is_right(str(out), home) and not [path.name for path in tmp_path.glob(".out*")]
+
+
 def test_kill_9_loses_and_doubles_nothing(home: Home, tmp_path: Path) -> None:
     source, out = in_parts(tmp_path / "parts"), tmp_path / "out.parquet"
 

@@ -219,12 +219,14 @@ def test_examining_names_everything_that_changed(home: Home, bundles: Bundles) -
     change(at / "model.onnx")
     (at / "code" / "pkg" / "features.py").unlink()
     (at / "more.txt").write_text("x")
+    (at / "empty" / "folder").mkdir(parents=True)
 
     found = examine(at, bundles.keys)
 
     assert found.signed_here and found.trusted and found.manifest is not None
     assert found.faults == (
         "code/pkg/features.py is missing since it was signed",
+        "empty/folder/ was added since it was signed",
         "more.txt was added since it was signed",
         "model.onnx was changed after signing",
     )

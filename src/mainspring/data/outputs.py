@@ -119,12 +119,19 @@ class _Parquet:
         _durable(writing)
         writing.replace(self._path)
         sync_folder(self._path.absolute().parent)
+        for _, _, part in parts:  # the job's name last: who is killed here does a part again, and refuses nothing
+            part.unlink()
         shutil.rmtree(self._parts)
 
     def _found(self) -> list[tuple[int, int, Path]]:
         """The parts that follow on each other from the first row."""
-        names = sorted(self._parts.glob("*-*.parquet"))
-        return [(int(name.stem[:15]), int(name.stem[16:]), name) for name in names]
+        found: list[tuple[int, int, Path]] = []
+        for name in sorted(self._parts.glob("*-*.parquet")):
+            begin, end = int(name.stem[:15]), int(name.stem[16:])
+            if begin != (found[-1][1] if found else 0):
+                break
+            found.append((begin, end, name))
+        return found
 
 
 class _Csv:
@@ -137,6 +144,9 @@ class _Csv:
 
     def begun(self) -> int:
         known = json.loads(self._known.read_text()) if self._known.is_file() else {}
+        if known.get("job") == self._job and self._complete(int(known["bytes"])):
+            self._size = int(known["bytes"])
+            return int(known["rows"])
         if known.get("job") != self._job or not self._growing.is_file():
             if self._path.exists() and not self._overwrite:
                 raise _refuse(str(self._path))
@@ -155,9 +165,14 @@ class _Csv:
         write_atomic(self._known, json.dumps(known).encode())
 
     def finish(self) -> None:
-        self._growing.replace(self._path)
-        sync_folder(self._path.absolute().parent)
+        if not self._complete(self._size):
+            self._growing.replace(self._path)
+            sync_folder(self._path.absolute().parent)
         self._known.unlink()
+
+    def _complete(self, size: int) -> bool:
+        """Whether this job was killed when its result had its name already."""
+        return not self._growing.exists() and self._path.is_file() and self._path.stat().st_size == size
 
 
 def _durable(path: Path) -> None:

@@ -260,6 +260,7 @@ def _faults(folder: Path, manifest: Manifest, digest: str, keys: Keys) -> Iterat
     """What of the folder isn't as it was signed, names before contents."""
     there = _listing(folder) - _UNSIGNED - _ADDED_BY_MLFLOW
     card, listed = there & {CARD}, set(manifest.files)
+    there = {name for name in there if not (name.endswith("/") and any(each.startswith(name) for each in listed))}
     yield from (f"{name} is missing since it was signed" for name in sorted(listed - there))
     yield from (f"{name} was added since it was signed" for name in sorted(there - listed - card))
     if card and not _card_holds(_content(folder, CARD), digest, keys):
@@ -284,9 +285,12 @@ def _card_statement(digest: str, page: bytes) -> bytes:
 
 
 def _listing(folder: Path) -> set[str]:
-    """The files below *folder*; anything that is neither a plain file nor a folder (a link, a pipe) is refused."""
+    """The files below *folder*, and with a / behind them the empty folders; anything that is neither a plain file nor a
+    folder (a link, a pipe) is refused."""
     names = set()
     for place, folders, files in os.walk(folder):
+        if not folders and not files:
+            names.add(f"{Path(place).relative_to(folder).as_posix()}/")
         for name in (*folders, *files):
             path = Path(place, name)
             kind = path.lstat().st_mode
