@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stand_in import ROW, Load, Process, home, listening, route
+from stand_in import ROW, Load, Process, home, listening, opened, route
 
+from mainspring.serving import switchboard
 from mainspring.serving.beside import shared_memory
 from mainspring.serving.push import ask, notify
 from mainspring.store.home import Home
@@ -207,6 +208,18 @@ def rows_of_workers(client: httpx.Client) -> list[int]:
         int(re.search(f'mainspring_rows_total{{loop="flights",version="1",worker="{worker}"}} (.+)', text)[1])  # type: ignore[index]
         for worker in range(2)
     ]
+
+
+def test_the_process_in_reserve_has_loaded_what_the_routes_name_but_nothing_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = home(tmp_path, ("good", "slow", "gone"))
+    route(made, 1, 3, 0.5)
+    assert set(switchboard.prepared(made, opened, None)) == {("flights", 1)}, "what can't be loaded is told later"
+    assert not switchboard.prepared(made, opened, ["trains"])
+
+    monkeypatch.setattr(switchboard, "PREPARED_BYTES", 10)
+    assert not switchboard.prepared(made, opened, None)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the processes are found in /proc")

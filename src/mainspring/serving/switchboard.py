@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 _RETRY_SECONDS, _SWAP_SECONDS = 5.0, 5.0
 STATE = "serving"
+PREPARED_BYTES = 50 << 20
+"""A larger bundle isn't held twice, by the process in reserve too: that one loads it when it is needed."""
 
 Versions = dict[tuple[str, int], Loaded]
 """What is loaded, by loop and number."""
@@ -229,13 +231,15 @@ class Switchboard:
 
 
 def prepared(home: Home, open: Open, wanted: Iterable[str] | None) -> Versions:
-    """What a process would load that served by the routes of now; what can't be loaded is left out."""
+    """What a process would load that served by the routes of now, without what is large or can't be loaded."""
     deployments, loaded = Deployments(home), Versions()
     names = None if wanted is None else frozenset(wanted)
     for name, route in deployments.routes().items():
         for number in _numbers(route) if names is None or name in names else []:
             with suppress(Exception):  # of the bundle, or of the user's code in it: told when it is to be served
-                loaded[name, number] = _load(open, deployments.version(name, number))
+                version = deployments.version(name, number)
+                if version.bundle.size_bytes <= PREPARED_BYTES:
+                    loaded[name, number] = _load(open, version)
     return loaded
 
 
