@@ -380,6 +380,35 @@ class TestFaults:
         assert Versions(home, "loop").rows(dataset).height == 100
 
 
+def test_rows_that_another_source_gives_again_stay_the_version_that_they_are(
+    tmp_path: Path, database: Database, ingested: Any, home: Home
+) -> None:
+    database.add(0, 60)
+    given = pl.DataFrame({"id": range(60), "seen": range(60), "delay": [n / 10 for n in range(60)]}).with_columns(
+        late=(pl.col("id") % 3 == 0).cast(pl.Int64)
+    )
+    given.write_csv(tmp_path / "flights.csv")
+    given.write_parquet(tmp_path / "flights.parquet")
+    sources = [ms.csv(str(tmp_path / "flights.csv")), ms.parquet(str(tmp_path / "flights.parquet")), database.source]
+
+    first, *others = [ingested(source, ROLES) for source in sources]
+    listed = list(Versions(home, "loop").all())
+
+    assert others == [first, first] and first.version == 0
+    assert [(each.version, each.cursor, each.source) for each in listed] == [
+        (0, 59, f"database {str(database.path)!r}")
+    ]
+    database.run("delete from flights where id < 30")  # a cursor that was lost would read the rest as all there is
+    database.add(60, 70)
+    assert new_rows(database.source, home, "loop") == 10
+    grown = ingested(database.source, ROLES)
+    assert (grown.rows, grown.new_rows) == (70, 10)
+    assert (
+        rows(home).head(60).equals(rows(home).filter(pl.col("id") < 60)) and ingested(None, ROLES, version=0) == first
+    )
+    assert [each.version for each in Versions(home, "loop").all()] == [grown.version, 0]
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

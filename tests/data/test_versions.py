@@ -63,6 +63,21 @@ def test_a_comparison_counts_rows_by_key_and_names_columns_and_shifts(home: Home
     assert found.shifts[0].column == "carrier" and found.shifts[0].psi > 0.5
 
 
+@pytest.mark.parametrize("key", ["id", None])
+def test_a_reading_of_the_whole_counts_what_it_added_removed_and_changed(
+    home: Home, ingested: Any, key: str | None
+) -> None:
+    roles = Roles("late", key=key)
+    ingested(ms.frame(ROWS.head(90)), roles)
+    ingested(
+        ms.frame(ROWS.slice(10).with_columns(delay=pl.when(pl.col("id") < 30).then(9.5).otherwise("delay"))), roles
+    )
+    newest, oldest = Versions(home, "loop").all()
+
+    assert (oldest.new, oldest.changed, oldest.removed) == (90, 0, 0)
+    assert (newest.new, newest.changed, newest.removed) == ((10, 20, 10) if key else (30, 0, 30))
+
+
 def test_a_comparison_without_a_key_counts_equal_rows(home: Home, ingested: Any) -> None:
     ingested(ms.frame(pl.concat([ROWS, ROWS.head(5)])), Roles("late"))
     ingested(ms.frame(pl.concat([ROWS.slice(2), ROWS.head(1)])), Roles("late"))

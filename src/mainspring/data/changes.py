@@ -20,7 +20,7 @@ from mainspring.store.tables import Table
 
 SAMPLE = 100_000
 """So many rows of each version tell how its values are distributed."""
-_HASH, _NTH = "_hash", "_nth"
+_HASH, _NAME = "_hash", "_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +57,39 @@ def changes(home: Home, loop: str, old: int, new: int) -> Changes:
     names = [name for name in (roles.get("key"), roles.get("time")) if name] if roles.get("key") else []
     names = names if all(name in before.schema and name in after.schema for name in names) else []
     parts = table.parts(old), table.parts(new)
-    shared = {part.path for part in parts[0]} & {part.path for part in parts[1]}
     common = after.schema.only(before.schema.names)
-    gone, come = (_hashed([part for part in each if part.path not in shared], names, common) for each in parts)
-    added, removed, changed = _counted(gone, come, names)
+    added, changed, removed = counted(*parts, names, common)
     said = tuple(str(change) for change in column_changes(before.schema, after.schema))
     shifts = _shifts(_sample(parts[0]), _sample(parts[1]), common, names)
     return Changes(old, new, before.rows, after.rows, added, removed, changed, tuple(names), said, shifts)
 
 
-def _hashed(parts: Sequence[Part], names: list[str], schema: Schema) -> pl.DataFrame:
-    """Of each row its name and a hash of its values: little, however wide it is."""
+def counted(old: Sequence[Part], new: Sequence[Part], names: Sequence[str], schema: Schema) -> tuple[int, int, int]:
+    """How many rows were added, changed and removed: by the columns *names*, without any as whole rows. Files that both
+    have aren't read, and of the others 16 bytes a row are held."""
+    shared = {part.path for part in old} & {part.path for part in new}
+    gone, come = ([part for part in each if part.path not in shared] for each in (old, new))
+    before, after = sum(part.rows for part in gone), sum(part.rows for part in come)
+    if not gone or not come:
+        return after, 0, before
+    known, rows = _hashed(gone, names, schema), _hashed(come, names, schema)
+    if not names:
+        both = known.group_by(_HASH).len("old").join(rows.group_by(_HASH).len("new"), on=_HASH)
+        same = int(both.select(pl.min_horizontal("old", "new")).to_series().sum())
+        return after - same, 0, before - same
+    hits = rows.unique(_NAME).join(known.unique(_NAME), on=_NAME, suffix="_old")
+    changed = hits.filter(pl.col(_HASH) != pl.col(f"{_HASH}_old")).height
+    return after - hits.height, changed, before - hits.height
+
+
+def _hashed(parts: Sequence[Part], names: Sequence[str], schema: Schema) -> pl.DataFrame:
+    """Of each row a hash of its name and one of its values: little, however wide it is."""
     frames = []
     for part in parts:
         rows = retyped(part.read(list(schema.names)), schema)
-        frames.append(pl.DataFrame([*rows.select(names).iter_columns(), rows.hash_rows(seed=0).alias(_HASH)]))
-    return pl.concat(frames) if frames else pl.DataFrame()
-
-
-def _counted(old: pl.DataFrame, new: pl.DataFrame, names: list[str]) -> tuple[int, int, int]:
-    """How many rows were added, removed, changed."""
-    if not old.height or not new.height:
-        return new.height, old.height, 0
-    if not names:
-        names = [_HASH, _NTH]
-        old, new = (rows.with_columns(pl.int_range(pl.len()).over(_HASH).alias(_NTH)) for rows in (old, new))
-    both = new.join(old, on=names, how="inner", nulls_equal=True, suffix="_old")
-    changed = both.filter(pl.col(_HASH) != pl.col(f"{_HASH}_old")).height if f"{_HASH}_old" in both.columns else 0
-    return new.height - both.height, old.height - both.height, changed
+        hashes = [rows.hash_rows(seed=0).alias(_HASH)]
+        frames.append(pl.DataFrame([*hashes, rows.select(names).hash_rows(seed=0).alias(_NAME)] if names else hashes))
+    return pl.concat(frames)
 
 
 def _sample(parts: Sequence[Part]) -> pl.DataFrame:

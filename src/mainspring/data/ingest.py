@@ -19,6 +19,7 @@ from mainspring.core.sources import CsvSource, SqlSource
 from mainspring.core.values import Dataset
 from mainspring.data import contract, merge, private
 from mainspring.data.batches import BATCH_ROWS, ahead, batches
+from mainspring.data.changes import counted
 from mainspring.data.detection import Looking
 from mainspring.data.files import Files
 from mainspring.data.joined import Joined, source_of
@@ -212,18 +213,22 @@ class _Work:
         united = self._with_known(labelled, known, schema)
         source, own = filled(merged.parts, united, self._roles, staging)
         given = sum(part.rows for part in source) + own.height
-        source, own = self._retention.kept(source, staging), self._retention.rows(own)
-        aged = given - sum(part.rows for part in source) - own.height
-        source = merge.compacted(source, BATCH_ROWS, staging)
+        kept, own = self._retention.kept(source, staging), self._retention.rows(own)
+        aged = given - sum(part.rows for part in kept) - own.height
+        source = merge.compacted(kept, BATCH_ROWS, staging)
         total = self._digest(source, loaded, known)
         content = Content(source, (), tuple(total.blocks), total.digest(), labels)
         same = last is not None and self._same(content, own, known, schema, last)
         self._versions.set_aside(loaded.bad, reading, base=base, only=same)
-        if same and last is not None:
+        if same and last is not None and base is not None:
+            if self._versions.identity(base) != reading.identity:
+                self._versions.stay(last, reading, base=base)
             self._retention.bury(self._run, rows=False)
             return last.dataset
         loaded = replace(loaded, notes=(*loaded.notes, *self._retention.note(aged), *noted))
-        told = self._told(content, own, known, loaded, merged)
+        if reading.whole or aged:
+            merged = Merged(kept, *counted(known.source, kept, self._names, schema))
+        told = self._told(own, known, loaded, merged)
         other = base is not None and self._versions.rules(base) != private.plain(self._privacy.rules)
         if other:
             told["dataset"]["notes"] = (*loaded.notes, _ANEW)
@@ -242,10 +247,9 @@ class _Work:
             if not self._names and column in loaded.schema.names and known.source:
                 new = self._unrepeated(loaded, known, str(column), staging)
             return merge.merged(known.source, new, self._names, staging)
-        added = max(0, loaded.good_rows - known.rows)
         if known.source and loaded.head == known.source_digest and known.dense and loaded.digest is not None:
-            return Merged((*known.source, *merge.beyond(loaded.parts, known.rows, staging)), added)
-        return Merged(loaded.parts, added)
+            return Merged((*known.source, *merge.beyond(loaded.parts, known.rows, staging)))
+        return Merged(loaded.parts)
 
     def _unrepeated(self, loaded: Loaded, known: Content, column: str, staging: Staging) -> tuple[Part, ...]:
         """The new rows without those at the cursor that a version has already."""
@@ -281,12 +285,10 @@ class _Work:
         before = known.predictions()
         return own.equals(empty(schema) if before is None else retyped(before, schema))
 
-    def _told(
-        self, content: Content, own: pl.DataFrame, known: Content, loaded: Loaded, merged: Merged
-    ) -> dict[str, Any]:
+    def _told(self, own: pl.DataFrame, known: Content, loaded: Loaded, merged: Merged) -> dict[str, Any]:
         before = sum(part.rows for part in known.labelled)
         dataset = {
-            "new_rows": max(0, content.rows - known.rows),
+            "new_rows": merged.added,
             "labelled_rows": max(0, own.height - before),
             "quarantined_rows": loaded.bad_rows,
             "notes": loaded.notes,

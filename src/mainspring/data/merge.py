@@ -15,10 +15,10 @@ _PART, _PLACE, _NTH = "_part", "_place", "_nth"
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The files after a merge, and how many rows were new, took another's place, or went."""
+    """The files after a merge, and how many rows were new, took another's place, or went, where that was counted."""
 
     parts: tuple[Part, ...]
-    added: int
+    added: int = 0
     changed: int = 0
     removed: int = 0
 

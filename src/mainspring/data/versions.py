@@ -23,6 +23,9 @@ from mainspring.store.tables import DTYPES, Table, digest
 LABELLED = 1 << 62
 """The number of the first labelled prediction: they come behind all rows of the source, in files of their own."""
 
+_OF = "of"
+"""In what was committed with rows that stay an earlier version: which."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -124,16 +127,21 @@ class Versions:
         known = self._rows.metadata(version) if version is not None else {}
         if "dataset" not in known:
             return None
-        dataset, content = _dataset(known["dataset"], version or 0), self._content(known, version)
+        dataset = _dataset(known["dataset"], known.get(_OF, version or 0))
+        content = self._content(known, version)
         if known["source"] != identity:
-            return Last(dataset, Content(content.source, content.labelled))
+            same = _privacy(known["source"]) == _privacy(identity)
+            return Last(dataset, content if same else Content(content.source, content.labelled))
         cursor = self._cursor(known["cursor"], version)
         return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"))
 
+    def identity(self, version: int) -> Any:
+        """Which source the cursor of *version* belongs to."""
+        return self._rows.metadata(version)["source"]
+
     def rules(self, version: int | None) -> dict[str, Any]:
         """By which rules of privacy the rows of *version* were kept."""
-        known = self._rows.metadata(version).get("source") if version is not None else None
-        return dict(known["privacy"]) if isinstance(known, dict) and "privacy" in known else {}
+        return {} if version is None else _privacy(self._rows.metadata(version).get("source"))
 
     def pinned(self, version: int) -> Dataset:
         """The dataset of an older *version*, whatever the source has by now."""
@@ -143,7 +151,7 @@ class Versions:
             raise NotInStore(f"{self._loop} has no data version {version}; `mainspring data {self._loop}` lists them")
         if not self._rows.kept(version):
             raise NotInStore(f"rows of data version {version} of {self._loop} are gone; gc removes what is old")
-        return _dataset(known["dataset"], version)
+        return _dataset(known["dataset"], known.get(_OF, version))
 
     def rows(self, dataset: Dataset) -> pl.DataFrame:
         """The rows of a version, the hidden column of predictions included; raises HomeDamaged where one changed."""
@@ -155,12 +163,14 @@ class Versions:
         return rows
 
     def all(self) -> Iterator[Version]:
-        """Every version, the newest first."""
-        newest = self.newest()
+        """Every version, the newest first; of rows that another source gave again, its name and cursor."""
+        newest, again = self.newest(), dict[int, dict[str, Any]]()
         for number in range(-1 if newest is None else newest, -1, -1):
             known = self._rows.metadata(number)
-            if "dataset" in known:
-                yield _version(number, known, kept=self._rows.kept(number))
+            if _OF in known:
+                again.setdefault(known[_OF], {"name": known["name"], "cursor": known["cursor"]})
+            elif "dataset" in known:
+                yield _version(number, {**known, **again.get(number, {})}, kept=self._rows.kept(number))
 
     def commit(
         self, content: Content, labelled: pl.DataFrame, schema: Schema, told: dict[str, Any], reading: Reading, *,
@@ -181,6 +191,15 @@ class Versions:
         settled = staging.settled([*content.source, *parts])
         version = self._rows.commit(settled, _columns(schema), base=base, metadata=metadata)
         return _dataset(metadata["dataset"], version)
+
+    def stay(self, last: Last, reading: Reading, *, base: int) -> None:
+        """Commit that another source gives the rows of the *last* version again, and how far it was read: they stay
+        that version."""
+        metadata = {
+            **self._rows.metadata(base), _OF: last.dataset.version, "source": reading.identity, "name": reading.source,
+            "cursor": reading.cursor, "position": reading.position, "read": reading.rows, "roles": reading.roles,
+        }  # fmt: skip
+        self._rows.commit(self._rows.parts(base), self._rows.columns(base), base=base, metadata=metadata)
 
     def set_aside(self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
@@ -238,6 +257,11 @@ def digested(parts: Sequence[Part], known: Content) -> RowDigest:
             total.update(part.read().drop(ORDER, PREDICTION).slice(max(skip, 0)))
         skip -= part.rows
     return total
+
+
+def _privacy(identity: Any) -> dict[str, Any]:
+    """The rules of privacy in the *identity* of a source."""
+    return dict(identity["privacy"]) if isinstance(identity, dict) and "privacy" in identity else {}
 
 
 def labels_of(labelled: pl.DataFrame) -> str:
