@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -146,3 +147,33 @@ def test_a_column_that_is_not_there_is_named() -> None:
         DeclarationError, match=r"Clean\(columns=\['fair'\]\) is no feature column; they are fare, city"
     ):
         fitted(Clean(columns=["fair"]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (Clean(skew=True, columns=["fare", "city"]), "Clean(skew=True) is for a number, but column 'city' is text; "
+         "convert it in features=, or leave it out of Clean(columns=[...])"),
+        (Clean(dates=["month"], columns=["city"]), "Clean(dates=['month']) is for a date or time, but column 'city' is "
+         "text; say how its dates are written, such as ms.csv(..., dates={'city': '%d.%m.%Y'}), convert it in "
+         "features=, or leave it out of Clean(columns=[...])"),
+        (Clean(rare=0.1, columns=["paid"]), "Clean(rare=0.1) is for text, but column 'paid' is yes or no; leave it"),
+        (Clean(missing="median", columns=["at"]), "Clean(missing='median') is for a number, but column 'at' is a date"),
+        (Clean(missing="?", columns=["fare"]), "Clean(missing='?') is for text, but column 'fare' is a number; leave"),
+    ],
+)  # fmt: skip
+def test_a_rule_on_a_column_that_it_is_not_for_is_refused(rule: Clean, said: str) -> None:
+    with pytest.raises(DeclarationError, match=re.escape(said)):
+        fitted(rule)
+
+
+def test_a_rule_that_no_column_fits_is_refused() -> None:
+    texts = ROWS.select("paid", "city", when=pl.lit("31.01.2020"))
+
+    with pytest.raises(
+        DeclarationError, match=r"no feature column is one: 'city', for one, is text; say how its dates"
+    ):
+        Cleaning.fit(texts, [Clean(text=True), Clean(dates=["month"])])
+    with pytest.raises(DeclarationError, match=r"Clean\(skew=True\) is for a number, .* leave skew= out"):
+        Cleaning.fit(texts, [Clean(skew=True)])
+    assert not Cleaning.fit(texts.select(fare=pl.lit(None)), [Clean(skew=True)]).operations  # it may be anything yet

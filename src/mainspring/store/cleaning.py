@@ -117,6 +117,18 @@ _WANTED: Mapping[type[Any], tuple[str, ...]] = {
     Alike: ("text",), Pooled: ("text",), Parted: ("moment",), Bounded: ("number",), Bent: ("number",),
     Filled: ("number", "text", "boolean"),
 }  # fmt: skip
+_KINDS: Mapping[str, str] = {
+    "number": "a number", "text": "text", "moment": "a date or time", "boolean": "yes or no", "other": "none of these",
+}  # fmt: skip
+_MENDS: Mapping[tuple[str, str], str] = {
+    (
+        "moment",
+        "text",
+    ): "say how its dates are written, such as ms.csv(..., dates={{{name!r}: '%d.%m.%Y'}}), convert it "
+    "in features=, or ",
+    ("number", "text"): "convert it in features=, or ",
+    ("number", "boolean"): "cast it to a number in features=, or ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +145,15 @@ class Cleaning:
 
     @classmethod
     def fit(cls, features: pl.DataFrame, rules: Iterable[Clean]) -> Cleaning:
-        """What *rules* come to for *features*, the training rows' feature columns."""
+        """What *rules* come to for *features*, the training rows' feature columns.
+
+        Raises DeclarationError where one has nothing to do, or names a column that it isn't for.
+        """
         operations: list[Operation] = []
         notes: list[str] = []
+        raw = features
         for rule in rules:
+            _refuse_unfit(raw, rule)
             for name in _chosen(features, rule):
                 for fit in (_alike, _parted, _bounded, _pooled, _filled, _unskewed):
                     if name not in features.columns:
@@ -217,6 +234,40 @@ def _chosen(features: pl.DataFrame, rule: Clean) -> list[str]:
             f"Clean(columns=[{unknown[0]!r}]) is no feature column; they are {listed(features.columns, 20)}"
         )
     return list(rule.columns)
+
+
+def _refuse_unfit(features: pl.DataFrame, rule: Clean) -> None:
+    kinds = {name: _kind(features[name].dtype) for name in features.columns}
+    for asked, wanted in _asked(rule):
+        unfit = [name for name in kinds if kinds[name] not in (*wanted, "nothing")]
+        named = [name for name in rule.columns or () if name in unfit]
+        if not named and (rule.columns is not None or len(unfit) < len(kinds)):
+            continue
+        name = (named or [name for name in unfit if kinds[name] == "text"] or unfit)[0]
+        where = f"column {name!r}" if named or len(unfit) == 1 else f"no feature column is one: {name!r}, for one,"
+        mend = _MENDS.get((wanted[0], kinds[name]), "")
+        left = "leave it out of Clean(columns=[...])" if named else f"leave {asked.partition('=')[0]}= out"
+        raise DeclarationError(
+            f"Clean({asked}) is for {listed([_KINDS[kind] for kind in wanted])}, but {where} is {_KINDS[kinds[name]]}; "
+            f"{mend.format(name=name)}{left}"
+        )
+
+
+def _asked(rule: Clean) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """What *rule* does, as it was written, and the kinds of columns that this is for."""
+    if rule.text:
+        yield "text=True", _WANTED[Alike]
+    if rule.dates:
+        yield f"dates={list(rule.dates)}", _WANTED[Parted]
+    if rule.outliers is not None:
+        yield f"outliers={rule.outliers!r}", _WANTED[Bounded]
+    if rule.rare is not None:
+        yield f"rare={rule.rare!r}", _WANTED[Pooled]
+    if rule.missing is not None:
+        own = ("text",) if isinstance(rule.missing, str) and rule.missing not in STATISTICS else ("number",)
+        yield f"missing={rule.missing!r}", _WANTED[Filled] if rule.missing == "most frequent" else own
+    if rule.skew:
+        yield "skew=True", _WANTED[Bent]
 
 
 def _kind(dtype: pl.DataType) -> str:
