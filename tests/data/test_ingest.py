@@ -20,6 +20,7 @@ from mainspring.core.errors import (
     DuplicateKeys,
     HomeDamaged,
     MainspringError,
+    NotInStore,
     SchemaMismatch,
     SourceEmpty,
     SourceError,
@@ -407,6 +408,8 @@ def test_rows_that_another_source_gives_again_stay_the_version_that_they_are(
         rows(home).head(60).equals(rows(home).filter(pl.col("id") < 60)) and ingested(None, ROLES, version=0) == first
     )
     assert [each.version for each in Versions(home, "loop").all()] == [grown.version, 0]
+    with pytest.raises(NotInStore, match="loop has no data version 1; "):
+        ingested(None, ROLES, version=1)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

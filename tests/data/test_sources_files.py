@@ -119,10 +119,46 @@ class TestDialects:
         assert told.select(pl.col("day", "at").dt.to_string("iso")).rows()[0] == (
             "2013-12-31", "2013-01-31 05:15:00.000000"
         )  # fmt: skip
-        with pytest.raises(SourceError, match=r"column 'at' of .* has '2013-01-31 05:15', which isn't '%d/%m/%Y'"):
+        with pytest.raises(
+            SourceError, match=r"column 'at' of .* has 2 values such as '2013-01-31 05:15', which aren't"
+        ):
             csv_of(tmp_path, content, dates={"at": "%d/%m/%Y"})
         with pytest.raises(SourceError, match=r"dates= names column 'when', .* it has day, at, note"):
             csv_of(tmp_path, content, dates={"when": "%d/%m/%Y"})
+
+    @pytest.mark.parametrize(
+        ("cells", "dialect", "said"),
+        [
+            (["1,5", "999", "-1.234"], {"decimal": ","}, "1 value such as '-1.234'.* say thousands='.' where"),
+            (["1.234"], {"decimal": ","}, "1 value such as '1.234', which aren't numbers by decimal=','"),
+            (
+                ["1,5", "2.345,5", "1.2345"],
+                {"decimal": ",", "thousands": "."},
+                "'1.2345', .* thousands='.' but .* mend",
+            ),
+            (["31.12.2020", "12.01.2020", "24.12.2020"], {"dates": {"a": "%m.%d.%Y"}}, "2 values .*'31.12.2020'"),
+            (["31.12.70", "01.02.71"], {"dates": {"a": "%d.%m.%Y"}}, "2 values such as '31.12.70', which aren't"),
+        ],
+    )
+    def test_what_would_be_read_as_another_value_is_refused(
+        self, tmp_path: Path, cells: list[str], dialect: Any, said: str
+    ) -> None:
+        with pytest.raises(SourceError, match=said):
+            csv_of(tmp_path, "a;b\n" + "".join(f"{cell};x\n" for cell in cells), separator=";", **dialect)
+
+    def test_text_that_a_contract_knows_is_no_number_of_a_dialect(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.csv").write_text("a;version\n1,5;1.234\n2,5;1.235\n")
+
+        rows = rows_of(ms.csv(f"{tmp_path}/rows.csv", separator=";", decimal=","), text_columns=["version"])
+
+        assert rows.rows() == [(1.5, "1.234"), (2.5, "1.235")]
+
+    def test_a_date_here_and_there_that_isnt_written_as_told_stays_for_the_contract_to_judge(
+        self, tmp_path: Path
+    ) -> None:
+        rows = csv_of(tmp_path, "at\n" + "01/02/2020\n" * 3 + "01/31/2020\n", dates="%d/%m/%Y")
+
+        assert rows["at"].to_list() == ["2020-02-01"] * 3 + ["01/31/2020"]
 
     def test_without_quotes_a_quote_is_a_character(self, tmp_path: Path) -> None:
         assert csv_of(tmp_path, 'id,size\n1,5"\n2,"7\n', quote="").rows() == [(1, '5"'), (2, '"7')]
@@ -191,6 +227,13 @@ class TestHostileCsv:
         rows = csv_of(tmp_path, content)
 
         assert rows.columns == ["id", 'the "text"'] and rows['the "text"'].to_list() == texts
+
+    @pytest.mark.parametrize("rows", ["1,a,x\n2", '1,a,x\n2,"b,c"', "1,a,x\n" * 40 + "3,b"])
+    def test_a_last_row_that_was_cut_off_is_an_error(self, tmp_path: Path, small_blocks: None, rows: str) -> None:
+        with pytest.raises(SourceError, match=r"ends within a row: the last has \d fields? of 3; run again"):
+            csv_of(tmp_path, "id,name,more\n" + rows)
+        assert csv_of(tmp_path, f"id,name,more\n{rows}\n").height == rows.count("\n") + 1
+        assert csv_of(tmp_path, 'id,name,more\n1,a,"x,\ny"').height == 1
 
     def test_nul_bytes_stay_in_their_fields(self, tmp_path: Path) -> None:
         assert csv_of(tmp_path, b"id,name\n1,a\x00b\n2,\x00\n").rows() == [(1, "a\x00b"), (2, "\x00")]
@@ -348,6 +391,20 @@ class TestColumnFiles:
         assert [part.height for part, _ in reader(ms.arrow(str(tmp_path / "rows.arrows"))).read(None)] == [2, 1]
         assert rows_of(ms.arrow(str(tmp_path / "rows.arrow"))).equals(ROWS)
 
+    def test_an_arrow_stream_that_was_cut_between_two_batches_is_an_error(self, tmp_path: Path) -> None:
+        path, table = tmp_path / "rows.arrow", ROWS.to_arrow()
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            for _ in range(3):
+                stream.write_table(table)
+        content = path.read_bytes()
+        reading = pa.BufferReader(content)
+        pa.ipc.open_stream(reading).read_next_batch()
+
+        for end in (reading.tell(), len(content) - 8):
+            path.write_bytes(content[:end])
+            with pytest.raises(SourceError, match="ends without the mark that ends an Arrow stream: it was cut off"):
+                rows_of(ms.arrow(str(path)))
+
     def test_a_large_parquet_file_comes_in_batches_and_an_empty_one_with_its_columns(self, tmp_path: Path) -> None:
         pl.DataFrame({"n": np.arange(600_000)}).write_parquet(tmp_path / "large.parquet")
         ROWS.head(0).write_parquet(tmp_path / "empty.parquet")
@@ -362,12 +419,12 @@ class TestColumnFiles:
 
         with xlsxwriter.Workbook(tmp_path / "rows.xlsx") as book:
             ROWS.write_excel(book, "first")
-            pl.DataFrame({"zip": ["007", "8001"], "n": [1.5, 2.5]}).write_excel(book, "second")
+            pl.DataFrame({"zip": ["007", None, "8001"], "n": [1.5, None, 2.5]}).write_excel(book, "second")
 
         first = rows_of(ms.excel(str(tmp_path / "rows.xlsx")))
         second = rows_of(ms.excel(str(tmp_path / "rows.xlsx"), sheet="second"), text_columns=["zip", "gone"])
 
-        assert first.select("id", "name", "at").rows() == ROWS.rows()
+        assert first.select("id", "name", "at").rows() == ROWS.rows() and first.schema["id"] == pl.Int64
         assert second.rows() == [("007", 1.5), ("8001", 2.5)]
         with pytest.raises(SourceError, match=r"has no sheet 'third'; it has 'first', 'second'"):
             rows_of(ms.excel(str(tmp_path / "rows.xlsx"), sheet="third"))
@@ -431,6 +488,24 @@ class TestOnlyNewFiles:
 
         with pytest.raises(SourceError, match=r"2013-01.csv' was changed while it was read; run again"):
             list(parts)
+
+    def test_folders_that_name_a_value_are_columns(self, tmp_path: Path) -> None:
+        for year, month, start in ((2013, "01", 1), (2013, "02", 4), (2014, "a%20b", 7)):
+            folder = tmp_path / "run=7" / f"year={year}" / f"month={month}"
+            folder.mkdir(parents=True)
+            ROWS.with_columns(pl.col("id") + start - 1).write_parquet(folder / "rows.parquet")
+        source = ms.parquet(f"{tmp_path}/run=7")
+        cursor = end_of(source)
+        found = rows_of(source)
+
+        assert found.columns == [*ROWS.columns, "year", "month"]
+        assert found.select("id", "year", "month").rows()[::3] == [(1, 2013, "01"), (4, 2013, "02"), (7, 2014, "a b")]
+        assert rows_of(ms.parquet(f"{tmp_path}/run=*/year=2013/**/*.parquet"))["run"].to_list() == [7] * 6
+        assert rows_of(source, text_columns=["year"])["year"][0] == "2013"
+        folder = tmp_path / "run=7" / "year=__HIVE_DEFAULT_PARTITION__" / "month=03"
+        folder.mkdir(parents=True)
+        ROWS.with_columns(year=pl.lit(1)).write_parquet(folder / "rows.parquet")
+        assert rows_of(source, beyond(reader(source), cursor)).select("year", "month").rows() == [(1, "03")] * 3
 
     def test_another_dialect_is_another_source(self) -> None:
         same, other = reader(ms.csv("rows.csv")).identity, reader(ms.csv("rows.csv", decimal=",")).identity

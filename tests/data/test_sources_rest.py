@@ -164,6 +164,26 @@ class TestPaging:
         with serving(say) as server, pytest.raises(SourceError, match=said):
             rows_of(ms.rest(server.url, rows=rows, paging=paging, access=OWN))
 
+    @pytest.mark.parametrize(
+        ("told", "paging"),
+        [
+            ({"meta": {"next_cursor": "b"}}, ms.Paging("cursor", "after", next="meta.next")),
+            ({"next": "/rows?page=2", "count": 25}, None), ({"has_more": True}, None),
+            ({"_links": {"next": {"href": "/rows?page=2"}}}, ms.Paging("link")), ({"@odata.nextLink": "/b"}, None),
+        ],
+    )  # fmt: skip
+    def test_an_answer_that_tells_of_more_pages_elsewhere_is_no_whole_set(self, told: Any, paging: Any) -> None:
+        with (
+            serving(lambda asked: answer({"rows": ALL[:9], **told})) as server,
+            pytest.raises(SourceError, match="has more pages than were read: its answer tells of them at '"),
+        ):
+            rows_of(ms.rest(server.url, rows="rows", paging=paging, access=OWN))
+        last = {**told, **dict.fromkeys(told, None), "total": 9, "cursor": "x"}
+        with serving(lambda asked: answer({"rows": [{**row, "next": 1} for row in ALL[:9]], **last})) as server:
+            assert rows_of(ms.rest(server.url, rows="rows", paging=paging, access=OWN)).height == 9
+        with serving(lambda asked: answer({"rows": ALL[:9], **told, "total": 9})) as server:
+            assert rows_of(ms.rest(server.url, rows="rows", total="total", paging=paging, access=OWN)).height == 9
+
     def test_pages_whose_size_changes_are_refused_where_pages_are_numbered(self) -> None:
         sizes = {"1": ALL[:10], "2": ALL[10:15], "3": ALL[15:25], "4": []}
         with (

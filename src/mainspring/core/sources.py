@@ -262,6 +262,7 @@ def csv(
 
     A relative path is one from the folder of the FILE that the command line names, or else from the current folder.
     Whole numbers with leading zeros, such as zip codes, are text. Files may be compressed: gz, bz2, xz, zst, zip.
+    Folders within *path* that name a value, such as year=2013, are columns.
 
     separator: "auto" finds it in the first lines. encoding: a byte order mark goes before it. quote: "" where nothing
     is quoted. dates: how they are written, such as "%d.%m.%Y", for every column that is, or {column: format}.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -51,6 +51,7 @@ def arrow(stored: Stored, source: ArrowSource, text_columns: Sequence[str]) -> I
         is_file = raw.read(6) == b"ARROW1"
         raw.seek(0)
         if not is_file:
+            _refuse_cut(raw, stored.name)
             stream = pa.ipc.open_stream(raw)
             batches = iter(stream)
         else:
@@ -64,8 +65,18 @@ def arrow(stored: Stored, source: ArrowSource, text_columns: Sequence[str]) -> I
             yield _polars(stream.schema.empty_table(), stored.name)
 
 
+def _refuse_cut(raw: BinaryIO, name: str) -> None:
+    """A stream that was cut between two batches looks whole but for the mark at its end."""
+    raw.seek(0)
+    mark = b"\xff\xff\xff\xff\0\0\0\0" if raw.read(4) == b"\xff\xff\xff\xff" else b"\0\0\0\0"  # before Arrow 0.15
+    raw.seek(-min(8, raw.seek(0, io.SEEK_END)), io.SEEK_END)
+    if not raw.read().endswith(mark):
+        raise SourceError(f"{name!r} ends without the mark that ends an Arrow stream: it was cut off; write it again")
+    raw.seek(0)
+
+
 def excel(stored: Stored, source: ExcelSource, text_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of a sheet; the file is read as a whole."""
+    """The rows of a sheet, empty ones left out; the file is read as a whole."""
     if importlib.util.find_spec("fastexcel") is None:
         raise SourceError("ms.excel needs the extra 'excel': pip install 'mainspring[excel]'")
     import fastexcel  # the extra's one door
@@ -87,7 +98,14 @@ def excel(stored: Stored, source: ExcelSource, text_columns: Sequence[str]) -> I
     except fastexcel.FastExcelError as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{stored.name!r} can't be read: {reason}; save it as .xlsx") from error
-    yield frame
+    rows = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
+    yield rows.with_columns(_whole(column) for column in rows.iter_columns() if column.dtype.is_float())
+
+
+def _whole(column: pl.Series) -> pl.Series:
+    """A sheet has floats only: numbers that are all whole are integers, as pandas reads them."""
+    whole = column.cast(pl.Int64, strict=False)
+    return whole if (whole.cast(pl.Float64) == column).all() and whole.null_count() == column.null_count() else column
 
 
 def _polars(table: pa.Table, name: str) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 
 from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.sources import CsvSource
-from mainspring.core.wording import listed
+from mainspring.core.wording import count, listed
 from mainspring.data import written
 from mainspring.data.stored import Pieces, Stored, blocks, header_end, row_end, rows
 
@@ -37,8 +37,10 @@ def frames(stored: Stored, source: CsvSource, text_columns: Sequence[str]) -> It
     _refuse_other_kinds(first, stored, source)
     table = _Table(stored, source, first, text_columns)
     yield table.first(first)
-    for pieces in parts:
-        yield table.next(pieces)
+    last: Pieces = [memoryview(first)[table.header_end :]]
+    for last in parts:
+        yield table.next(last)
+    table.refuse_cut(b"".join(last))
 
 
 class _Table:
@@ -47,13 +49,13 @@ class _Table:
     def __init__(self, stored: Stored, source: CsvSource, first: bytes, text_columns: Sequence[str]) -> None:
         self._source, self._file = source, stored.name
         self._separator = _separator(stored.name, source, first)
-        self._header_end = header_end(first, source.quote)
+        self.header_end = header_end(first, source.quote)
         self._names = self._header(first)
         told = [] if isinstance(source.dates, str) else [name for name, _ in source.dates]
         self._text = {*text_columns, *told}
         self._all_text = source.decimal != "." or bool(source.thousands)
         self._types: dict[str, pl.DataType] = {}
-        self._forms = written.Forms(source, stored.name)
+        self._forms = written.Forms(source, stored.name, text_columns)
         # names of our own: polars would rename columns of the same name, and leave quotes in names doubled
         self._own = {name: f"c{place}" for place, name in enumerate(self._names)}
         self._own_header = self._separator.join(self._own.values()).encode() + b"\n"
@@ -61,17 +63,17 @@ class _Table:
     def first(self, part: bytes) -> pl.DataFrame:
         """The rows of the file's first *part*, which begins with the header; its first rows suggest the types."""
         self._refuse_one_column()
-        body = memoryview(part)[self._header_end :]
+        body = memoryview(part)[self.header_end :]
         found = self._inferred(self._own_header + self._sample(part))
         self._types = {name: kind for name, kind in found.schema.items() if found[name].null_count() < found.height}
         return self.next([body])
 
     def _sample(self, first: bytes) -> bytes:
         """The first rows, as many as are looked at for the types of all."""
-        sample = first[self._header_end : self._header_end + _INFERRED_BYTES]
+        sample = first[self.header_end : self.header_end + _INFERRED_BYTES]
         quote = self._source.quote.encode()
         odd = bool(quote) and sample.count(quote) % 2 == 1
-        return sample[: row_end(sample, quote, odd)] or first[self._header_end :]
+        return sample[: row_end(sample, quote, odd)] or first[self.header_end :]
 
     def next(self, pieces: Pieces) -> pl.DataFrame:
         """The rows of a later part."""
@@ -93,8 +95,25 @@ class _Table:
         frame = frame.with_columns(pl.lit(None).alias(name) for name in empty) if empty else frame
         return self._forms.read(_without_blank_lines(frame, part))
 
+    def refuse_cut(self, last: bytes) -> None:
+        """Raise where the last row of the file, which *last* holds, ends without a line feed and before its last field:
+        whoever writes the file isn't done. Only the bytes tell, for a parser fills the fields up."""
+        row = last[row_end(last, self._source.quote.encode(), odd=False) :]
+        quote = self._source.quote.encode()
+        if not row.strip() or len(self._names) == 1:
+            return
+        bare = (
+            re.sub(re.escape(quote) + b"[^" + re.escape(quote) + b"]*" + re.escape(quote), b"", row) if quote else row
+        )
+        fields = bare.count(self._separator.encode()) + 1
+        if fields < len(self._names):
+            raise SourceError(
+                f"{self._file!r} ends within a row: the last has {count(fields, 'field')} of {len(self._names):,}; run "
+                "again once it is written, or end that row"
+            )
+
     def _header(self, first: bytes) -> list[str]:
-        names = [name or "" for name in self._parsed(first[: self._header_end], False, n_rows=1).row(0)]
+        names = [name or "" for name in self._parsed(first[: self.header_end], False, n_rows=1).row(0)]
         if twice := sorted(name for name, times in Counter(names).items() if times > 1):
             raise SourceError(
                 f"{self._file!r} has column {listed(list(map(repr, twice)))} twice; give each its own name"

@@ -15,6 +15,7 @@ import polars as pl
 
 from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.wording import listed
+from mainspring.data.nested import flat
 
 BATCH_ROWS = 50_000
 _AS_THEY_ARE = frozenset(
@@ -227,10 +228,16 @@ class _DuckDb:
         _refuse_twice(self.columns(query))
         values = [] if beyond is None else [_sent(beyond[1])]
         rows = self._connection.sql(_select("*", query, self, beyond, order, "?"), params=values)
-        for batch in rows.to_arrow_reader(BATCH_ROWS):
+        reader = rows.to_arrow_reader(BATCH_ROWS)
+        if strange := [field.name for field in reader.schema if pa.types.is_interval(field.type)]:
+            raise SourceError(
+                f"column {strange[0]!r} of {self._name} holds intervals; make numbers of them in the query, such as "
+                f"epoch({strange[0]})"
+            )
+        for batch in reader:
             made = pl.from_arrow(pa.Table.from_batches([batch]))
             assert isinstance(made, pl.DataFrame)
-            yield made
+            yield flat(made, self._name)
 
     def newest(self, query: str, column: str) -> tuple[Any, int]:
         value, rows = self._connection.execute(_newest(query, self.quoted(column))).fetchone()

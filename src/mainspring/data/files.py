@@ -20,6 +20,7 @@ from mainspring.core.wording import listed
 from mainspring.data import column_files, csv_rows, json_rows, remote
 from mainspring.data.declared import identity
 from mainspring.data.outbound import shown
+from mainspring.data.partitions import Partitions, with_columns
 from mainspring.data.stored import Stored
 
 _Frames = Callable[[Stored, Any, Sequence[str]], Iterator[pl.DataFrame]]
@@ -74,12 +75,15 @@ class Files:
         """The rows of all files that *since* doesn't name, file by file in the order of their names."""
         done: list[Any] = list(since or [])
         columns: list[str] = []
-        for stored in self._files():
+        files = self._files()
+        folders = Partitions(self._base(), [stored.name for stored in files], self._text_columns)
+        for stored in files:
             stands = [stored.name, *stored.stamp]
             if stands in done:
                 continue
             held: pl.DataFrame | None = None
-            for frame in self._read(stored):
+            for read in self._read(stored):
+                frame = with_columns(read, folders.of(stored.name))
                 if held is None:
                     self._refuse_gap(stored.name, frame, columns)
                 else:
@@ -90,6 +94,10 @@ class Files:
             done.append(stands)
             if held is not None:
                 yield held, list(done)
+
+    def _base(self) -> str:
+        path = self._source.path
+        return path if remote.is_address(path) else str(Path(path).expanduser())
 
     def _read(self, stored: Stored) -> Iterator[pl.DataFrame]:
         try:

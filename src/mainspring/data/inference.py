@@ -99,8 +99,11 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
         return dates
     strange = numbers(text).is_null()
     wrong = int(strange.sum())
-    if not 0 < wrong <= tolerated * len(text) or text.str.contains(r"^\s*0\d").any():
+    padded = not wrong and text.str.contains(r"^\s|\s$").any()  # by who writes columns of one width
+    if not (padded or 0 < wrong <= tolerated * len(text)) or text.str.contains(r"^\s*0\d").any():
         return Type.TEXT, _kept_as_text(text, strange)
+    if padded:
+        return (Type.FLOAT if integers(text).null_count() else Type.INTEGER), ""
     codes = text.filter(strange).str.contains(r"\d").sum()
     if codes > wrong / 2:
         return Type.TEXT, _kept_as_text(text, strange)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -19,6 +20,11 @@ from mainspring.data.json_rows import at, objects, parsed
 from mainspring.data.nested import frame_of
 from mainspring.data.outbound import Answer, Outbound, shown
 
+_TELL_MORE = frozenset({
+    "next", "nextpage", "nexturl", "nextlink", "nexthref", "nextcursor", "nexttoken", "nextpagetoken", "nextpageurl",
+    "continuationtoken", "hasmore", "hasnext", "hasnextpage",
+})  # fmt: skip
+"""Where APIs tell that more pages follow, in letters only."""
 _Rows = list[dict[str, Any]]
 
 
@@ -78,6 +84,8 @@ class _Walk:
             if rows or not self._sizes[1:]:
                 yield rows
             place = self._next(place, rows, document, answer)
+            if place is None and not self._complete():
+                self._refuse_untold(rows, document)
             if place is None:
                 break
             if self._paging is not None and self._paging.by == "link":
@@ -128,6 +136,18 @@ class _Walk:
             raise SourceError(f"{self._name!r} goes on at another server, {shown(value)!r}; give that server's address")
         self._refuse_repeat(str(value).encode(), "the same next page")
         return value
+
+    def _refuse_untold(self, rows: _Rows, document: Any) -> None:
+        """Raise where the walk ends, but the answer tells of more pages elsewhere than where that was looked for."""
+        if not rows or (self._paging is not None and self._paging.by in ("page", "offset")):
+            return
+        path = next((path for path, value in _around(document, self._source.rows) if value and _tells_more(path)), None)
+        if path is not None:
+            mend = "say how: paging=ms.Paging(...)" if self._paging is None else f"mend next={self._paging.next!r}"
+            raise SourceError(
+                f"{self._name!r} has more pages than were read: its answer tells of them at {path!r}; {mend}, or say "
+                "where it tells the number of rows: total="
+            )
 
     def _complete(self) -> bool:
         return self._total is not None and self._count >= self._total
@@ -254,6 +274,20 @@ def _found(document: Any, path: str) -> Any:
     for name in path.split("."):
         document = document.get(name) if isinstance(document, dict) else None
     return document
+
+
+def _around(document: Any, rows: str, path: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:
+    """The single values around the rows, each with its path."""
+    if isinstance(document, dict) and depth and (path != rows or not path):
+        for name, value in document.items():
+            yield from _around(value, rows, f"{path}.{name}" if path else name, depth - 1)
+    elif not isinstance(document, list | dict):
+        yield path, document
+
+
+def _tells_more(path: str) -> bool:
+    names = [re.sub(r"[^a-z]", "", name.lower()) for name in path.split(".")[-2:]]
+    return names[-1] in _TELL_MORE or "".join(names) in _TELL_MORE
 
 
 def _links(answer: Answer) -> dict[str, str]:

@@ -147,11 +147,11 @@ class Versions:
         """The dataset of an older *version*, whatever the source has by now."""
         newest = self.newest()
         known = self._rows.metadata(version) if newest is not None and 0 <= version <= newest else {}
-        if "dataset" not in known:
+        if "dataset" not in known or _OF in known:
             raise NotInStore(f"{self._loop} has no data version {version}; `mainspring data {self._loop}` lists them")
         if not self._rows.kept(version):
             raise NotInStore(f"rows of data version {version} of {self._loop} are gone; gc removes what is old")
-        return _dataset(known["dataset"], known.get(_OF, version))
+        return _dataset(known["dataset"], version)
 
     def rows(self, dataset: Dataset) -> pl.DataFrame:
         """The rows of a version, the hidden column of predictions included; raises HomeDamaged where one changed."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import polars as pl
 
 from mainspring.core.errors import SourceError
 from mainspring.core.sources import CsvSource
-from mainspring.data.casting import first_values
+from mainspring.core.wording import count
+from mainspring.data.casting import first_values, numbers
 
+_GROUPED = r"^\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$"
 _CLOCK = re.compile(r"%[HIMSTRXfp.3-9+s]")
 
 
 class Forms:
     """How a source writes numbers and dates. What a column is, its first frame decides."""
 
-    def __init__(self, source: CsvSource, file: str) -> None:
-        self._file, self._dates = file, source.dates
+    def __init__(self, source: CsvSource, file: str, text_columns: Collection[str] = ()) -> None:
+        self._file, self._dates, self._text = file, source.dates, frozenset(text_columns)
         self._decimal, self._thousands = source.decimal, source.thousands
         self._reads_numbers = source.decimal != "." or bool(source.thousands)
         self._numbers: set[str] = set()
@@ -36,22 +39,22 @@ class Forms:
 
     def _column(self, column: pl.Series) -> pl.Series:
         if isinstance(self._dates, str) and self._dates and column.name not in self._formats and not self._begun:
-            found = _moments(column, self._dates)
-            if column.null_count() < len(column) and found.null_count() == column.null_count():
+            known = len(column) - column.null_count()
+            if 2 * (len(column) - _moments(column, self._dates).null_count()) > known:
                 self._formats[column.name] = self._dates
         if column.name in self._formats:
             return self._as_dates(column, self._formats[column.name])
-        return self._as_numbers(column) if self._reads_numbers else column
+        return self._as_numbers(column) if self._reads_numbers and column.name not in self._text else column
 
     def _as_dates(self, column: pl.Series, form: str) -> pl.Series:
         found = _moments(column, form)
         unread = found.is_null() & column.is_not_null()
         if not unread.any():
             return found
-        if not self._begun and found.null_count() == len(found):
-            shown = first_values(column, unread, 1)
+        if not self._begun and 2 * unread.sum() >= len(column) - column.null_count():
             raise SourceError(
-                f"column {column.name!r} of {self._file!r} has {shown}, which isn't {form!r}; mend dates="
+                f"column {column.name!r} of {self._file!r} has {count(int(unread.sum()), 'value')} such as "
+                f"{first_values(column, unread, 1)}, which aren't {form!r}; mend dates="
             )
         iso = found.dt.strftime("%Y-%m-%d" if found.dtype == pl.Date else "%Y-%m-%dT%H:%M:%S%.6f")
         return iso.zip_with(~unread, column)
@@ -64,6 +67,8 @@ class Forms:
         known = len(column) - column.null_count()
         if known and is_number.sum() * 2 > known and not column.str.contains(r"^\s*[-+]?0\d").any():
             self._numbers.add(column.name)
+        if int(is_number.sum()) < known:
+            self._refuse_other_form(column, is_number)
         if column.name not in self._numbers:
             return _booleans(column)
         plain = column.str.strip_chars()
@@ -73,6 +78,18 @@ class Forms:
             return plain.zip_with(is_number, column)
         whole = plain.cast(pl.Int64, strict=False)
         return whole if whole.null_count() == column.null_count() else plain.cast(pl.Float64, strict=False)
+
+    def _refuse_other_form(self, column: pl.Series, is_number: pl.Series) -> None:
+        """What isn't a number as they are written here would be taken for one: 1.234 where the point groups digits."""
+        other = column.filter(~is_number & numbers(column).is_not_null())
+        if not len(other) or (column.name not in self._numbers and not other.str.contains(_GROUPED).all()):
+            return
+        written = f"decimal={self._decimal!r}" + (f", thousands={self._thousands!r}" if self._thousands else "")
+        mend = "mend them" if self._thousands else "say thousands='.' where that groups digits, or mend them"
+        raise SourceError(
+            f"column {column.name!r} of {self._file!r} has {count(len(other), 'value')} such as {other[0]!r}, which "
+            f"aren't numbers by {written} but would be read as some; {mend}"
+        )
 
     def _refuse_unknown(self, frame: pl.DataFrame) -> None:
         unknown = [name for name in self._formats if name not in frame.columns]
@@ -87,13 +104,18 @@ def _moments(column: pl.Series, form: str) -> pl.Series:
     text = column.str.strip_chars()
     try:
         if not _CLOCK.search(form):
-            return text.str.to_date(form, strict=False)
+            return _of_four_digits(text.str.to_date(form, strict=False))
         found = text.str.to_datetime(form, time_unit="us", strict=False)
         aware = isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone
-        return found.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else found
+        return _of_four_digits(found.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else found)
     except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"dates={form!r} is no form of dates ({reason}); write one such as '%d.%m.%Y'") from error
+
+
+def _of_four_digits(moments: pl.Series) -> pl.Series:
+    """*moments* without those that %Y has made of a year of two digits: of 20 the year 20."""
+    return moments.set((moments.dt.year() < 1000).fill_null(False), None)
 
 
 def _booleans(column: pl.Series) -> pl.Series:
