@@ -412,6 +412,13 @@ def test_rows_that_another_source_gives_again_stay_the_version_that_they_are(
         ingested(None, ROLES, version=1)
 
 
+def test_a_number_is_no_time_by_which_rows_are_too_old(home: Home, ingested: Any) -> None:
+    with pytest.raises(SchemaMismatch, match="time column 'id' is int64, not a time: how old a row is can't be told"):
+        ingested(ms.frame(ROWS), Roles("late", time="id"), privacy=ms.Privacy(retention="1d"))
+
+    assert list(Versions(home, "loop").all()) == []
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

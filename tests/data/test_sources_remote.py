@@ -93,9 +93,11 @@ class TestObjects:
         for key in ("2013/02.csv", "2013/01.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv", "2013/x.txt"):
             bucket(key, f"file\n{key}\n".encode())
 
-        def found(path: str) -> list[str]:
+        def found(path: str) -> list[Any]:
             return rows_of(ms.csv(f"s3://flights/{path}", access=s3))["file"].to_list()
 
+        bucket("2015/a[1].csv", b"file\n2015\n")
+        assert found("2015/a[1].csv") == [2015]
         assert found("2013/*.csv") == ["2013/01.csv", "2013/02.csv"]
         assert found("*/0[1-4].csv") == ["2013/01.csv", "2013/02.csv"]
         assert found("2013/**/*.csv") == ["2013/01.csv", "2013/02.csv", "2013/_tmp/04.csv", "2013/deep/03.csv"]

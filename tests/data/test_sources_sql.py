@@ -153,6 +153,17 @@ def duckdb(tmp_path: Path) -> str:
     return f"duckdb:///{tmp_path / 'air line.duckdb'}"
 
 
+def test_what_duckdb_nests_is_flat_and_its_intervals_are_named(duckdb: str) -> None:
+    _in_duckdb(duckdb)("create table t as select 1 as id, {'b': 2, 'c': [3]} as a, interval 3 day as stay")
+
+    (rows, _), *_ = reader(ms.sql(duckdb, "select id, a, epoch(stay) as stay from t")).read(None)
+    assert rows.to_dicts() == [{"id": 1, "a_b": 2, "a_c": "[3]", "stay": 259200.0}]
+    with pytest.raises(
+        SourceError, match=r"column 'stay' of .* holds intervals; make numbers of them .* epoch\(stay\)"
+    ):
+        list(reader(ms.sql(duckdb, "t")).read(None))
+
+
 Run = Callable[..., None]
 
 

@@ -74,15 +74,15 @@ class _Bucket:
         return [self._stored(meta) for meta in sorted(found, key=lambda meta: meta["path"])]
 
     def _found(self, key: str, suffixes: Sequence[str]) -> list[Any]:
-        if _PATTERN.search(key):
-            folder = key[: _PATTERN.search(key).start()].rpartition("/")[0]  # type: ignore[union-attr]
-            shape = _pattern(key)
-            return [meta for meta in self._listed(folder) if shape.fullmatch(meta["path"])]
-        if key and not key.endswith("/"):
+        if key and not key.endswith("/") and "*" not in key:  # brackets may be part of a name
             try:
                 return [self._obstore.head(self._store, key)]
             except FileNotFoundError:
                 pass
+        if _PATTERN.search(key):
+            folder = key[: _PATTERN.search(key).start()].rpartition("/")[0]  # type: ignore[union-attr]
+            shape = _pattern(key)
+            return [meta for meta in self._listed(folder) if shape.fullmatch(meta["path"])]
         return [meta for meta in self._listed(key.rstrip("/")) if _counts(meta["path"], key, suffixes)]
 
     def _listed(self, folder: str) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from mainspring.core.errors import SchemaMismatch
 from mainspring.core.privacy import Privacy
 from mainspring.core.quantities import seconds
 from mainspring.core.wording import count
@@ -89,6 +90,12 @@ class Retention:
 
     def _old(self, rows: pl.DataFrame) -> pl.Series:
         assert self.oldest is not None and self._time is not None
+        kind = rows[self._time].dtype
+        if not (kind == pl.Date or isinstance(kind, pl.Datetime)):  # a number, taken for a time, would be of 1970
+            raise SchemaMismatch(
+                f"time column {self._time!r} is {str(kind).lower()}, not a time: how old a row is can't be told for "
+                "retention=; convert it in the source to text such as 2013-01-31T15:00:00"
+            )
         return (rows[self._time].cast(_INSTANT) < self.oldest.replace(tzinfo=None)).fill_null(False)
 
 
