@@ -147,6 +147,12 @@ class TestMemoryAndFunctions:
 
         assert one == same != reader(ms.frame(ROWS.reverse())).position()
 
+    def test_a_column_of_mixed_objects_leaves_the_others_of_a_pandas_frame_as_they_are(self) -> None:
+        index = pd.MultiIndex.from_tuples([(1, "a"), (2, "b")], names=["id", "part"])
+        frame = pd.DataFrame({"mixed": [1, "x"], "n": pd.array([7, None], dtype="Int64")}, index=index)
+
+        assert rows_of(ms.frame(frame)).rows() == [(1, "a", "1", 7), (2, "b", "x", None)]
+
     def test_a_named_index_of_pandas_is_a_column(self) -> None:
         frame = pd.DataFrame({"x": [1, 2]}, index=pd.Index(["a", "b"], name="key"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
@@ -88,6 +89,8 @@ class TestObjects:
             bucket(f"raw data/rows.{kind}", (tmp_path / f"rows.{kind}").read_bytes())
 
             assert rows_of(declare(f"s3://flights/raw data/rows.{kind}", access=s3)).equals(ROWS)
+        bucket("packed.csv.gz", gzip.compress((tmp_path / "rows.csv").read_bytes()))
+        assert rows_of(ms.csv("s3://flights/packed.csv.gz", access=s3)).equals(ROWS)
 
     def test_globs_and_folders_give_their_files_in_order(self, bucket: Callable[..., None], s3: ms.S3) -> None:
         for key in ("2013/02.csv", "2013/01.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv", "2013/x.txt"):

@@ -114,7 +114,7 @@ def _to_frame(data: Any) -> pl.DataFrame:
 
 def _from_pandas(data: Any) -> pl.DataFrame:
     """A named index is a column; a column of mixed objects becomes text, whose odd cells the contract then finds."""
-    if data.index.name is not None:
+    if any(name is not None for name in data.index.names):
         data = data.reset_index()
     try:
         with heard():  # of what pandas means to change
@@ -123,7 +123,17 @@ def _from_pandas(data: Any) -> pl.DataFrame:
     except (ValueError, TypeError, NotImplementedError) as error:
         if len(set(map(str, data.columns))) < len(data.columns):
             raise ValueError("column names repeat; name each once") from error
-    return pl.DataFrame([pl.Series(str(name), data[name].to_list(), strict=False) for name in data.columns])
+    return pl.DataFrame([_of_pandas(data[[name]]).alias(str(name)) for name in data.columns])
+
+
+def _of_pandas(column: Any) -> pl.Series:
+    """A frame of one *column* that may hold anything; what pandas calls missing is."""
+    try:
+        with heard():
+            return pl.from_pandas(column).to_series()
+    except (ValueError, TypeError, NotImplementedError):
+        values = column.iloc[:, 0].astype(object)
+        return pl.Series(values.where(values.notna(), None).to_list(), strict=False)
 
 
 class _Memory:

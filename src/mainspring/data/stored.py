@@ -82,7 +82,7 @@ def _unpacked(file: BinaryIO, name: str) -> BinaryIO:
     head = file.read(6)
     file.seek(0)
     if head.startswith(b"\x1f\x8b"):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
     if head.startswith(b"BZh"):
         return cast(BinaryIO, bz2.BZ2File(file))
     if head.startswith(b"\xfd7zXZ\x00"):
