@@ -107,6 +107,19 @@ def test_types_ranges_levels_and_gaps_are_inferred() -> None:
     assert infer([None, None]) == Column("x", Type.FLOAT, True, undecided=True)
 
 
+def test_times_beyond_every_calendar_are_missing_and_told() -> None:
+    endless = [2**63 - 1, -(2**63) + 1, 0, 253_402_300_799_999_999, None]  # as PostgreSQL's infinity comes
+    frame = pl.DataFrame(
+        [pl.Series("at", endless, pl.Int64).cast(pl.Datetime("us")), pl.Series("on", [2**31 - 1, 0, 1, 2, 3], pl.Int32)]
+    ).with_columns(pl.col("on").cast(pl.Date))
+
+    made, notes = plain(frame)
+
+    assert made.null_count().row(0) == (3, 1) and made["at"].max() == datetime(9999, 12, 31, 23, 59, 59, 999999)
+    assert notes == ("column 'at': 2 times beyond the years 1 to 9999 taken as missing",
+                     "column 'on': 1 time beyond the years 1 to 9999 taken as missing")  # fmt: skip
+
+
 def test_a_number_with_a_few_mistakes_is_a_number_but_codes_stay_text() -> None:
     assert infer(["1", "2", " 3", "oops"] + ["4"] * 100).type is Type.INTEGER
     assert infer(["1", "2.5", "?"] + ["4"] * 100).type is Type.FLOAT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mainspring.core.schema import Type
+from mainspring.core.wording import count
 from mainspring.store.tables import DTYPES
 
 _ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)?\s*(?:Z|[+-]\d{2}:?\d{2})?$"
@@ -15,6 +16,9 @@ _FORMS = {
     26: "%Y-%m-%dT%H:%M:%S.%6f",
 }
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+_DAYS = (-719_162, 2_932_896)
+_MICROSECONDS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""From the first day of the year 1 to the last of 9999, as dates and instants are counted."""
 _WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
 
@@ -109,13 +113,15 @@ def first_values(column: pl.Series, mask: pl.Series, most: int = 3) -> str:
 
 def _plain(column: pl.Series) -> tuple[pl.Series | None, str]:
     name, dtype = column.name, column.dtype
-    if dtype in (pl.String, pl.Boolean, pl.Date, pl.Null):
+    if dtype in (pl.String, pl.Boolean, pl.Null):
         return column, ""
+    if dtype == pl.Date:
+        return _within_years(column, *_DAYS)
     if dtype in (pl.Categorical, pl.Enum, pl.Time):
         return column.cast(pl.String), ""
     if isinstance(dtype, pl.Datetime):
         utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
-        return utc.cast(pl.Datetime("us")), ""
+        return _within_years(utc.cast(pl.Datetime("us")), *_MICROSECONDS)
     if dtype == pl.Duration:
         return column.dt.total_microseconds() / 1e6, f"column {name!r} holds durations: they are taken as seconds"
     if dtype.is_integer():
@@ -125,6 +131,16 @@ def _plain(column: pl.Series) -> tuple[pl.Series | None, str]:
     if dtype == pl.Object:
         return pl.Series(name, [None if value is None else str(value) for value in column.to_list()], pl.String), ""
     return None, f"column {name!r} holds {str(dtype).partition('(')[0].lower()} values and is left out"
+
+
+def _within_years(column: pl.Series, first: int, last: int) -> tuple[pl.Series, str]:
+    """*column* without what lies beyond the calendar of Python and of others, such as PostgreSQL's infinity."""
+    numbers = column.to_physical()
+    beyond = ~numbers.is_between(first, last).fill_null(True)
+    if not beyond.any():
+        return column, ""
+    note = f"column {column.name!r}: {count(int(beyond.sum()), 'time')} beyond the years 1 to 9999 taken as missing"
+    return column.set(beyond, None), note
 
 
 def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
