@@ -193,6 +193,8 @@ def test_a_column_that_is_gone_or_of_another_type_stops_with_the_command_that_ac
         contract.check(batch(fare=["low", "high", None]), SCHEMA, ROLES)
     with pytest.raises(SchemaMismatch, match="column 'city' is integer, such as 1, 2, 3; the contract says text"):
         contract.check(batch(city=[1, 2, 3]), SCHEMA, ROLES)
+    with pytest.raises(SchemaMismatch, match="column 'city' is date, such as '2013-01-31'; the contract says text"):
+        contract.check(batch(city=[date(2013, 1, 31)] * 3), SCHEMA, ROLES)
 
 
 def test_new_columns_are_noted_and_left_out() -> None:

@@ -108,7 +108,8 @@ def _variously_written(column: pl.Series) -> pl.Series:
 
 def first_values(column: pl.Series, mask: pl.Series, most: int = 3) -> str:
     """The first distinct values of *column* where *mask* holds, for a message."""
-    return ", ".join(map(repr, column.filter(mask).unique(maintain_order=True).head(most).to_list()))
+    found = column.filter(mask).unique(maintain_order=True).head(most)
+    return ", ".join(map(repr, (found.cast(pl.String) if found.dtype.is_temporal() else found).to_list()))
 
 
 def _plain(column: pl.Series) -> tuple[pl.Series | None, str]:
