@@ -184,6 +184,24 @@ class TestPaging:
         with serving(lambda asked: answer({"rows": ALL[:9], **told, "total": 9})) as server:
             assert rows_of(ms.rest(server.url, rows="rows", total="total", paging=paging, access=OWN)).height == 9
 
+    @pytest.mark.parametrize(
+        "told", [{"first": False}, {"previous": "/rows?page=0"}, {"_links": {"prev": {"href": "/"}}}]
+    )
+    def test_an_answer_that_tells_of_a_page_before_the_first_one_asked_is_no_whole_set(self, told: Any) -> None:
+        def say(asked: Asked) -> Answer:
+            page = int(asked.query["page"])
+            return answer(
+                {"rows": ALL[page * 10 : page * 10 + 10], **(told if page else {"first": True, "prev": None})}
+            )
+
+        with serving(say) as server:
+            with pytest.raises(
+                SourceError, match=r"has a page before page 1: .* give the number of its first one: start=0"
+            ):
+                rows_of(ms.rest(server.url, rows="rows", paging=ms.Paging("page", "page"), access=OWN))
+            paging = ms.Paging("page", "page", start=0)
+            assert rows_of(ms.rest(server.url, rows="rows", paging=paging, access=OWN)).height == 25
+
     def test_pages_whose_size_changes_are_refused_where_pages_are_numbered(self) -> None:
         sizes = {"1": ALL[:10], "2": ALL[10:15], "3": ALL[15:25], "4": []}
         with (

@@ -25,6 +25,10 @@ _TELL_MORE = frozenset({
     "continuationtoken", "hasmore", "hasnext", "hasnextpage",
 })  # fmt: skip
 """Where APIs tell that more pages follow, in letters only."""
+_TELL_EARLIER = frozenset({
+    "previous", "prev", "previouspage", "prevpage", "previousurl", "prevurl", "previouslink", "prevlink",
+    "previoushref", "prevhref", "hasprevious", "hasprev", "haspreviouspage", "hasprevpage",
+})  # fmt: skip
 _Rows = list[dict[str, Any]]
 
 
@@ -80,6 +84,8 @@ class _Walk:
             moving = self._moving(place)
             document, answer = self._server.ask(url, self._read, parameters=[*parameters, *moving])
             rows = objects(at(document, self._source.rows, self._name), repr(self._name), self._source.rows)
+            if not self._sizes:
+                self._refuse_earlier(document, answer)
             self._check(rows, document)
             if rows or not self._sizes[1:]:
                 yield rows
@@ -137,11 +143,28 @@ class _Walk:
         self._refuse_repeat(str(value).encode(), "the same next page")
         return value
 
+    def _refuse_earlier(self, document: Any, answer: Answer) -> None:
+        """Raise where the first answer tells of a page before it: of an API whose pages count from 0."""
+        if self._paging is None or self._paging.by != "page":
+            return
+        told = [
+            path
+            for path, value in _around(document, self._source.rows)
+            if (value and _tells(path, _TELL_EARLIER)) or (value is False and path.split(".")[-1] == "first")
+        ]
+        if told or "prev" in _links(answer):
+            raise SourceError(
+                f"{self._name!r} has a page before page {self._paging.start}: its answer tells of it at "
+                f"{told[0] if told else 'Link'!r}; give the number of its first one: start=0"
+            )
+
     def _refuse_untold(self, rows: _Rows, document: Any) -> None:
         """Raise where the walk ends, but the answer tells of more pages elsewhere than where that was looked for."""
         if not rows or (self._paging is not None and self._paging.by in ("page", "offset")):
             return
-        path = next((path for path, value in _around(document, self._source.rows) if value and _tells_more(path)), None)
+        path = next(
+            (path for path, value in _around(document, self._source.rows) if value and _tells(path, _TELL_MORE)), None
+        )
         if path is not None:
             mend = "say how: paging=ms.Paging(...)" if self._paging is None else f"mend next={self._paging.next!r}"
             raise SourceError(
@@ -285,9 +308,9 @@ def _around(document: Any, rows: str, path: str = "", depth: int = 4) -> Iterato
         yield path, document
 
 
-def _tells_more(path: str) -> bool:
+def _tells(path: str, words: frozenset[str]) -> bool:
     names = [re.sub(r"[^a-z]", "", name.lower()) for name in path.split(".")[-2:]]
-    return names[-1] in _TELL_MORE or "".join(names) in _TELL_MORE
+    return names[-1] in words or "".join(names) in words
 
 
 def _links(answer: Answer) -> dict[str, str]:
