@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mainspring.app import cli
+from tests.execution.warm import Warm
 
 LOOP = """
 import mainspring as ms
@@ -31,12 +32,11 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, loaded: Warm) -> Path:
     """A folder whose home has the champion demo@1."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "loop.py").write_text(LOOP)
-    command = [sys.executable, "-m", "mainspring.app.cli", "run", "loop.py", "--executor", "here"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    assert loaded.run(folder, "run", "loop.py", "--executor", "here").code == 0
     return folder
 
 
