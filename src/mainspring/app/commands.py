@@ -27,6 +27,7 @@ from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
 from mainspring.core.values import Release
 from mainspring.core.wording import one_line
+from mainspring.execution import executors
 from mainspring.execution import logs as printed
 from mainspring.execution.planning import PlannedStep
 from mainspring.loop import turn
@@ -82,13 +83,15 @@ def run(
     **selection: Any,
 ) -> int:
     runs = []
-    with document.alone(as_json):
+    loading = ("mainspring.app.files:load", os.path.abspath(file))
+    executor = executor or config.read(home=home).executor or "local"
+    with document.alone(as_json), _ended_in_order(), executors.opened(executor) as opened:
+        executors.warmed(opened, loading)
         sound = _sound(home, file)
-    where = Surroundings.of(
-        home, selection=Selection(**selection), executor=executor, durability="fast" if fast else None,
-        load=("mainspring.app.files:load", os.path.abspath(file)),
-    )  # fmt: skip
-    with document.alone(as_json), _ended_in_order(), where.steps_in("local") as where:
+        told = Surroundings.of(
+            home, selection=Selection(**selection), durability="fast" if fast else None, load=loading
+        )
+        where = replace(told, executor=opened)
         declared = [_asked(found, settings) for found in sound or load(file)]
         for found, parameters in declared:
             if explain:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -90,14 +89,6 @@ class Surroundings:
         given = {name: value for name, value in changes.items() if value is not None}
         told = {"executor": settings.executor, "durability": settings.durability, **given}
         return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **told)
-
-    @contextmanager
-    def steps_in(self, executor: str) -> Iterator[Surroundings]:
-        """These surroundings with their executor opened for several runs, *executor* unless one is named. It begins to
-        load what the steps will need at once."""
-        with executors.opened(self.executor or executor) as opened:
-            executors.warmed(opened, self.home, self.load)
-            yield replace(self, executor=opened)
 
 
 class Pipeline:
@@ -335,10 +326,10 @@ def _execute(
 
 
 def _warming(registry: Registry, report: Report | None) -> Report:
-    """MLflow takes seconds to import: that begins when training does, which leaves a core idle now and then."""
+    """MLflow takes seconds to import: that begins when training, which uses every core, is over."""
 
     def tell(event: Any) -> None:
-        if event.kind == "started" and event.step == "train":
+        if event.kind == "started" and event.step == "package":
             registry.warm()
         if report is not None:
             report(event)

@@ -6,8 +6,8 @@ Plain JSON, kept beside the table: the next version is compared with it, and the
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +112,20 @@ def _correlations(sample: pl.DataFrame) -> dict[str, Any]:
     names = [column.name for column in numeric if column.n_unique() > 1][:CORRELATED]
     if len(names) < 2:
         return {"names": [], "matrix": []}
-    ranks = sample.select(pl.col(name).cast(pl.Float64).rank() for name in names)
-    matrix = [[_correlation(ranks[one], ranks[two]) for two in names] for one in names]
+    ranks = sample.select(pl.col(name).cast(pl.Float64).rank() for name in names).to_numpy().T
+    matrix: list[list[float | None]] = [[None] * len(names) for _ in names]
+    for one, two in combinations_with_replacement(range(len(names)), 2):
+        matrix[one][two] = matrix[two][one] = _correlation(ranks[one], ranks[two])
     return {"names": names, "matrix": matrix}
 
 
-def _correlation(one: pl.Series, two: pl.Series) -> float | None:
-    both = pl.DataFrame([one, two.alias("other")]).drop_nulls()
-    if both.height < 3 or 0 in (both[one.name].std(), both["other"].std()):
+def _correlation(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float | None:
+    """Of the rows where both are known."""
+    known = ~(np.isnan(one) | np.isnan(two))
+    one, two = one[known], two[known]
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(two) == 0:
         return None
-    found = float(np.corrcoef(both[one.name].to_numpy(), both["other"].to_numpy())[0, 1])
-    return found if math.isfinite(found) else None
+    return float(np.corrcoef(one, two)[0, 1])
 
 
 def _before(home: Home, dataset: Dataset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 
 from mainspring.core.wording import number, percent
@@ -62,15 +63,17 @@ def correlations(quality: Quality) -> Html:
     names, matrix = quality["correlations"]["names"], quality["correlations"]["matrix"]
 
     def draw(axes: Axes) -> None:
-        for down, line in enumerate(matrix):
-            for across, value in enumerate(line[:down]):
-                if value is None:
-                    continue
-                square = Rectangle((across - 0.46, down - 0.46), 0.92, 0.92, facecolor=BLUE if value > 0 else ORANGE)
-                square.set_alpha(0.08 + 0.85 * abs(value))
-                axes.add_patch(square)
-                if len(names) <= _LABELLED:
-                    axes.text(across, down, f"{value:.2f}", ha="center", va="center", color=INK, fontsize=7.5)
+        known = [
+            (across, down, value)
+            for down, line in enumerate(matrix)
+            for across, value in enumerate(line[:down])
+            if value is not None
+        ]
+        squares = [Rectangle((across - 0.46, down - 0.46), 0.92, 0.92) for across, down, _ in known]
+        colours = [(BLUE if value > 0 else ORANGE, 0.08 + 0.85 * abs(value)) for _, _, value in known]
+        axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
+        for across, down, value in known if len(names) <= _LABELLED else ():
+            axes.text(across, down, f"{value:.2f}", ha="center", va="center", color=INK, fontsize=7.5)
         places = range(len(names))
         axes.set(xlim=(-0.5, len(names) - 1.5), ylim=(len(names) - 0.5, 0.5))
         axes.set_yticks(places[1:], [_short(name) for name in names[1:]])

@@ -144,11 +144,18 @@ def _named(name: str, function: str) -> Code:
     hashed = blake3(function.encode())
     imported: set[str] = set()
     for file in files:
-        text = file.read_text()
-        hashed.update(text.encode())
-        imported.update(_IMPORTS.findall(text))
+        content, names = _read(file)
+        hashed.update(content)
+        imported.update(names)
     found = (_installed(name) for name in sorted(imported - {_OURS}))
     return Code({function: hashed.hexdigest()}, dict(each for each in found if each is not None))
+
+
+@cache
+def _read(file: Path) -> tuple[bytes, frozenset[str]]:
+    """What *file* holds, and what it imports; mainspring's own are read for one stage after the other."""
+    text = file.read_text()
+    return text.encode(), frozenset(_IMPORTS.findall(text))
 
 
 def _room_files(module: str) -> list[Path]:

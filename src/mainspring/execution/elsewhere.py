@@ -34,7 +34,12 @@ class Setup:
 
     @classmethod
     def here(cls, home: Home, load: tuple[str, str] | None = None) -> Setup:
-        return cls(home.path.resolve(), tuple(str(Path(path).resolve()) for path in sys.path), load)
+        return cls(home.path.resolve(), search_path(), load)
+
+
+def search_path() -> tuple[str, ...]:
+    """Where this process finds modules, whatever the current folder of another is."""
+    return tuple(str(Path(path).resolve()) for path in sys.path)
 
 
 _benches: dict[bytes, Bench] = {}
@@ -76,13 +81,18 @@ def make(setup: bytes, call: bytes, mark: str = "") -> bytes:
 def prepare(setup: bytes) -> None:
     """Make this process as *setup* says, before there is a call."""
     wanted: Setup = pickle.loads(setup)
-    sys.path[:] = dict.fromkeys([*wanted.paths, *sys.path])
+    know(wanted.paths, wanted.load)
+    _benches[setup] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
+
+
+def know(paths: tuple[str, ...], load: tuple[str, str] | None) -> None:
+    """Have this process find modules in *paths*, and those of *load* in memory; see `Setup`."""
+    sys.path[:] = dict.fromkeys([*paths, *sys.path])
     importlib.invalidate_caches()
     import_current()
-    if wanted.load is not None and wanted.load not in _loaded:
-        resolve(wanted.load[0])(wanted.load[1])
-        _loaded.add(wanted.load)
-    _benches[setup] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
+    if load is not None and load not in _loaded:
+        resolve(load[0])(load[1])
+        _loaded.add(load)
 
 
 def _packed(result: Result) -> bytes:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from mainspring.core.errors import UsageError
 from mainspring.execution import elsewhere
-from mainspring.execution.elsewhere import Setup
 from mainspring.execution.workers import Workers
-from mainspring.store.home import Home
 
 NAMES = "here, local, process, process:N, ray, ray://HOST:PORT"
 
@@ -36,10 +33,10 @@ def opened(executor: str | Executor | None) -> Iterator[Executor | None]:
             made.shutdown(cancel_futures=True)
 
 
-def warmed(executor: Executor | None, home: Home, load: tuple[str, str] | None) -> None:
-    """Have a worker process start, and load what its first step will need, while this process still loads it too."""
+def warmed(executor: Executor | None, load: tuple[str, str]) -> None:
+    """Have a worker process start, and *load* what its steps will need, while this process still loads it too."""
     if isinstance(executor, Workers):
-        executor.warm(elsewhere.prepare, pickle.dumps(Setup.here(home, load)))
+        executor.warm(elsewhere.know, elsewhere.search_path(), load)
 
 
 def named(name: str) -> Executor | None:

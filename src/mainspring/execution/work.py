@@ -100,9 +100,10 @@ class Bench:
     def do(self, call: Call) -> Result:
         """Make *call* and keep what it gives. Whatever the step raises is in the result."""
         inputs: dict[str, Any] = {}
+        ours = isinstance(call.function, str)
         for parameter, given in call.inputs.items():
             try:
-                inputs[parameter] = self.value(given.artifact, last=given.last)
+                inputs[parameter] = self.value(given.artifact, last=given.last, ours=ours)
             except (HomeDamaged, NotInStore) as error:
                 return Lost(given.name, error)
         began = time.perf_counter()
@@ -132,11 +133,12 @@ class Bench:
 
         return {"progress": progress} if call.progress else {}
 
-    def value(self, artifact: Artifact, *, last: bool) -> Any:
+    def value(self, artifact: Artifact, *, last: bool, ours: bool = False) -> Any:
         """The value of *artifact*, of which nobody sees what another does to it: the object in memory, which is then
-        let go, for its *last* user; of a polars frame a clone, which shares the columns; else a copy from the store."""
-        if last and artifact.digest in self.values:
-            return self.values.pop(artifact.digest)
+        let go, for its *last* user; that object also for a stage of *ours*, which changes nothing that it is given; of
+        a polars frame a clone, which shares the columns; else a copy from the store."""
+        if (last or ours) and artifact.digest in self.values:
+            return self.values.pop(artifact.digest) if last else self.values[artifact.digest]
         if artifact.format not in _CLONED or artifact.content is not None:
             return self.catalog.load(artifact)
         if artifact.digest not in self.values:

@@ -64,6 +64,8 @@ class _Item:
     work: Work
     content: bytes
     heard: Heard
+    warming: bool = False
+    """Its worker may be given work meanwhile, to begin after it."""
 
 
 class Workers(Executor):
@@ -84,7 +86,7 @@ class Workers(Executor):
         with self._lock:
             for _ in range(min(processes, self.width) - len(self._all)):
                 with suppress(RuntimeError):
-                    self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody))
+                    self._idle.append(self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody, warming=True)))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Work:
         """Call *fn* in a worker; it and its arguments must pickle, and *fn* be a module's."""
@@ -121,12 +123,13 @@ class Workers(Executor):
         if cancel_futures:
             self._processes.end()
 
-    def _hire(self, item: _Item) -> None:
+    def _hire(self, item: _Item) -> _Worker:
         """One worker more, for *item*; raises RuntimeError when the system has no room for its thread."""
         worker = _Worker(self)
         worker.inbox.put(item)
         threading.Thread(target=worker.work, name="mainspring-worker", daemon=True).start()
         self._all.append(worker)
+        return worker
 
     def _free(self, worker: _Worker) -> None:
         """*worker* has nothing to do: the next in the backlog, an idle moment, or the end."""
@@ -153,8 +156,10 @@ class _Worker:
                 item.work.cancel()
             if item.work.set_running_or_notify_cancel():
                 self._do(item)
+            warming = item.warming
             del item  # its arguments may be big
-            self.pool._free(self)
+            if not warming:
+                self.pool._free(self)
         if self.process is not None:
             self.process.close()
 

@@ -306,7 +306,14 @@ def is_project_file(path: Path | str) -> bool:
 
 @functools.lru_cache(maxsize=16_384)
 def _of_project(path: str) -> bool:
-    return not f"{os.path.realpath(path)}{os.sep}".startswith(_no_project())
+    folder, name = os.path.split(path)
+    real = os.path.join(_real_folder(folder), name)
+    return not f"{os.path.realpath(real) if os.path.islink(real) else real}{os.sep}".startswith(_no_project())
+
+
+@functools.lru_cache(maxsize=4_096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _is_library_folder(folder: Path) -> bool:

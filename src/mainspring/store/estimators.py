@@ -9,8 +9,10 @@ import functools
 import io
 import json
 import pickle
+import weakref
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +73,8 @@ def save(model: Any, code: UserCode, references: References) -> ModelFile:
     """*model* as a file, the same bytes for the same model. Raises BundleError when it can't be kept at all."""
     if isinstance(model, OnnxGraph):
         return ModelFile("onnx", model.content)
+    if not references and _written is not None and _written[0]() is model:
+        return ModelFile("skops", _written[1])
     try:
         content, types = _skops(model, code, references)
         return ModelFile("skops", content, types)
@@ -97,10 +101,24 @@ def load(content: bytes, format: Format, code: UserCode, user_types: tuple[str, 
 
 def write(format: str, model: Any) -> bytes:
     """*model* as a skops file; raises Unfit for what skops, or our list of trusted types, doesn't hold."""
+    global _written
     try:
-        return _skops(model, UserCode("", {}), {})[0]
+        content = _skops(model, UserCode("", {}), {})[0]
     except _NotSkops as problem:
         raise Unfit(str(problem)) from problem
+    with suppress(TypeError):  # a class of somebody's without weak references
+        _written = weakref.ref(model, _let_go), content
+    return content
+
+
+_written: tuple[weakref.ref[Any], bytes] | None = None
+"""The model that was kept last, and its file: the stage that packs it next need not write it again."""
+
+
+def _let_go(model: weakref.ref[Any]) -> None:
+    global _written
+    if _written is not None and _written[0] is model:
+        _written = None
 
 
 def read(format: str, content: Buffer) -> Any:

@@ -180,6 +180,10 @@ def figure(draw: Callable[[Axes], None], *, alt: str, width: float = 7, height: 
         draw(sheet.add_subplot())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a category in a script that this font doesn't have
+            layout = sheet.get_layout_engine()
+            if layout is not None:
+                layout.execute(sheet)  # once: savefig would do it twice
+            sheet.set_layout_engine("none")
             sheet.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     below = f"<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
     drawing = _themed(buffer.getvalue(), alt, width)
