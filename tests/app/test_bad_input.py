@@ -101,6 +101,22 @@ def nothing_left(folder: Path) -> bool:
     return not (list(home.glob("tables/visits/rows/_delta_log/*.json")) or list(home.glob("bundles/*")))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import mainspring as ms\n\nloop = ms.Loop('x', data='rows.csv', target='')\n", "(lone.py, line 3)"),
+        ("def of(rows):\n    return rows['a']\n\nof({})\n", "KeyError: 'a' (lone.py, line 2)"),
+        ("import json\n\nx = json.loads('{')\n", "(lone.py, line 3)"),
+    ],
+)
+def test_an_error_while_file_is_loaded_is_told_with_its_line(call: Call, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "lone.py").write_text(text)
+
+    answer = call(tmp_path, "plan", "lone.py")
+
+    assert answer.code == 2 and said in answer.err
+
+
 # ------------------------------------------------------------------------------------------------------- the source
 
 

@@ -73,7 +73,7 @@ def test_the_plan_names_file_line_and_name_and_the_expected_time(call: Call) -> 
     edit("# why\n\ndef fix(x):\n    return x + 1\n")
     told = call("plan").output
 
-    assert "helper fix, helpers_of_plans.py:3, changed" in told and "expected 0.0 s, at most 0.0 s" in told
+    assert "helper fix, helpers_of_plans.py:3, changed" in told and "expected under 0.1 s\n" in told
 
 
 def test_the_plan_as_json_has_state_reasons_and_places(call: Call) -> None:
@@ -111,7 +111,7 @@ def test_explain_says_why_before_the_run(call: Call) -> None:
 
     second = call("run", "--explain")
 
-    assert "rows: runs: has never run" in first.output
+    assert "rows: runs: has never run" in first.output and first.output.split()[-2:] == ["total", "3"]
     assert "  clean: runs: helper fix, helpers_of_plans.py:1, changed\n" in second.output
     assert "  total: may stop early: input clean may change\n" in second.output
 

@@ -10,13 +10,14 @@ from rich.console import Console
 
 from mainspring.app.progress import Progress
 from mainspring.execution.outcome import Event
+from mainspring.pipeline.fingerprint import LOST
 
 EVENTS = [
     Event("begun", "r1"),
-    Event("started", "r1", "rows", "has never run"),
+    Event("started", "r1", "rows", LOST),
     Event("progress", "r1", "rows", "reading", done=1, of=4),
     Event("output", "r1", "rows", "hello [b]\n"),
-    Event("run", "r1", "rows", "has never run", seconds=1.25),
+    Event("run", "r1", "rows", LOST, seconds=1.25),
     Event("cached", "r1", "clean", "from run r0"),
     Event("started", "r1", "monthly[0]", ""),
     Event("run", "r1", "monthly[0]", "", seconds=0.1),
@@ -33,7 +34,7 @@ def test_in_a_pipe_each_step_is_a_line(capsys: pytest.CaptureFixture[str]) -> No
 
     assert capsys.readouterr().err.splitlines() == [
         "  rows | hello [b]",
-        "  rows       done 1.2 s",
+        "  rows       done 1.2 s  made again: its kept output is missing or damaged",
         "  clean      cached",
         "  monthly[0] done 0.1 s",
         "  model      retry 0.0 s  attempt 1 of 2 failed: OSError: gone",

@@ -80,7 +80,7 @@ def test_an_edited_step_that_gives_the_same_value_stops_the_wave(run: Run) -> No
     outcome = run(rows, Step("clean", edited), model)
 
     assert states(outcome) == {"rows": "cached", "clean": "run", "model": "cached"}
-    assert "its code, test_engine.py, changed" in outcome.steps[1].reason
+    assert f"its code, test_engine.py:{edited.__code__.co_firstlineno}, changed" in outcome.steps[1].reason
 
 
 def test_a_state_outside_belongs_to_the_fingerprint(run: Run) -> None:

@@ -25,7 +25,7 @@ def files(tmp_path: Path) -> Files:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(content=st.binary(max_size=300))
 def test_content_comes_back_by_its_digest(files: Files, content: bytes) -> None:
-    digest = files.put(content)
+    digest = files.write(content)
 
     assert digest == blake3(content).hexdigest()
     assert files.read(digest) == content and files.path(digest).read_bytes() == content
@@ -36,7 +36,7 @@ def test_a_file_is_copied_and_stays(files: Files, tmp_path: Path) -> None:
     source = tmp_path / "large.bin"
     source.write_bytes(os.urandom(3_000_000))
 
-    digest = files.put(source)
+    digest = files.write(source)
 
     assert files.read(digest) == source.read_bytes()
     assert list((tmp_path / ".mainspring" / "tmp").iterdir()) == []
@@ -44,13 +44,13 @@ def test_a_file_is_copied_and_stays(files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"other", b"0" * 5])
 def test_damage_is_noticed_and_healed_by_putting_again(files: Files, damage: bytes) -> None:
-    digest = files.put(b"value")
+    digest = files.write(b"value")
     files.path(digest).write_bytes(damage)
 
     assert not files.sound(digest)
     with pytest.raises(HomeDamaged, match="changed or damaged; run the step"):
         files.read(digest)
-    assert files.put(b"value") == digest and files.read(digest) == b"value"
+    assert files.write(b"value") == digest and files.read(digest) == b"value"
 
 
 def test_what_isnt_there_is_said_so(files: Files) -> None:
@@ -67,7 +67,7 @@ def test_a_name_that_is_no_digest_reaches_no_file(files: Files, name: str) -> No
 
 def test_a_source_that_fails_leaves_nothing_behind(files: Files, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="can't be written"):
-        files.put(tmp_path / "missing")
+        files.write(tmp_path / "missing")
     assert list(files.folder.iterdir()) == [] and list((tmp_path / ".mainspring" / "tmp").iterdir()) == []
 
 

@@ -50,7 +50,7 @@ def opened(home: Home, claim: Claim) -> Iterator[Ledger]:
 
 
 def test_a_finished_step_is_found_by_its_fingerprint(journal: Journal, home: Home) -> None:
-    output = Catalog(home).save([1, 2])
+    output = Catalog(home).write([1, 2])[0]
     claim = journal.begin("seed", {"trees": 5})
     finish(home, claim, "model", output)
     journal.end(claim, "done")
@@ -80,7 +80,7 @@ def test_ids_are_short_and_sort_by_time_even_when_the_clock_steps_back(home: Hom
 
 
 def test_a_run_whose_writer_let_go_is_interrupted_and_goes_on_as_the_same_run(journal: Journal, home: Home) -> None:
-    output = Catalog(home).save(1)
+    output = Catalog(home).write(1)[0]
     claim = journal.begin("seed", {"trees": 5})
     finish(home, claim, "rows", output)
     with opened(home, claim) as ledger:
@@ -114,7 +114,7 @@ def test_an_owner_that_lost_its_run_can_write_nothing_more(journal: Journal, hom
     assert second is not None and second.fence == first.fence + 1
 
     with pytest.raises(StoreError, match="belongs to another process"):
-        finish(home, first, "rows", Catalog(home).save(1))
+        finish(home, first, "rows", Catalog(home).write(1)[0])
     with pytest.raises(StoreError, match="belongs to another process"):
         journal.end(first, "done")
     assert journal.steps(first.run) == [] and journal.run(first.run).status == "running"

@@ -98,7 +98,7 @@ def test_a_group_is_all_or_nothing(home: Home, journal: Journal) -> None:
     ledger = Ledger(home, claim)
     finish(ledger, home, "good", 1)
     ledger.started("bad", "f", PARTS, "new")
-    ledger.finished("bad", Catalog(home).save(2), seconds=float("inf"), attempt=1, keep_as="bad", objects=[])
+    ledger.finished("bad", Catalog(home).write(2)[0], seconds=float("inf"), attempt=1, keep_as="bad", objects=[])
 
     with pytest.raises(StoreError, match=r"can't be written .*malformed JSON"):
         ledger.settle()

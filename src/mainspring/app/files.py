@@ -15,6 +15,7 @@ from mainspring.app.project import Loop, Pipeline
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.core.joins import Join
 from mainspring.core.sources import DeltaSource, FileSource, IcebergSource, SqlSource
+from mainspring.core.wording import place
 from mainspring.pipeline.bytecode import CurrentSource, import_current
 
 _BEFORE: set[str] = set()
@@ -113,10 +114,14 @@ def _execute(path: Path) -> ModuleType:
     sys.modules.setdefault(f"{path.stem}_file", module)  # its name in the process that had another FILE of this stem
     try:
         spec.loader.exec_module(module)
-    except MainspringError:
+    except MainspringError as error:
+        if where := place(error):
+            error.args = (f"{error} ({where})",)
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{path} can't be loaded: {type(error).__name__}: {_first_line(error)}") from error
+        where = "" if isinstance(error, SyntaxError) else place(error)  # a SyntaxError says it itself
+        said = f"{type(error).__name__}: {_first_line(error)}{f' ({where})' if where else ''}"
+        raise UsageError(f"{path} can't be loaded: {said}") from error
     return module
 
 

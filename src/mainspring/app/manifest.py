@@ -16,7 +16,7 @@ import msgspec
 
 from mainspring.app import config, document, world
 from mainspring.core.errors import MainspringError
-from mainspring.core.wording import count
+from mainspring.core.wording import count, number
 from mainspring.execution.outcome import Outputs
 from mainspring.loop import turn
 from mainspring.store.catalog import Artifact, Catalog
@@ -171,7 +171,7 @@ def _run(home: Home, found: Sequence[Pipeline], durability: Any, options: Mappin
                                  "steps": steps, "error": None}))  # fmt: skip
         if not options.get("as_json"):
             print(f"{each.name}: nothing to run, {count(len(steps), 'step')} cached", file=sys.stderr)
-            figures = [f"{name:<20} {value:.4f}" for name, value in metrics.items()]
+            figures = [f"{name:<20} {number(value, 4)}" for name, value in metrics.items()]
             told = [f"{run}  {status}", *figures, *(f"- {reason}" for reason in reasons)]
             print(*told, *([f"model {model}"] if model else []), sep="\n")
     if options.get("as_json"):

@@ -30,16 +30,24 @@ def total(steps: Sequence[PlannedStep]) -> str:
 
     >>> total([PlannedStep("model", "run", (), 61.0), PlannedStep("report", "maybe", (), 2.0)])
     'expected 61.0 s, at most 63.0 s'
+    >>> total([PlannedStep("model", "run", (), 0.01), PlannedStep("report", "maybe", (), 0.02)])
+    'expected under 0.1 s'
     """
     sure, perhaps = (sum(step.seconds or 0.0 for step in steps if step.state == state) for state in ("run", "maybe"))
     unknown = sum(step.state in ("run", "maybe") and step.seconds is None for step in steps)
     if not stale(steps):
         return "nothing to run"
-    times = f"expected {sure:.1f} s" + (f", at most {sure + perhaps:.1f} s" if perhaps else "")
+    least, most = seconds(sure), seconds(sure + perhaps)
+    times = f"expected {least}" + (f", at most {most}" if most != least else "")
     never = f"{unknown} step{'s' if unknown > 1 else ''} never timed"
     if unknown and not sure + perhaps:
         return f"expected time unknown: {never}"
     return f"{times}, and {never}" if unknown else times
+
+
+def seconds(taken: float) -> str:
+    """A time as history tells it; none is 0.0 s."""
+    return f"{taken:.1f} s" if taken >= 0.05 else "under 0.1 s"
 
 
 def notes(steps: Sequence[PlannedStep]) -> list[str]:
@@ -68,8 +76,8 @@ def markdown(name: str, steps: Sequence[PlannedStep]) -> str:
         lines += ["| step | what | why | expected |", "| --- | --- | --- | --- |"]
     for step in steps:
         if step.state != "cached":
-            seconds = "" if step.seconds is None else f"{step.seconds:.1f} s"
-            lines.append(f"| `{step.name}` | {_WORDS[step.state]} | {_cell(why(step))} | {seconds} |")
+            expected = "" if step.seconds is None else seconds(step.seconds)
+            lines.append(f"| `{step.name}` | {_WORDS[step.state]} | {_cell(why(step))} | {expected} |")
     lines += ["", *(f"- counts more than needed: {_cell(note)}" for note in notes(steps))] if notes(steps) else []
     return "\n".join(lines)
 

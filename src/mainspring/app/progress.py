@@ -17,6 +17,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 from rich.tree import Tree
 
+from mainspring.pipeline.fingerprint import LOST
+
 STYLES = {
     "cached": "dim", "done": "green", "started": "cyan", "skipped": "dim", "failed": "bold red", "retry": "yellow",
 }  # fmt: skip
@@ -92,7 +94,7 @@ class Progress:
             shown.said = f"{event.message} {event.done}{f' of {event.of}' if event.of else ''}"
         elif event.kind in ("run", "cached", "failed", "skipped"):
             shown.state, shown.seconds = "done" if event.kind == "run" else event.kind, event.seconds
-            shown.said = event.message if event.kind in ("failed", "skipped") else ""
+            shown.said = event.message if event.kind in ("failed", "skipped") else _made_again(event)
 
     # ------------------------------------------------------------------------------------------------- when it is piped
 
@@ -100,7 +102,8 @@ class Progress:
         if follows(event.message):
             return
         seconds = "" if event.kind == "cached" else f" {event.seconds:.1f} s"
-        reason = f"  {escape(event.message)}" if event.kind in ("skipped", "retry") else ""
+        reason = event.message if event.kind in ("skipped", "retry") else _made_again(event)
+        reason = f"  {escape(reason)}" if reason else ""
         state = "done" if event.kind == "run" else event.kind
         self._print(f"  {escape(event.step):<10} [{STYLES[state]}]{state}[/]{seconds}{reason}")
 
@@ -147,6 +150,11 @@ class Progress:
 def follows(reason: str) -> bool:
     """Whether a step was only skipped because one before it gave nothing: that one has said why."""
     return reason.endswith((" failed", " was skipped"))
+
+
+def _made_again(event: Any) -> str:
+    """What a step that ran says of a kept output that it had: one that is gone is news."""
+    return f"made again: {LOST}" if event.kind == "run" and LOST in event.message else ""
 
 
 def _line_of(shown: _Shown) -> RenderableType:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mainspring.app import plans
 from mainspring.app.progress import follows
+from mainspring.core.wording import number
 
 _STATES = {
     "cached": "dim", "run": "green", "done": "green", "maybe": "yellow", "running": "cyan", "skipped": "dim",
@@ -29,8 +30,8 @@ def plan(name: str, steps: Sequence[Any]) -> None:
     table = headed(name, "step", "state", "why", "expected")
     shown = [step for step in steps if step.state != "cached"] if len(steps) > MANY_STEPS else steps
     for step in shown:
-        seconds = "" if step.state == "cached" or step.seconds is None else f"{step.seconds:.1f} s"
-        row(table, step.name, _state(step.state), plans.why(step), seconds)
+        expected = "" if step.state == "cached" or step.seconds is None else plans.seconds(step.seconds)
+        row(table, step.name, _state(step.state), plans.why(step), expected)
     if shown:
         out(table)
     left_out = len(steps) - len(shown)
@@ -42,7 +43,7 @@ def plan(name: str, steps: Sequence[Any]) -> None:
 def run(done: Any, page: str | None = None) -> None:
     table = headed(f"{done.id}  {done.status}", "metric", "value")
     for name, value in done.metrics.items():
-        row(table, name, f"{value:.4f}")
+        row(table, name, number(value, 4))
     out(table if done.metrics else f"{done.id}  {done.status}")
     for line in done.reasons:
         if not (follows(line) or (done.error is not None and str(done.error) in line)):  # the error is told by itself
@@ -197,7 +198,7 @@ def _share(number: int, route: Any) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else number(value, 4)
 
 
 def _state(state: str) -> Text:

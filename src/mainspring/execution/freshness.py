@@ -46,6 +46,8 @@ class Freshness:
         self._artifacts: dict[str, Artifact] = {}
         self._held: dict[str, Code] = {}
         self.force = set(force)
+        self.lost: set[str] = set()
+        """The steps whose kept output seemed sound and couldn't be read."""
 
     @property
     def latest(self) -> Mapping[str, StepRecord]:
@@ -90,6 +92,8 @@ class Freshness:
         digest = parts.fingerprint
         if finished is not None and finished[0] == digest and self._catalog.sound(finished[1].output):
             return finished[1], []
+        if node.name in self.lost:
+            return None, [Reason("lost")]
         if node.name in self.force:
             return None, [Reason("forced")]
         if not node.step.cache:
@@ -222,8 +226,8 @@ def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
     if place is None:
         return replace(reason, what=name or ("its code" if module == node.name else module))
     if place.name.startswith(GIVEN_NAME):  # a lambda or a nested function
-        file = os.path.basename(place.file) or module
-        return replace(reason, what="its code", file=file, old=reason.old or "", new=reason.new or "")
+        reason = replace(reason, old=reason.old or "", new=reason.new or "")
+        return replace(reason, what="its code", file=os.path.basename(place.file) or module, line=place.line)
     own = place.kind == "function" and place.name == node.name
     title = {"function": "helper", "value": "the value of"}.get(place.kind, place.kind)
     what = "its code" if own else f"{title} {place.name}"

@@ -245,7 +245,7 @@ class Walk:
         if remade is None:
             self._remakes += 1
             self._remade[name] = self._remakes
-            self._freshness.force.add(name)
+            self._freshness.lost.add(name)
             self._finished.pop(name, None)
             self._artifacts.pop(name, None)
             for source in self._graph.nodes[name].waits:

@@ -81,6 +81,7 @@ def _rows(more: int) -> str:
     return f"{abs(more):,} {'new' if more > 0 else 'fewer'} row{'s' if abs(more) > 1 else ''}"
 
 
+LOST = "its kept output is missing or damaged"
 _READABLE = 60
 """A longer change of state is for `--json`."""
 _SENTENCES = {
@@ -90,7 +91,7 @@ _SENTENCES = {
     "parameter": "parameter {where} changed",
     "state": "what it reads outside has changed",
     "forced": "forced",
-    "lost": "its kept output is missing or damaged",
+    "lost": LOST,
     "uncached": "cache=False: it runs in every run",
     "unknown": "{new}",
     "upstream": "input {where} may change",

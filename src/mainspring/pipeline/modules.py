@@ -31,13 +31,15 @@ _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 class ModuleText:
     """One module of the project: its name (that of its file where it ran as `__main__`) and its source text.
 
-    compiled: the digest of one that has no source."""
+    compiled: the digest of one that has no source. given: the lines of the file where functions stand that got a name
+    at the end of the text, by name."""
 
     name: str
     text: str
     package: bool = False
     path: str = ""
     compiled: str = ""
+    given: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def parent(self) -> str:

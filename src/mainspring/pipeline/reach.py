@@ -172,7 +172,8 @@ def _pieces(trace: Trace, source: Source, indices: list[int]) -> Iterator[Piece]
 def _piece(source: Source, index: int) -> Piece:
     unit = source.parsed.units[index]
     key = f"{source.name}:{unit.name}"
-    return Piece(key, hashed("unit", canonical(unit)), Place(unit.kind, unit.name, source.text.path, unit.line))
+    line = source.text.given.get(unit.name, unit.line)
+    return Piece(key, hashed("unit", canonical(unit)), Place(unit.kind, unit.name, source.text.path, line))
 
 
 def _values(trace: Trace, source: Source, index: int, at_import: bool) -> tuple[tuple[Global, Piece], ...]:

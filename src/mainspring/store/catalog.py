@@ -62,14 +62,9 @@ class Catalog:
         self.files = Files(home)
         self._key = Key(home)
 
-    def save(self, value: Any) -> Artifact:
-        """Keep *value*; its objects are durable on return. Raises StoreError for one that can't be kept."""
-        artifact, digests = self.write(value)
-        self.files.sync(digests)
-        return artifact
-
     def write(self, value: Any, *, warn: bool = True) -> tuple[Artifact, list[str]]:
-        """Keep *value* for every reader; also gives the digests of its objects: `Files.sync` makes them durable.
+        """Keep *value* for every reader; also gives the digests of its objects: `Files.sync` makes them durable. Raises
+        StoreError for one that can't be kept.
 
         warn: tell of a type that is kept as a pickle.
         """

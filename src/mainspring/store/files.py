@@ -28,12 +28,6 @@ class Files:
         self.folder = home.folder("objects")
         self._temporary = home.folder("tmp")
 
-    def put(self, content: bytes | Path) -> str:
-        """Keep *content*, or the content of a file; durable on return."""
-        digest = self.write(content)
-        self.sync([digest])
-        return digest
-
     def write(self, content: bytes | Path) -> str:
         """Keep *content*, whole for every reader from now on; it survives a loss of power only after `sync`."""
         try:
