@@ -88,10 +88,10 @@ def run(
     with document.alone(as_json), _ended_in_order(), executors.opened(executor) as opened:
         executors.warmed(opened, loading)
         sound = _sound(home, file)
-        told = Surroundings.of(
+        opening = Surroundings.of(
             home, selection=Selection(**selection), durability="fast" if fast else None, load=loading
         )
-        where = replace(told, executor=opened)
+        where = replace(opening, executor=opened)
         declared = [_asked(found, settings) for found in sound or load(file)]
         for found, parameters in declared:
             if explain:

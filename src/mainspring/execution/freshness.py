@@ -227,7 +227,7 @@ def _placed(node: Node, place: Place | None, reason: Reason) -> Reason:
         return replace(reason, what=name or ("its code" if module == node.name else module))
     if place.name.startswith(GIVEN_NAME):  # a lambda or a nested function
         reason = replace(reason, old=reason.old or "", new=reason.new or "")
-        return replace(reason, what="its code", file=os.path.basename(place.file) or module, line=place.line)
+        return replace(reason, what="its code", file=os.path.basename(place.file) or module, line=place.line or None)
     own = place.kind == "function" and place.name == node.name
     title = {"function": "helper", "value": "the value of"}.get(place.kind, place.kind)
     what = "its code" if own else f"{title} {place.name}"

@@ -239,7 +239,8 @@ def _hoisted(thing: Any, text: ModuleText, project: Project, texts: dict[str, Mo
     source = f"\n\ndef {name}():\n" + "".join(f"    {line}\n" for line in [*body.splitlines(), f"return {result}"])
     source += f"{name} = {name}()\n"
     if source not in text.text:
-        given = {**text.given, name: inspect.unwrap(thing).__code__.co_firstlineno}
+        code = getattr(inspect.unwrap(thing), "__code__", None)
+        given = {**text.given, name: 0 if code is None else code.co_firstlineno}
         texts[text.name] = ModuleText(text.name, text.text + source, text.package, text.path, given=given)
     return Entry(f"{text.name}:{name}", {text.name: texts[text.name]})
 

@@ -32,7 +32,7 @@ class ModuleText:
     """One module of the project: its name (that of its file where it ran as `__main__`) and its source text.
 
     compiled: the digest of one that has no source. given: the lines of the file where functions stand that got a name
-    at the end of the text, by name."""
+    at the end of the text, by name; 0 where that isn't known."""
 
     name: str
     text: str
