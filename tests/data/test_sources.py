@@ -177,8 +177,11 @@ class TestMemoryAndFunctions:
 
         with pytest.raises(SourceError, match=r"broken' raised RuntimeError: the service is down"):
             rows_of(ms.source(broken))
-        with pytest.raises(SourceError, match=r"gave int that is no table of rows"):
-            rows_of(ms.source(lambda: 3))
+        for wrong in (3, pd.Series([1, 2])):
+            with pytest.raises(
+                SourceError, match=r"gave (int that is no table of rows: give a|Series that .* it is one column)"
+            ):
+                rows_of(ms.source(lambda: wrong))  # noqa: B023
 
     def test_a_plug_in_needs_only_position_and_read(self) -> None:
         class Counter:

@@ -207,6 +207,26 @@ def test_the_margin_of_an_error_in_the_targets_unit_is_a_share_of_the_champions(
     assert verdict(1.04).decision == "hold"
 
 
+def test_a_candidate_below_the_dummy_is_told_even_where_it_beats_the_champion(judge: Any) -> None:
+    random = np.random.default_rng(4)
+    y = random.integers(0, 2, 2_000)
+    verdict = gate(
+        judge(y, scores(1 - y, 1.0, random), scores(1 - y, 0.3, random), metric="roc_auc"), rule=Gate(), uses=1
+    )
+
+    assert verdict.decision == "promote"
+    assert "A dummy that knows the training target only has 0.5000: on these rows the candidate is no better" in str(
+        verdict.reasons
+    )
+
+
+def test_a_class_of_which_the_holdout_has_few_rows_is_named_in_the_reasons(judge: Any) -> None:
+    y = np.repeat([0, 1], [400, 3])
+    verdict = gate(judge(y, answers(y, np.ones(403, dtype=bool)), metric="balanced_accuracy"), rule=Gate(), uses=1)
+
+    assert "Fewer than 10 holdout rows have class 1 (3): how well it is found isn't known." in verdict.reasons
+
+
 def test_margin_zero_asks_for_exact_superiority(judge: Any, world: tuple[np.ndarray, np.ndarray]) -> None:
     y, old = world
     new = old.copy()

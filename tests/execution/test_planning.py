@@ -193,6 +193,17 @@ def test_a_condition_that_doesnt_hold_is_told(project: Path, home: Home, run: Ru
     assert planned["last"] == ("skip", ["told is skipped"])
 
 
+def test_a_step_whose_condition_asks_a_stale_one_may_run(project: Path, home: Home, run: Run) -> None:
+    module = load()
+    told_step = Step("told", module.published, inputs=("model",), when=at_least("model", 1e9))
+    graph = Graph([*steps(module)[:3], told_step])
+
+    assert told(plan(graph, home=home, pipeline="seed"))["told"] == (
+        "maybe",
+        ["has never run", "input model may change"],
+    )
+
+
 def test_lost_output_forced_steps_and_a_selection_are_told(project: Path, home: Home, run: Run) -> None:
     module = load()
     text = as_step(module.published)

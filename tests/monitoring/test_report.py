@@ -94,6 +94,14 @@ def test_labels_later_than_the_declared_delay_and_extra_columns_are_noted(traffi
     assert report.days_since_training is None
 
 
+def test_labels_that_come_within_seconds_are_not_told_to_be_late(traffic: Any, end: Any) -> None:
+    traffic.day(0, 100, label_after=timedelta(seconds=5))
+    watched = traffic.watched()
+    report, _ = build(watched, traffic.served(watched), Standing(None), at=end(1), monitor=Monitor())
+
+    assert not any("label_delay" in note for note in report.notes)
+
+
 def test_labels_for_few_predictions_are_noted_as_a_selection(traffic: Any, end: Any) -> None:
     traffic.day(0, 100).day(0, 400, label_after=None)
     watched = traffic.watched()
@@ -107,6 +115,7 @@ def test_a_loop_without_traffic_has_a_report(traffic: Any, end: Any) -> None:
     report, _ = build(watched, traffic.served(watched), Standing(None), at=end(0), monitor=MONITOR)
 
     assert report.service.predictions == 0 and report.performance.measured == ()
+    assert "nothing was predicted in this window" in render(report) and "0 %" not in render(report)
     assert "0 predictions" in render(report) and "<!doctype html>" in page([report])
 
 

@@ -68,6 +68,25 @@ def test_one_row_of_a_class_leaves_the_area_wholly_open() -> None:
     assert (found.low, found.value, found.high) == (0.0, 1.0, 1.0)
 
 
+def test_the_bounds_of_a_high_auc_on_few_rows_hold_as_often_as_they_say() -> None:
+    generator, shift = np.random.default_rng(0), 1.8124  # two normals this far apart: an area of 0.9
+    y, missed = np.repeat([0, 1], 25), 0
+    for _ in range(400):
+        p = 1 / (1 + np.exp(-generator.normal(size=50) - shift * y))
+        found = interval(metric("roc_auc", "binary"), y, Predictions(probabilities=np.c_[1 - p, p], classes=(0, 1)))
+        missed += found.low > 0.9
+
+    assert missed <= 20  # 2.5 % of 400 are 10; the plain normal bound misses 40
+
+
+def test_a_perfect_auc_on_few_rows_is_not_taken_for_certain() -> None:
+    p = np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
+    said = Predictions(probabilities=np.c_[1 - p, p], classes=(0, 1))
+    found = interval(metric("roc_auc", "binary"), np.array([0, 0, 0, 1, 1, 1]), said)
+
+    assert found.low == pytest.approx(1 - float(wilson(0, 3)[1])) and (found.value, found.high) == (1.0, 1.0)
+
+
 def test_accuracy_has_wilsons_interval() -> None:
     said = Predictions(np.ones(20), classes=(0, 1))
 

@@ -101,7 +101,7 @@ def run(
                 done = found.start(replace(where, report=progress.event), parameters)
             runs.append(done)
             if not as_json:
-                showing.run(done, _card(where.home, done.model))
+                showing.run(done, where.home.card(done.model))
             if done.error is not None and full_traceback:
                 traceback.print_exception(done.error)
             for step in done.steps:
@@ -191,7 +191,7 @@ def show(*, home: str | None, run: str, other: str | None, as_json: bool) -> int
     showing.one_run(found, steps)
     verdict, release = (_made(store, steps, name) for name in ("gate", "release"))
     showing.notes(getattr(getattr(verdict, "bundle", None), "notes", ()))
-    showing.card(_card(store, f"{release.loop}@{release.version}" if isinstance(release, Release) else None))
+    showing.card(store.card(f"{release.loop}@{release.version}" if isinstance(release, Release) else None))
     return 0
 
 
@@ -307,12 +307,6 @@ def _made(home: Home, steps: Sequence[StepRecord], name: str) -> Any:
         return None if output is None else Catalog(home).load(output)
     except MainspringError:
         return None
-
-
-def _card(home: Home, model: str | None) -> str | None:
-    """Where the model card of a version lies, seen from the current folder."""
-    path = home.path / "cards" / f"{model}.html"
-    return os.path.relpath(path) if model and path.is_file() else None
 
 
 def _code(done: Run) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mainspring.app import document, show
 from mainspring.core.errors import NotInStore
-from mainspring.core.wording import count
+from mainspring.core.wording import count, listed
 from mainspring.data.changes import Changes, changes
 from mainspring.data.versions import Version, Versions
 from mainspring.store.home import Home
@@ -34,12 +34,12 @@ def data(home: Home, *, name: str, versions: Sequence[int] | None, as_json: bool
 
 def _list(name: str, listed: Sequence[Version]) -> None:
     table = show.headed(
-        f"data of {name}", "version", "time", "source", "rows", "new", "changed", "removed", "labelled", "quarantined",
-        "digest", "cursor", "run",
+        f"data of {name}", "version", "time", "source", "rows", "new", "changed", "removed", "from feedback",
+        "quarantined", "digest", "cursor", "run",
     )  # fmt: skip
     for each in listed[:SHOWN]:
         counts = (each.rows, each.new, each.changed, each.removed, each.labelled, each.quarantined)
-        cursor = "" if each.cursor is None else _short(json.dumps(each.cursor, ensure_ascii=False))
+        cursor = "" if each.cursor is None else _short(_cursor(each.cursor))
         version = str(each.version) if each.kept else f"{each.version} (gone)"
         at = f"{each.at:%Y-%m-%d %H:%M}"
         show.row(table, version, at, each.source, *(f"{n:,}" for n in counts), each.digest[:12], cursor, each.run)
@@ -71,6 +71,15 @@ def _fields(version: Version) -> dict[str, Any]:
 def _known(home: Home) -> str:
     loops = sorted(folder.name for folder in home.folder("tables").glob("*") if (folder / "rows").is_dir())
     return f"loops with data: {', '.join(loops)}" if loops else "`mainspring run FILE` makes some"
+
+
+def _cursor(cursor: Any) -> str:
+    """How far a source was read; of files the names, without the sizes and times that tell whether they changed."""
+    if isinstance(cursor, list) and all(
+        isinstance(each, list) and each and isinstance(each[0], str) for each in cursor
+    ):
+        return listed([each[0] for each in cursor], most=2)
+    return json.dumps(cursor, ensure_ascii=False)
 
 
 def _short(text: str) -> str:

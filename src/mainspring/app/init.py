@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,8 @@ _KEYS = re.compile(r"(?i:(^|[\W_])(id|key|uuid|guid|number|no)$)|[a-z0-9](Id|ID|
 _NOT_WHEN = re.compile(r"(?i)birth|born|dob")
 """A time that says something about the entity, not when its row came to be."""
 _SUFFIXES = re.compile(r"(?i)\.(csv|tsv|parquet|pq)(\.(gz|zip))?$")
+_IN_ASCII = str.maketrans({"ß": "ss", "æ": "ae", "ø": "o", "ł": "l"})
+"""Letters that are no letter with a mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def _holds(target: targets.Target) -> str:
 
 def _text(source: CsvSource | ParquetSource, sketch: Sketch, output: str) -> str:
     data = source.path
-    name = re.sub(r"[^a-z0-9]+", "-", _SUFFIXES.sub("", Path(data).name).lower())[:100].strip("-") or "loop"
+    spelled = unicodedata.normalize("NFKD", _SUFFIXES.sub("", Path(data).name).lower().translate(_IN_ASCII))
+    name = re.sub(r"[^a-z0-9]+", "-", spelled.encode("ascii", "ignore").decode())[:100].strip("-") or "loop"
     variable = name.replace("-", "_")
     if not variable.isidentifier() or keyword.iskeyword(variable) or variable == "ms":
         variable = "loop"

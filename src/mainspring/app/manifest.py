@@ -171,9 +171,11 @@ def _run(home: Home, found: Sequence[Pipeline], durability: Any, options: Mappin
                                  "steps": steps, "error": None}))  # fmt: skip
         if not options.get("as_json"):
             print(f"{each.name}: nothing to run, {count(len(steps), 'step')} cached", file=sys.stderr)
-            figures = [f"{name:<20} {number(value, 4)}" for name, value in metrics.items()]
+            width = max(map(len, metrics), default=0)
+            figures = [f"{name:<{width}}  {number(value, 4)}" for name, value in metrics.items()]
             told = [f"{run}  {status}", *figures, *(f"- {reason}" for reason in reasons)]
-            print(*told, *([f"model {model}"] if model else []), sep="\n")
+            page = home.card(model)
+            print(*told, *([f"model {model}"] if model else []), *([f"card: {page}"] if page else []), sep="\n")
     if options.get("as_json"):
         document.several("run", answers)
     return code

@@ -83,7 +83,7 @@ def status(loops: Sequence[Mapping[str, Any]]) -> None:
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
         row(table, loop["name"], champion, canary, str(loop["versions"]), told)
-    out(table)
+    out(table if loops else "no loop yet; `mainspring run FILE` makes one")
     for loop in loops:
         if loop["trial"] is not None:
             _trial(loop["name"], loop["trial"])
@@ -220,4 +220,4 @@ def out(what: Any) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    console.print(what, highlight=False)
+    console.print(what, highlight=False, soft_wrap=isinstance(what, Text) and not console.is_terminal)

@@ -148,7 +148,8 @@ def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
     narrow = column.cast(pl.Int64, strict=False)
     if narrow.null_count() == column.null_count():
         return narrow, ""
-    return column.cast(pl.Float64), f"column {column.name!r} has integers beyond 64 bits: they are taken as floats"
+    told = f"column {column.name!r} has integers beyond a signed 64-bit one: they are taken as text, as ids"
+    return column.cast(pl.String), told
 
 
 def _plain_floats(column: pl.Series) -> tuple[pl.Series, str]:

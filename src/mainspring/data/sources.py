@@ -103,6 +103,8 @@ def _to_frame(data: Any) -> pl.DataFrame:
         data = data.collect()
     if isinstance(data, pl.DataFrame):
         return data
+    if type(data).__name__ == "Series":
+        raise TypeError("it is one column; give a table with named columns")
     if type(data).__module__.partition(".")[0] == "pandas":
         return _from_pandas(data)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):

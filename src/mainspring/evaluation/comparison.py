@@ -118,7 +118,19 @@ def not_worse(evaluation: Evaluation, rule: Gate, alpha: float) -> Comparison:
     else:
         conclusion = _conclusion(passed, found, allowed, shown, evaluation.rows)
         reason += f" The margin is {_margin_in_words(primary(evaluation), rule, before)}: {conclusion}"
+    reason += _below_the_dummy(evaluation)
     return Comparison(passed, reason, found.estimate >= 0, figures)
+
+
+def _below_the_dummy(evaluation: Evaluation) -> str:
+    """A word on a candidate that may well be better than the champion, and no better than knowing nothing."""
+    sign = 1.0 if primary(evaluation).greater_is_better else -1.0
+    if not sign * (evaluation.metrics[evaluation.metric][0] - evaluation.baseline) <= 0:
+        return ""
+    return (
+        f" A dummy that knows the training target only has {number(evaluation.baseline, 4)}: on these rows the "
+        "candidate is no better than knowing nothing."
+    )
 
 
 def _passes(found: Difference, margin: float, shown: float) -> bool | None:

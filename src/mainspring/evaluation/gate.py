@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from mainspring.core.declarations import Gate, seconds
 from mainspring.core.values import Check, Decision, Evaluation, Slice, Verdict
-from mainspring.core.wording import count, number, percent
-from mainspring.evaluation.comparison import Comparison, beats_dummy, margin, not_worse, primary
+from mainspring.core.wording import count, listed, number, percent
+from mainspring.evaluation.comparison import FEWEST, Comparison, beats_dummy, margin, not_worse, primary
 from mainspring.evaluation.slices import JUDGED_ROWS
 from mainspring.statistics.paired_tests import holm, spent_alpha
 
@@ -45,6 +47,7 @@ def gate(evaluate: Evaluation, *, rule: Gate, uses: int) -> Verdict:
     checks = [
         Check(evaluate.metric, comparison.passed, comparison.reason),
         *_floor(evaluate, rule),
+        *_rare_classes(evaluate),
         *_slices(evaluate, rule),
         *_latency(evaluate, rule),
         *_size(evaluate, rule),
@@ -75,6 +78,17 @@ def _budget(evaluation: Evaluation, rule: Gate, uses: int) -> Check:
     spent, whole = percent(spent_alpha(rule.alpha, uses)), percent(rule.alpha)
     reason = f"Use {uses} of {USES} of holdout {holdout}: it spends {spent} of the {whole} risk; {USES - uses} left."
     return Check("holdout budget", True, reason)
+
+
+def _rare_classes(evaluation: Evaluation) -> list[Check]:
+    """A word on classes of which the holdout has so few rows that nobody knows how well they are found."""
+    classes = evaluation.candidate.classes
+    rows = np.bincount(evaluation.candidate.codes(evaluation.target), minlength=len(classes))
+    few = [f"{one!r} ({many:,})" for one, many in zip(classes, rows, strict=False) if many < FEWEST]
+    if not few or len(evaluation.target) < FEWEST:
+        return []
+    told = f"Fewer than {FEWEST} holdout rows have class {listed(few)}: how well it is found isn't known."
+    return [Check("rare classes", None, told if len(few) == 1 else told.replace("it is found", "they are found"))]
 
 
 def _floor(evaluation: Evaluation, rule: Gate) -> list[Check]:

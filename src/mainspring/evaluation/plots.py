@@ -128,6 +128,7 @@ def residuals(evaluation: Evaluation) -> Html:
             axes.legend()
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set(xlabel="predicted minus actual", ylabel="rows", title="Residuals")
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(True, axis="y")
 
     return figure(draw, alt="Histogram of predicted minus actual values", width=HALF, height=3.6)

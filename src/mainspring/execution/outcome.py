@@ -70,7 +70,7 @@ class Outputs(Mapping[str, Any]):
         """The plain numbers among them: what a free-form pipeline's metrics are."""
         small = {name: self[name] for name in self if self.artifact(name).content is not None}
         return {
-            name: float(value)
+            name: value
             for name, value in small.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }

@@ -119,8 +119,15 @@ class _Ahead:
         return "skip", [Reason("condition", new=reason)]
 
     def _behind(self, node: Node, unknown: list[str]) -> tuple[PlanState, list[Reason]]:
-        """A step behind stale ones surely runs when something of its own has changed, else perhaps."""
+        """A step behind stale ones surely runs when something of its own has changed, and no condition is asked; else
+        perhaps."""
         upstream = [Reason("upstream", name) for name in unknown]
+        state, reasons = self._by_itself(node, upstream)
+        if state == "run" and node.step.when:
+            return "maybe", [*reasons, *upstream]
+        return state, reasons
+
+    def _by_itself(self, node: Node, upstream: list[Reason]) -> tuple[PlanState, list[Reason]]:
         before = self.freshness.before(node)
         if before is None:
             return "run", [Reason("new")]

@@ -78,11 +78,11 @@ def _performance(reports: Sequence[Report]) -> list[Html]:
         parts.append(pages.text("No label has matured yet, so nothing is measured."))
     if found.loss is not None:
         parts.append(pages.text(_loss(report)))
-    return [*parts, pages.side_by_side(_quality(found))]
+    return [*parts, *_quality(found)]
 
 
 def _quality(found: Performance) -> list[Html]:
-    """The calibration curve, and the metric's figures beside it."""
+    """The calibration curve, and the metric's figures below it."""
     parts, curve = [], found.calibration
     if curve is not None:
         alt = f"Observed against predicted rate in {len(curve.rows)} bins, mean distance {number(curve.ece)}"

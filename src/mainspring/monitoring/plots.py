@@ -35,13 +35,14 @@ def performance(axes: Axes, reports: Sequence[Report]) -> None:
         estimates = [float(each.performance.estimate or 0) for each in guessed]
         axes.plot(_days(guessed), estimates, ":", color=MUTED, label="estimate without labels")
     references = [np.nan if each.performance.reference is None else each.performance.reference for each in reports]
-    axes.step(_days(reports), references, where="post", color=GREEN, lw=1.2, label="at the gate")
+    days = [float(date2num(reports[0].start)), *_days(reports)]
+    axes.step(days, references[:1] + references, where="pre", color=GREEN, lw=1.2, label="at the gate")
     _releases(axes, reports)
     axes.set_ylabel(reports[-1].performance.metric)
     axes.grid(axis="y")
     axes.legend(loc="lower left", ncols=3)
     axes.margins(y=0.25)
-    _dates(axes)
+    _dates(axes, reports)
 
 
 def calibration(axes: Axes, curve: CalibrationNow) -> None:
@@ -69,7 +70,7 @@ def evidence(axes: Axes, reports: Sequence[Report]) -> None:
     axes.set_ylabel("evidence")
     axes.grid(axis="y")
     _releases(axes, reports)
-    _dates(axes)
+    _dates(axes, reports)
 
 
 def heat(axes: Axes, reports: Sequence[Report], names: Sequence[str]) -> None:
@@ -118,7 +119,7 @@ def latency(axes: Axes, reports: Sequence[Report]) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
     axes.legend(ncols=3, loc="lower left")
-    _dates(axes)
+    _dates(axes, reports)
 
 
 def traffic(axes: Axes, reports: Sequence[Report]) -> None:
@@ -156,7 +157,11 @@ def _days(reports: Sequence[Report]) -> list[float]:
     return [float(date2num(each.at)) for each in reports]
 
 
-def _dates(axes: Axes) -> None:
+def _dates(axes: Axes, reports: Sequence[Report]) -> None:
+    """An axis over the time that the windows cover, so that one window alone doesn't stretch over years."""
+    first, last = float(date2num(reports[0].start)), float(date2num(reports[-1].at))
+    margin = 0.03 * max(last - first, 1e-4)
+    axes.set_xlim(first - margin, last + margin)
     locator = AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

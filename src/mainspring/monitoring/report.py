@@ -23,6 +23,8 @@ from mainspring.statistics.intervals import Interval
 from mainspring.store.profile import Profile
 
 DAY = 86_400.0
+_PROMPT = 60.0
+"""Seconds within which a label is taken to have come at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +203,7 @@ def _notes(report: Report, served: Served, monitor: Monitor) -> tuple[str, ...]:
 
 def _early_labels(labels: Labels, monitor: Monitor) -> str | None:
     delay = seconds(monitor.label_delay)
-    if labels.delay_p95 is None or labels.delay_p95 <= 1.1 * delay:
+    if labels.delay_p95 is None or labels.delay_p95 <= max(1.1 * delay, _PROMPT):
         return None
     return (
         f"5 % of the labels come more than {duration(labels.delay_p95)} after their prediction, but label_delay is "

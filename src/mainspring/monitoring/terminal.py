@@ -30,6 +30,8 @@ def _alarms(report: Report) -> list[str]:
     shown = f"evidence {evidence(drift.evidence)} of {number(drift.arl)} after {count(drift.windows, 'window')}"
     about = f"ALARM: {listed(drift.drifted)}; " if drift.alarm else "no alarm, "
     lines.append(f"drift    {about}{shown}")
+    if not report.service.predictions:
+        return lines
     where = listed([f"{name} {percent(share)}" for name, share in outside.columns.items()], most=4)
     shown = f"{percent(outside.share)} of the rows outside the training support" + (f" ({where})" if where else "")
     lines.append(f"support  {'BEYOND: ' if outside.beyond else ''}{shown}")
@@ -38,6 +40,8 @@ def _alarms(report: Report) -> list[str]:
 
 def _service(report: Report) -> list[str]:
     service = report.service
+    if not service.predictions:
+        return ["service  nothing was predicted in this window"]
     traffic = listed([f"version {version}: {rows:,}" for version, rows in service.traffic.items()])
     latency = " / ".join(number(each) for each in (service.p50, service.p95, service.p99))
     failed = f"{count(service.failed, 'failure')} ({percent(service.failed_share)})"

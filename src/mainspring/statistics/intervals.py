@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtri
 
 from mainspring.statistics.metrics import Column, Metric, Predictions
 from mainspring.statistics.weighted import Array, Codes, Truth
@@ -31,8 +31,8 @@ def interval(
 ) -> Interval:
     """The metric with its interval at *level*: in closed form where one is known, else by a seeded bootstrap.
 
-    ROC AUC: DeLong (1988). Accuracy: Wilson (1927). Else percentiles over resampled rows; with *clusters* (an entity
-    per row, where rows repeat one) whole clusters are drawn and every metric is bootstrapped.
+    ROC AUC: DeLong (1988) on the logit scale. Accuracy: Wilson (1927). Else percentiles over resampled rows; with
+    *clusters* (an entity per row, where rows repeat one) whole clusters are drawn and every metric is bootstrapped.
 
     >>> from mainspring.statistics.metrics import metric
     >>> said = Predictions(np.array([1, 1, 0, 0]), classes=(0, 1))
@@ -47,11 +47,27 @@ def interval(
         proportion = wilson(value * len(y), len(y), level)
         return Interval(value, float(proportion[0]), float(proportion[1]))
     if clusters is None and metric.name == "roc_auc":
-        half = normal_quantile((1 + level) / 2) * area_error(predictions.codes(y) == 1, predictions.scores())
-        return Interval(value, max(0.0, value - half), min(1.0, value + half))
+        return _area_interval(value, predictions.codes(y) == 1, predictions.scores(), normal_quantile((1 + level) / 2))
     values = metric.resample(y, predictions, RESAMPLES, seed, clusters)
     values = values[~np.isnan(values)]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) if len(values) else (np.nan, np.nan)
+    return Interval(value, float(low), float(high))
+
+
+def _area_interval(value: float, truth: Truth, scores: Array, z: float) -> Interval:
+    """An area under the ROC curve with its bounds on the logit scale, where DeLong's error is nearer to normal.
+
+    As it stands (value ± z errors), the low bound of an area of 0.9 on 50 + 50 rows misses in 6.5 % of samples instead
+    of 2.5 %, on 10 + 10 in 19 % (Qin & Hotilovac, Statistical Methods in Medical Research 2008). Of a perfect area,
+    whose error is 0, the bound is Wilson's of the rarer class without a failure.
+    """
+    error = area_error(truth, scores)
+    if not np.isfinite(error):
+        return Interval(value, 0.0, 1.0)
+    if error == 0 or not 0 < value < 1:
+        slack = z * z / (min(int(truth.sum()), int((~truth).sum())) + z * z)
+        return Interval(value, max(0.0, value - slack), min(1.0, value + slack))
+    low, high = expit(logit(value) + np.array([-1.0, 1.0]) * z * error / (value * (1 - value)))
     return Interval(value, float(low), float(high))
 
 

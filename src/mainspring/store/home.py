@@ -244,6 +244,11 @@ class Home:
     def _marker(self) -> Path:
         return self.path / "id"
 
+    def card(self, model: str | None) -> str | None:
+        """Where the model card of *model*, such as "churn@1", lies, seen from the current folder; None without one."""
+        path = self.path / "cards" / f"{model}.html"
+        return os.path.relpath(path) if model and path.is_file() else None
+
     def folder(self, kind: str) -> Path:
         return self.path / kind
 
