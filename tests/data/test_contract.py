@@ -125,6 +125,7 @@ def test_a_number_with_a_few_mistakes_is_a_number_but_codes_stay_text() -> None:
     assert infer(["1", "2.5", "?"] + ["4"] * 100).type is Type.FLOAT
     assert [infer(each).type for each in ([" 1", "20"], [" 1.5", "20"])] == [Type.INTEGER, Type.FLOAT]
     assert [infer(each).type for each in (["1", "20"], [" 01", "20"])] == [Type.TEXT, Type.TEXT]
+    assert infer(["12,50", "1,250.00", "1 250"] + ["4.5"] * 100).type is Type.FLOAT
     assert infer(["250.83", "V57"] + ["401"] * 100).type is Type.TEXT
     assert infer(["01234", "none"] + ["99999"] * 100).type is Type.TEXT
     assert infer(["1", "oops"] * 50).type is Type.TEXT

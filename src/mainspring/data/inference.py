@@ -13,6 +13,8 @@ from mainspring.core.schema import Column, Schema, Type
 from mainspring.core.wording import count
 from mainspring.data.casting import cast, first_values, instants, integers, kind_of, numbers
 
+_OTHER_MARKS = r"^\s*[-+]?(\d+,\d{1,2}|\d{1,3}([,' ]\d{3})+(\.\d+)?)\s*$"
+"""A number with a decimal comma or marks of thousands: among plain numbers a slip, not a code."""
 LEVELS = 100
 """Text with at most so many distinct values has levels in its contract."""
 
@@ -104,7 +106,8 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
         return Type.TEXT, _kept_as_text(text, strange)
     if padded:
         return (Type.FLOAT if integers(text).null_count() else Type.INTEGER), ""
-    codes = text.filter(strange).str.contains(r"\d").sum()
+    odd = text.filter(strange)
+    codes = (odd.str.contains(r"\d") & ~odd.str.contains(_OTHER_MARKS)).sum()
     if codes > wrong / 2:
         return Type.TEXT, _kept_as_text(text, strange)
     kind = Type.INTEGER if integers(text).null_count() == wrong else Type.FLOAT
