@@ -187,7 +187,9 @@ def test_a_failed_run_leaves_nothing_that_the_next_one_builds_on(call: Call, tmp
 
     assert call(tmp_path, "run", "loop.py").code == 1
 
-    assert nothing_left(tmp_path) and call(tmp_path, "models", "visits").code == 1
+    models = call(tmp_path, "models", "visits")
+    assert nothing_left(tmp_path) and models.code == 1
+    assert "'visits' has no version yet, its last run is failed: `mainspring show " in models.error
 
 
 # ----------------------------------------------------------------------------------------------- features and models

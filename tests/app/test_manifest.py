@@ -89,6 +89,7 @@ def test_an_unchanged_file_is_not_executed(call: Call) -> None:
     assert {step["state"] for step in told["steps"]} == {"cached"}
     runs = json.loads(CliRunner().invoke(cli, ["runs", "--json"]).output)["runs"]
     assert [run["status"] for run in runs] == ["done", "done"] and runs[0]["id"] == told["id"]
+    assert "total  12,000\n" in call("run")[1].output.replace(f"{sum(range(10_000, 13_000)) + 4:,}", "12,000")
     assert "nothing to run, 3 steps cached" in call("plan", "--check")[1].output
     assert "3 steps cached" in call("plan", "--markdown")[1].output
 

@@ -21,6 +21,7 @@ from mainspring.loop import turn
 from mainspring.serving import push
 from mainspring.store.deployments import TRIAL, Deployments
 from mainspring.store.home import Home
+from mainspring.store.journal import Journal
 
 
 def predict(*, home: str | None, name: str, rows: str, as_json: bool) -> int:
@@ -173,6 +174,10 @@ def _loop_status(deployments: Deployments, name: str) -> dict[str, Any]:
 def _known(deployments: Deployments, loop: str) -> None:
     loops = deployments.loops()
     if loop not in loops:
+        last = next(iter(Journal(deployments.home).runs(loop, limit=1)), None)
+        if last is not None and last.status != "done":
+            told = f"{loop!r} has no version yet, its last run is {last.status}"
+            raise NotInStore(f"{told}: `mainspring show {last.id}` says why")
         known = (
             f"this home has {', '.join(loops)}" if loops else "this home has none yet; `mainspring run FILE` makes one"
         )
