@@ -261,7 +261,7 @@ def test_what_can_not_learn_the_task_is_named_with_the_mend(
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose loop has a champion."""
     folder = tmp_path_factory.mktemp("served")
-    declare(folder, more="key='visit'")
+    declare(folder, more="key='visit', gate=ms.Gate('accuracy')")
     table().write_csv(folder / "visits.csv")
     loop = load(folder)
     assert loop.run(home=folder / ".mainspring", data=str(folder / "visits.csv")).model == "visits@1"
