@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -24,7 +24,7 @@ Load = Callable[..., ModuleType]
 
 
 @pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Write the files of a project and import one of its modules, as `python FILE` would."""
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of two edits in a second Python takes the older's
@@ -35,21 +35,24 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(dedent(text))
         monkeypatch.syspath_prepend(str(tmp_path))
-        for name, known in list(sys.modules.items()):
-            if str(tmp_path) in str(getattr(known, "__file__", "")):
-                monkeypatch.delitem(sys.modules, name)
+        forget()
+        for name in files:  # of another test of this process
+            monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
         spec = importlib.util.spec_from_file_location(_module, tmp_path / f"{_module}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, _module, module)
+        sys.modules[_module] = module
         spec.loader.exec_module(module)
-        for name in files:  # modules imported on the way are forgotten with the test
-            if name in sys.modules:
-                monkeypatch.setitem(sys.modules, name, sys.modules[name])
         return module
 
-    return written
+    def forget() -> None:
+        for name, known in list(sys.modules.items()):
+            if str(tmp_path) in str(getattr(known, "__file__", "")):
+                del sys.modules[name]
+
+    yield written
+    forget()
 
 
 def reached(module: ModuleType, name: str = "features") -> Reach:

@@ -55,6 +55,7 @@ def written(home: Home, predictions: int = 40, labels: int = 40) -> Records:
         records.append([prediction(number, **error)])
     for number in range(labels):
         records.append_feedback([label(number, propensity=0.5 if number % 2 else None)])
+    records.sync()  # a file that is full is let go once it is durable
     return records
 
 
@@ -264,6 +265,7 @@ def test_a_key_is_matched_across_old_and_new_as_it_was_written(home: Home) -> No
     records = Records(home, "late", rotate_bytes=1)
     for number, key in enumerate(["1", 1, 1.5, True, None, "last"]):
         records.append([prediction(number, key=key)])
+    records.sync()
     whole = labels_of(home)
     compact(home, "late")
 
@@ -310,6 +312,7 @@ def test_a_correction_of_a_compacted_label_is_compacted_too(home: Home) -> None:
     records.append_feedback([label(3, "no", arrived=AT + timedelta(days=30), corrects=True)])
     for number in range(20, 30):
         records.append_feedback([label(number)])
+    records.sync_feedback()
     compact(home, "late")
 
     assert labels_of(home).take("p3", "no") == "no"
@@ -325,6 +328,7 @@ def test_a_commit_that_a_loss_of_power_tore_is_withdrawn(
         compact(home, "late")
         for number in range(20, 40):
             records.append([prediction(number)])
+        records.sync()
     everything = History(home, "late").predictions()[0]
 
     def lost(*_: Any) -> None:
