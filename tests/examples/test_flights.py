@@ -16,7 +16,7 @@ LONGER = ("--since", "2013-03-01", "--until", "2013-05-03")
 
 
 def start(folder: Path, span: tuple[str, ...]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "40", *span]
+    command = [sys.executable, str(DEMO), "--folder", str(folder), "--per-day", "80", *span]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
