@@ -1,4 +1,4 @@
-"""`mainspring feedback NAME FILE`: labels in bulk from any source, handed to the endpoint in parts."""
+"""`mainspring feedback NAME FILE`: labels and events in bulk from any source, handed to the endpoint in parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mainspring.core.sources import source
 from mainspring.data.sources import reader
 from mainspring.store.secrets import secret
 
-FIELDS = ("id", "key", "time", "label", "at", "propensity")
+FIELDS = ("id", "key", "time", "label", "event", "at", "propensity")
 _AT_ONCE = 1000
 _PATIENCE_SECONDS = 30.0
 
@@ -58,13 +58,14 @@ def feedback(settings: Settings, name: str, data: str, *, url: str | None, refus
 def _labels(data: str) -> Iterator[dict[str, Any]]:
     for frame, _ in reader(source(data), ("id",)).read(None):
         names = [name for name in FIELDS if name in frame.columns]
-        if "label" not in names or not {"id", "key"} & set(names):
+        if not {"label", "event"} & set(names) or not {"id", "key"} & set(names):
             raise SourceError(
-                f"{data} has the columns {', '.join(frame.columns[:20])}; labels need id or key, and label "
+                f"{data} has the columns {', '.join(frame.columns[:20])}; labels need id or key, and label or event "
                 "(and may have time, at, propensity)"
             )
         for row in frame.select(names).iter_rows(named=True):
-            yield {name: _plain(value, name) for name, value in row.items() if value is not None or name == "label"}
+            said = {name: _plain(value, name) for name, value in row.items() if value is not None}
+            yield said if "event" in said else {"label": None, **said}
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -75,16 +76,17 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _parts(labels: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Labels in parts in which no prediction can be twice: of two labels for one, the later row is the later label."""
+    """Labels in parts in which no prediction can have two: of two labels for one, the later row is the later label."""
     part: list[Mapping[str, Any]] = []
     there: set[Any] = set()
     for label in labels:
-        about = label.get("id", label.get("key"))
+        about = label.get("id", label.get("key")) if "label" in label else None
         if len(part) == _AT_ONCE or about in there:
             yield part
             part, there = [], set()
         part.append(label)
-        there.add(about)
+        if about is not None:
+            there.add(about)
     if part:
         yield part
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +10,31 @@ from typing import Literal
 from mainspring.core.errors import DeclarationError
 from mainspring.core.quantities import check_number, seconds
 
-GuardrailName = Literal["errors", "latency", "wrong"]
-Outcome = Literal["right", "event", "value", "error"]
+GuardrailName = str
+"""errors, latency, wrong, or event:NAME."""
+Outcome = str
+"""right, event, value, error, or event:NAME."""
+_GUARDRAILS = frozenset({"errors", "latency", "wrong"})
+_OUTCOMES = frozenset({"right", "event", "value", "error"})
+_EVENT = "event:"
+EVENT_PATTERN = "^[A-Za-z][A-Za-z0-9_.-]{0,59}$"
+EVENT_NAMES = "a letter, then letters, digits, '_', '.' or '-', at most 60"
+"""What the name of a business event is made of."""
+
+
+def is_event_name(name: object) -> bool:
+    """Whether *name* may be that of a business event, such as "complaint"."""
+    return isinstance(name, str) and re.fullmatch(EVENT_PATTERN[1:-1], name) is not None
+
+
+def business_event(counted: str) -> str | None:
+    """The business event that a guardrail or an outcome counts; None where it counts something else.
+
+    >>> business_event("event:complaint"), business_event("errors")
+    ('complaint', None)
+    """
+    name = counted.removeprefix(_EVENT)
+    return name if name != counted and is_event_name(name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +45,8 @@ class Canary:
     clock. deadline: of one step; then the release holds and asks. alpha: the chance that a healthy release is rolled
     back. objective: the rate of bad events below which a version is healthy whatever the other arm does.
     guardrails: which bad events count: "errors" (answers >= 500), "latency" (slower than the champion's frozen p95
-    objective, or *slow*), "wrong" (predictions that a matured label contradicts).
+    objective, or *slow*), "wrong" (predictions that a matured label contradicts), "event:NAME" (units of which feedback
+    told the business event NAME, such as "event:complaint"; without it for *min_time* counts as healthy).
     """
 
     steps: Sequence[float] = (1, 5, 25, 50, 100)
@@ -102,8 +127,9 @@ class ABTest:
     """Champion and candidate by fixed shares until one is shown to be better at *outcome*; units stick to their arm.
 
     outcome: of a unit's first prediction, known *window* after it: "right" (a label agrees with it), "event" (feedback
-    of the positive class has come; silence is none), "value" (the label's number), "error" (how far a predicted number
-    was off). goal: whether "event" and "value" should be "more" or "less". shares: the champion's and the candidate's,
+    of the positive class has come; silence is none), "event:NAME" (feedback has told the business event NAME, such as
+    "event:purchase"), "value" (the label's number), "error" (how far a predicted number was off). goal: whether events
+    and "value" should be "more" or "less". shares: the champion's and the candidate's,
     in percent. alpha: the chance that equals are told apart, however often it is looked at; and, for the guardrails,
     that a healthy candidate is rolled back. min_units: in each arm; min_time: a whole cycle of the users;
     deadline: then it holds and asks. guardrails, objective, slow: as in Canary.
@@ -164,8 +190,11 @@ Release = Canary | Shadow | ABTest | Bandit | Immediate | Manual
 
 
 def _check_outcome(name: str, declared: ABTest | Bandit) -> None:
-    if declared.outcome not in ("right", "event", "value", "error"):
-        raise DeclarationError(f"{name}(outcome={declared.outcome!r}) must be 'right', 'event', 'value' or 'error'")
+    if declared.outcome not in _OUTCOMES and business_event(declared.outcome) is None:
+        raise DeclarationError(
+            f"{name}(outcome={declared.outcome!r}) must be 'right', 'event', 'value', 'error', or 'event:NAME' of a "
+            f"business event (NAME: {EVENT_NAMES})"
+        )
     if declared.goal not in ("more", "less"):
         raise DeclarationError(f"{name}(goal={declared.goal!r}) must be 'more' or 'less'")
     if declared.goal == "less" and declared.outcome in ("right", "error"):
@@ -175,8 +204,12 @@ def _check_outcome(name: str, declared: ABTest | Bandit) -> None:
 
 
 def _check_watch(name: str, declared: Canary | ABTest | Bandit) -> None:
-    if set(declared.guardrails) - {"errors", "latency", "wrong"} or not declared.guardrails:
-        raise DeclarationError(f"{name}(guardrails={tuple(declared.guardrails)}) knows errors, latency and wrong")
+    unknown = [each for each in declared.guardrails if each not in _GUARDRAILS and business_event(each) is None]
+    if unknown or not declared.guardrails:
+        raise DeclarationError(
+            f"{name}(guardrails={tuple(declared.guardrails)}) knows errors, latency, wrong, and event:NAME of a "
+            f"business event (NAME: {EVENT_NAMES})"
+        )
     check_number(f"{name} min_units", declared.min_units, least=1, whole=True)
     check_number(f"{name} alpha", declared.alpha, above=0, below=1)
     check_number(f"{name} objective", declared.objective, above=0, below=1)

@@ -154,7 +154,7 @@ def unmark_trained(home: Home, loop: str, labels: int) -> None:
 
 def labels(home: Home, loop: str) -> int:
     """How many predictions of *loop* have their label."""
-    return len({record.id for record in History(home, loop).feedback()[0]})
+    return len({record.id for record in History(home, loop).feedback()[0] if record.event is None})
 
 
 def _released(deployments: Deployments, loop: str, number: int, otherwise: datetime) -> datetime:

@@ -99,20 +99,34 @@ class Guardrail:
         self, exposed: Mapping[Arm, set[int]], hit: Mapping[Arm, set[int]], *, revision: int = 0, minute: int = 0
     ) -> None:
         """Take in one minute: the units *exposed* to each arm, and those of them with a bad event."""
-        bad, stable_bad = hit["canary"] - self.affected, hit["champion"] - self.affected
         if self.open is not None and self.open.closed(revision, minute):
             self._close(self.open)
         if self.open is None:
-            self.open = OpenBin(revision, minute, _arms(), _arms())
+            self.open = OpenBin(revision, minute, arms(), arms())
         for arm in ("canary", "champion"):
             self.open.exposed[arm] |= exposed[arm] - self.affected
             self.open.hit[arm] |= hit[arm] - self.affected
         if self.open.closed(revision, minute):
             self._close(self.open)
-        new, fell_ill = _trials(exposed["canary"], hit["canary"], self.seen, self.ill)
+        self._count(exposed["canary"], hit)
+
+    def happen(self, hit: Mapping[Arm, set[int]], share: float) -> None:
+        """Take in the units *hit* by an event that came long after the predictions: who is exposed by then says nothing
+        of whom it could hit, so the canary's part of them is the *share* with which they met it."""
+        x1, x0 = (len(hit[arm] - self.affected) for arm in ("canary", "champion"))
+        self.worse, self.not_worse = self.worse.update(x1, x0, share), self.not_worse.update(x1, x0, share)
+        self._count(set(), hit)
+
+    def spare(self, canary: set[int]) -> None:
+        """Units of the canary whose time for an event is over."""
+        self._count(canary, arms())
+
+    def _count(self, canary: set[int], hit: Mapping[Arm, set[int]]) -> None:
+        new, fell_ill = _trials(canary, hit["canary"], self.seen, self.ill)
         self.healthy = self.healthy.update(len(fell_ill), len(fell_ill) + len(new))
         self.seen |= new | fell_ill
         self.ill |= fell_ill
+        bad, stable_bad = hit["canary"] - self.affected, hit["champion"] - self.affected
         self.affected |= bad | stable_bad
         self.canary += len(bad)
         self.champion += len(stable_bad)
@@ -309,23 +323,24 @@ def _planned(share: float) -> SampleRatio:
     return SampleRatio.start((share, 1 - share))
 
 
+def arms() -> dict[Arm, set[int]]:
+    """No unit in either arm."""
+    return {"champion": set(), "canary": set()}
+
+
 def _bins(exposures: Iterable[Exposure]) -> Iterable[tuple[int, int, Mapping[Arm, set[int]], Hits]]:
     """The minute, the revision and the distinct units of each bin, in the order in which the bins begin."""
     bins: dict[tuple[int, int], tuple[dict[Arm, set[int]], dict[GuardrailName, dict[Arm, set[int]]]]] = {}
     for exposure in exposures:
         place = (int(exposure.at.timestamp() // 60), exposure.revision)
         if place not in bins:
-            bins[place] = (_arms(), {"errors": _arms(), "latency": _arms(), "wrong": _arms()})
+            bins[place] = (arms(), {"errors": arms(), "latency": arms(), "wrong": arms()})
         exposed, hit = bins[place]
         unit = short(exposure.unit)
         exposed[exposure.arm].add(unit)
         for name in exposure.bad:
             hit[name][exposure.arm].add(unit)
     return ((*place, exposed, hit) for place, (exposed, hit) in bins.items())
-
-
-def _arms() -> dict[Arm, set[int]]:
-    return {"champion": set(), "canary": set()}
 
 
 def short(unit: str) -> int:

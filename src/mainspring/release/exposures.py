@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from mainspring.release.evidence import Evidence, Exposure, GuardrailName
+from mainspring.core.strategies import business_event
+from mainspring.release.evidence import Evidence, Exposure, GuardrailName, arms, short
 from mainspring.store.records import Arm, FeedbackRecord, Records, latest
 from mainspring.store.segments import Frame
 
@@ -43,20 +44,28 @@ read_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 read_feedback = msgspec.msgpack.Decoder(list[FeedbackRecord]).decode
 
 
-def read(records: Records, evidence: Evidence, now: datetime) -> bool:
+def read(records: Records, evidence: Evidence, now: datetime, window: float = 0.0) -> bool:
     """Fold into *evidence* what the records have got since it was read last, and move its positions; whether any.
 
-    The minute that still runs waits for its end, unless it has enough units to be a bin of its own.
+    The minute that still runs waits for its end, unless it has enough units to be a bin of its own. window: so many
+    seconds after its prediction a unit without a business event counts as spared.
     """
     before = {kind: dict(position) for kind, position in evidence.positions.items()}
     predictions = _closed(records.frames("predictions", before.get("predictions")), read_answers, now)
     evidence.fold(_answered(predictions.batches, evidence), ("errors", "latency"))
     evidence.positions["predictions"] = {**before.get("predictions", {}), **predictions.position}
-    if "wrong" in evidence.guardrails:
+    events = {event: name for name in evidence.guardrails if (event := business_event(name))}
+    if "wrong" in evidence.guardrails or events:
         feedback = _closed(records.frames("feedback", before.get("feedback")), read_feedback, now)
-        if feedback.batches:
+        if feedback.batches and "wrong" in evidence.guardrails:
             evidence.fold(_judged(feedback.batches, records, evidence), ("wrong",))
+        _happened(feedback.batches, events, records, evidence)
         evidence.positions["feedback"] = {**before.get("feedback", {}), **feedback.position}
+    if events:
+        begun = before.get("spared", evidence.since)
+        over = _closed(records.frames("predictions", begun), read_answers, now - timedelta(seconds=window), early=False)
+        _spared(over.batches, events, evidence)
+        evidence.positions["spared"] = {**begun, **over.position}
     evidence.folds += 1
     return evidence.positions != before
 
@@ -73,20 +82,30 @@ class _Closed:
         self.position[frame.file] = frame.end
 
 
-def _closed(frames: Iterator[Frame], decode: Callable[[bytes], list[Any]], now: datetime) -> _Closed:
+def _closed(
+    frames: Iterator[Frame], decode: Callable[[bytes], list[Any]], now: datetime, *, early: bool = True
+) -> _Closed:
+    """What lies before the minute of *now*; *early*: also of that minute, where it is enough for a bin."""
     minute = int(now.timestamp() // 60)
     closed, waiting, held = _Closed(), [], set()
     for frame in frames:
+        if frame.file in held and not early:
+            continue
         batch = decode(frame.payload)
-        if frame.file in held or (batch and int(batch[0].at.timestamp() // 60) >= minute):
+        if frame.file in held or (batch and int(_came(batch[0]).timestamp() // 60) >= minute):
             held.add(frame.file)  # what lies behind an open minute in its file waits with it
             waiting.append((frame, batch))
         else:
             closed.take(frame, batch)
-    if sum(len(batch) for _, batch in waiting) >= _ENOUGH_FOR_A_BIN:
+    if early and sum(len(batch) for _, batch in waiting) >= _ENOUGH_FOR_A_BIN:
         for frame, batch in waiting:
             closed.take(frame, batch)
     return closed
+
+
+def _came(record: Answer | FeedbackRecord) -> datetime:
+    """When a record was written; the time that a label tells may be any."""
+    return (record.arrived if isinstance(record, FeedbackRecord) else None) or record.at
 
 
 def _answered(batches: list[list[Answer]], evidence: Evidence) -> Iterator[Exposure]:
@@ -112,12 +131,45 @@ def _judged(batches: list[list[FeedbackRecord]], records: Records, evidence: Evi
     """
     first = {feedback.id for batch in batches for feedback in batch if not feedback.corrects}
     labels = latest(feedback for batch in batches for feedback in batch if feedback.id in first)
-    for frame in records.frames("predictions", evidence.since):
+    for answer in _answers(labels, records, evidence):
+        if answer.error is None:
+            feedback = labels[answer.id]
+            bad = _NOTHING if answer.label == feedback.label else _WRONG
+            yield Exposure(feedback.at.astimezone(UTC), answer.revision, answer.arm, answer.unit, bad)
+
+
+def _answers(ids: Collection[str], records: Records, evidence: Evidence) -> Iterator[Answer]:
+    """The predictions *ids* that count."""
+    for frame in records.frames("predictions", evidence.since) if ids else ():
         for answer in read_answers(frame.payload):
-            feedback = labels.get(answer.id)
-            if feedback is not None and answer.error is None and _counts(answer, evidence):
-                bad = _NOTHING if answer.label == feedback.label else _WRONG
-                yield Exposure(feedback.at.astimezone(UTC), answer.revision, answer.arm, answer.unit, bad)
+            if answer.id in ids and _counts(answer, evidence):
+                yield answer
+
+
+def _happened(
+    batches: list[list[FeedbackRecord]], events: Mapping[str, GuardrailName], records: Records, evidence: Evidence
+) -> None:
+    """Fold the *events* (name -> guardrail) that have arrived; where a request chose the arm, it doesn't count."""
+    came = [(each.id, each.event) for batch in batches for each in batch if each.event in events]
+    answers = {answer.id: answer for answer in _answers({identity for identity, _ in came}, records, evidence)}
+    hits: dict[tuple[str, float], dict[Arm, set[int]]] = {}
+    for identity, event in came:
+        answer = answers.get(identity)
+        if answer is not None and event is not None and answer.propensity is not None and answer.propensity < 1.0:
+            share = answer.propensity if answer.arm == "canary" else 1.0 - answer.propensity
+            hits.setdefault((event, round(share, 9)), arms())[answer.arm].add(short(answer.unit))
+    for (event, share), hit in hits.items():
+        evidence.guardrails[events[event]].happen(hit, share)
+
+
+def _spared(batches: list[list[Answer]], events: Mapping[str, GuardrailName], evidence: Evidence) -> None:
+    """The canary's units of this step whose window is over; those that have had the event aren't counted anew."""
+    met = {
+        short(answer.unit) for batch in batches for answer in batch
+        if answer.arm == "canary" and answer.revision >= evidence.step_revision and _counts(answer, evidence)
+    }  # fmt: skip
+    for name in events.values():
+        evidence.guardrails[name].spare(met)
 
 
 def beginning(records: Records, tail_bytes: int = 1 << 20) -> Mapping[str, Mapping[str, int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.core.declarations import ABTest, Bandit
+from mainspring.core.strategies import business_event
 from mainspring.core.wording import count, evidence, number, percent
 from mainspring.release.evidence import short
 from mainspring.statistics.mean_sequence import Difference
@@ -153,22 +154,24 @@ def compare(found: OutcomeEvidence, declaration: ABTest | Bandit) -> Compared:
 
     Events at fixed shares are compared by their ratio (the arm bet), whatever else by the difference of the means.
     """
-    if isinstance(declaration, ABTest) and declaration.outcome in ("right", "event"):
+    if isinstance(declaration, ABTest) and counted_event(declaration) is not None:
         return _by_ratio(found, declaration)
     return _by_difference(found, declaration)
 
 
 def counted_event(declaration: ABTest | Bandit) -> float | None:
     """The value of a unit with the event whose rates are compared: of right predictions, the rarer wrong ones."""
-    return {"right": 0.0, "event": 1.0}.get(declaration.outcome)
+    if declaration.outcome == "right":
+        return 0.0
+    return 1.0 if declaration.outcome == "event" or business_event(declaration.outcome) is not None else None
 
 
 def _by_ratio(found: OutcomeEvidence, declaration: ABTest) -> Compared:
     low, high = found.ratio.interval(declaration.alpha)
-    more = declaration.outcome == "event" and declaration.goal == "more"
+    more = declaration.outcome != "right" and declaration.goal == "more"
     apart = low >= 1.0 or high <= 1.0
     better = (low >= 1.0) == more if apart else None
-    what = "wrong predictions" if declaration.outcome == "right" else "events"
+    what = "wrong predictions" if declaration.outcome == "right" else business_event(declaration.outcome) or "events"
     units = found.units()
     hits = found.difference.totals
     if declaration.outcome == "right":
@@ -208,9 +211,10 @@ def _by_difference(found: OutcomeEvidence, declaration: ABTest | Bandit) -> Comp
     better = (low > 0) == more if apart else None
     means = [found.difference.mean(arm) for arm in (0, 1)]
     known = math.isfinite(difference.error)
+    what = business_event(declaration.outcome) or declaration.outcome
     detectable = (high - low) / 2 + _POWER * difference.error if known else None
     text = (
-        f"{declaration.outcome}: mean {number(means[1])} of {count(units[1], 'candidate unit')} against "
+        f"{what}: mean {number(means[1])} of {count(units[1], 'candidate unit')} against "
         f"{number(means[0])} of {count(units[0], 'champion unit')}"
     )
     if known:

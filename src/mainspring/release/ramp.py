@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from mainspring.core.declarations import Canary, seconds
+from mainspring.core.strategies import business_event
 from mainspring.core.wording import count, duration, listed, number, percent
 from mainspring.core.wording import evidence as shown
 from mainspring.release.evidence import HARD_STOP_RATE, Evidence, Guardrail, margin
@@ -67,7 +68,7 @@ def stop(evidence: Evidence, declaration: Canary, route: Route) -> str | None:
     for name, guardrail in evidence.guardrails.items():
         if guardrail.worse.e_value >= bar:
             return (
-                f"{name}: {_affected(guardrail)} at {percent(route.share)} of the units; "
+                f"{_named(name)}: {_affected(guardrail)} at {percent(route.share)} of the units; "
                 f"e-value {shown(guardrail.worse.e_value)} that the canary is worse, {number(bar)} stop it"
             )
     if len(evidence.tried) >= _HARD_STOP_UNITS and evidence.crashed.e_value >= 1 / declaration.alpha:
@@ -100,17 +101,24 @@ def _missing(evidence: Evidence, declaration: Canary, route: Route, now: datetim
         missing.append(f"{duration(waited)} of at least {duration(minimum)}")
     for name, guardrail in evidence.guardrails.items():
         if not _cleared(guardrail):
-            missing.append(f"{name} not cleared yet ({_clearance(guardrail)}; {number(ENOUGH)} are needed)")
+            missing.append(f"{_named(name)} not cleared yet ({_clearance(guardrail)}; {number(ENOUGH)} are needed)")
     return missing
 
 
 def _leave(evidence: Evidence, declaration: Canary, route: Route) -> Decided:
-    proof = "; ".join(f"{name}: {_clearance(each)}, {_affected(each)}" for name, each in evidence.guardrails.items())
+    proof = "; ".join(
+        f"{_named(name)}: {_clearance(each)}, {_affected(each)}" for name, each in evidence.guardrails.items()
+    )
     seen = f"after {count(len(evidence.units), 'canary unit')} at {percent(route.share)}: {proof}"
     following = route.step + 1
     if following >= len(declaration.steps) or declaration.steps[following] >= 100:
         return "promote", seen
     return "advance", f"to {percent(declaration.steps[following] / 100)} {seen}"
+
+
+def _named(guardrail: str) -> str:
+    """A business event by its name alone."""
+    return business_event(guardrail) or guardrail
 
 
 def _cleared(guardrail: Guardrail) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from mainspring.core.declarations import ABTest, Bandit, Canary, Immediate, Manual, Shadow
 from mainspring.core.declarations import Release as Strategy
 from mainspring.core.errors import RouteChanged
+from mainspring.core.quantities import seconds
 from mainspring.core.values import Release, Verdict
 from mainspring.core.wording import percent
 from mainspring.release import experiment, exposures, ramp, rewards, shadowing
@@ -208,7 +209,7 @@ def _look(
     if isinstance(declaration, ABTest | Bandit):
         trial = _saved_experiment(deployments, records, route, declaration)
         folds, classes = trial.folds, deployments.version(route.loop, trial.version).bundle.classes
-        news = exposures.read(records, trial.guard, now)
+        news = exposures.read(records, trial.guard, now, seconds(declaration.window))
         news |= rewards.read(
             records, trial.outcome, declaration, version=trial.version, revision=trial.guard.revision,
             positive=classes[-1] if classes else None, now=now,
@@ -216,7 +217,7 @@ def _look(
         return trial, folds, news, experiment.decide(trial, declaration, route, now)
     assert isinstance(declaration, Canary)
     evidence, folds = _evidence(deployments, records, route, declaration)
-    news = exposures.read(records, evidence, now)
+    news = exposures.read(records, evidence, now, seconds(declaration.min_time))
     return evidence, folds, news, ramp.decide(evidence, declaration, route, now)
 
 

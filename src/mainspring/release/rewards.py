@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mainspring.core.declarations import ABTest, Bandit, seconds
+from mainspring.core.strategies import business_event
 from mainspring.release.exposures import Answer, read_answers, read_feedback
 from mainspring.release.outcome import OutcomeEvidence, Reward, counted_event
 from mainspring.store.records import FeedbackRecord, Records, latest
@@ -41,7 +42,7 @@ def read(
     ]  # fmt: skip
     firsts = [answer for answer in answers if found.met.new(answer.unit)]
     labels, found.labels = labels_of(records, found.labels, {answer.id: answer.at for answer in firsts}, window,
-                                     oldest_open)  # fmt: skip
+                                     oldest_open, business_event(declaration.outcome))  # fmt: skip
     for by, rewards in _bins(firsts, labels, declaration, positive):
         found.fold(rewards, event=counted_event(declaration), revision=by)
     found.read = position
@@ -74,8 +75,9 @@ def labels_of(
     wanted: Mapping[str, datetime],
     window: timedelta,
     oldest_open: datetime | None,
+    event: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """The label of each *wanted* prediction (id -> its time), the last that came within *window*.
+    """The label, or the *event*, of each *wanted* prediction (id -> its time), the last that came within *window*.
 
     With it, how far feedback needn't be read again: nothing there is as new as the oldest prediction still open.
     """
@@ -91,7 +93,7 @@ def labels_of(
             kept.add(frame.file)
         else:
             position[frame.file] = frame.end
-    return {identity: each.label for identity, each in latest(came).items()}, position
+    return {identity: each.label for identity, each in latest(came, event).items()}, position
 
 
 def _bins(
@@ -109,6 +111,8 @@ def _bins(
 
 def _value(answer: Answer, labels: Mapping[str, Any], outcome: str, positive: Any) -> float | None:
     """What the prediction brought; None when that isn't known."""
+    if business_event(outcome) is not None:
+        return float(answer.id in labels)
     if outcome == "event":
         return float(answer.id in labels and labels[answer.id] == positive)
     if answer.id not in labels:

@@ -159,7 +159,7 @@ class Endpoint:
         given = await asyncio.get_running_loop().run_in_executor(self._threads, body.json) if large else body.json()
         items = given if isinstance(given, list) else [given]
         if not items:
-            raise InvalidRequest('the list is empty; give {"id": ..., "label": ...}')
+            raise InvalidRequest('the list is empty; give {"id": ..., "label": ...} or {"id": ..., "event": ...}')
         if len(items) > self._max_rows:
             raise TooLarge(f"{len(items):,} labels, at most {self._max_rows:,} are taken at once; send them in parts")
         feedback = self._feedback.setdefault(served.name, Feedback(served, self._threads))

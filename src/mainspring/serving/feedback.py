@@ -1,4 +1,5 @@
-"""Labels that come back: each finds its prediction, is checked, and is durable before it is acknowledged."""
+"""Labels and business events that come back: each finds its prediction, is checked, and is durable before it is
+acknowledged."""
 
 from __future__ import annotations
 
@@ -17,45 +18,50 @@ from typing import Any
 from msgspec.structs import replace
 
 from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, Overloaded, RequestError, StoreError
+from mainspring.core.strategies import EVENT_NAMES, is_event_name
 from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
-from mainspring.store.records import FeedbackRecord
+from mainspring.store.records import About, FeedbackRecord, event_label
 from mainspring.store.turns import Turn
 
-_FIELDS = frozenset({"id", "key", "time", "label", "at", "propensity"})
+_FIELDS = frozenset({"id", "key", "time", "label", "event", "at", "propensity"})
 _FEW = 64
 """So many labels are written at once; more, in a thread."""
 _LOOK_SECONDS, _TURN_SECONDS = 0.001, 5.0
 _Noted = tuple[FeedbackRecord, Any]
-"""A label, and what was known of its prediction before."""
+"""A label or an event, and what was known of it before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a feedback: the predictions it labelled; how many had no label, how many had another one."""
+    """What became of a feedback: the predictions that it is about, one for each item; how many of its labels and events
+    are new, were known, or correct another label."""
 
     ids: list[str]
     new: int
+    known: int
     corrected: int = 0
     refused: list[dict[str, Any]] | None = None
 
     def told(self) -> dict[str, Any]:
-        known = len(self.ids) - self.new - self.corrected
-        told = {"ids": self.ids, "new": self.new, "known": known, "corrected": self.corrected}
+        told = {"ids": self.ids, "new": self.new, "known": self.known, "corrected": self.corrected}
         return told if self.refused is None else {**told, "refused": self.refused}
 
 
 class _Busy(Exception):
     """Another label of the same prediction is just being written; the two must not overtake each other."""
 
+    def __init__(self, about: About) -> None:
+        self.about = about
+
 
 @dataclass(slots=True)
 class Feedback:
-    """Takes labels for one loop. A list is taken whole or not at all, unless each label is to count for itself."""
+    """Takes labels and events for one loop. A list is taken whole or not at all, unless each is to count for itself."""
 
     served: ServedLoop
     threads: Executor
-    _writing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    _writing: dict[About, asyncio.Future[None]] = field(default_factory=dict)
     _deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def take(self, items: list[Any], *, each: bool = False) -> Taken:
@@ -68,30 +74,30 @@ class Feedback:
             raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
         while True:
             try:
-                noted, fresh, written = await self._decide(items, refused)
+                ids, noted, fresh, written = await self._decide(items, refused)
                 break
             except _Busy as busy:
-                await asyncio.wait([self._writing[str(busy)]])
-        earlier = [self._writing[record.id] for record, _ in noted if record.id in self._writing]
+                await asyncio.wait([self._writing[busy.about]])
+        earlier = [self._writing[record.about] for record, _ in noted if record.about in self._writing]
         await self._make_safe(fresh, written)
         await asyncio.gather(*earlier)
         new = sum(known is UNLABELLED for _, known in fresh)
-        return Taken([record.id for record, _ in noted], new, len(fresh) - new, refused)
+        return Taken(ids, new, len(noted) - len(fresh), len(fresh) - new, refused)
 
     async def _decide(
         self, items: list[Any], refused: list[dict[str, Any]] | None
-    ) -> tuple[list[_Noted], list[_Noted], asyncio.Future[None]]:
-        """What is noted of *items*, and those of it that say something new, which are written; not yet durable. No
-        other process takes labels meanwhile, and what it took before is known."""
+    ) -> tuple[list[str], list[_Noted], list[_Noted], asyncio.Future[None]]:
+        """The predictions of *items*, what is noted of them, and those of it that say something new, which are written;
+        not yet durable. No other process takes labels meanwhile, and what it took before is known."""
         async with self._turn():
             self.served.labels.refresh()
-            noted = self._note(items, refused)
+            ids, noted = self._note(items, refused)
             fresh = [
                 (replace(record, corrects=known is not UNLABELLED), known)
                 for record, known in noted
                 if known is UNLABELLED or known != record.label
             ]
-            return noted, fresh, await self._write(fresh)
+            return ids, noted, fresh, await self._write(fresh)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -114,55 +120,68 @@ class Feedback:
         except StoreError as error:
             raise Overloaded(f"the label can't be taken now: {error}") from error
 
-    def _note(self, items: list[Any], refused: list[dict[str, Any]] | None) -> list[_Noted]:
-        """Each label with what was known before it; *refused* takes those that can't be taken.
+    def _note(self, items: list[Any], refused: list[dict[str, Any]] | None) -> tuple[list[str], list[_Noted]]:
+        """The prediction of each item; each label and event with what was known before it. *refused* takes the items
+        that can't be taken.
 
-        Raises _Busy, with the id, having noted nothing; without *refused*, what the first refusal is.
+        Raises _Busy, having noted nothing; without *refused*, what the first refusal is.
         """
+        ids: list[str] = []
         noted: list[_Noted] = []
         if refused is not None:
             refused.clear()
-        given: dict[str, Any] = {}
+        given: dict[About, Any] = {}
         try:
             for number, item in enumerate(items):
                 try:
-                    noted.append(self._one(number, item, given))
+                    records = self._one(number, item, given)
+                    for record in records:
+                        noted.append((record, self.served.labels.take(record.id, record.label)))
                 except RequestError as error:
                     if refused is None or error.status >= 500:
                         raise
                     refused.append({"place": number, "status": error.status, "message": str(error)})
                     continue
-                record, known = noted[-1]
-                if record.id in self._writing and known != record.label:
-                    raise _Busy(record.id)
+                ids.append(records[0].id)
+                for record, known in noted[-len(records) :]:
+                    if record.about in self._writing and known != record.label:
+                        raise _Busy(record.about)
         except (RequestError, _Busy):
             self._put_back(noted)
             raise
         except StoreError as error:
             self._put_back(noted)
             raise Overloaded(f"the label can't be taken now: {error}") from error
-        return noted
+        return ids, noted
 
-    def _one(self, number: int, item: Any, given: dict[str, Any]) -> _Noted:
-        record = self._record(number, item)
-        if (label := given.setdefault(record.id, record.label)) != record.label:
-            both = f"{json.dumps(label)} and {json.dumps(record.label)}"
-            raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
-        return record, self.served.labels.take(record.id, record.label)
+    def _one(self, number: int, item: Any, given: dict[About, Any]) -> list[FeedbackRecord]:
+        records = self._records(number, item)
+        for record in records:
+            if (label := given.setdefault(record.about, record.label)) != record.label:
+                both = f"{json.dumps(label)} and {json.dumps(record.label)}"
+                raise InvalidRows(f"feedback {number}: prediction {record.id!r} is given two labels, {both}")
+        return records
 
-    def _record(self, number: int, item: Any) -> FeedbackRecord:
-        if not isinstance(item, dict) or "label" not in item or ("id" in item) == ("key" in item):
+    def _records(self, number: int, item: Any) -> list[FeedbackRecord]:
+        """What *item* says of its prediction: the label, the event, or both."""
+        if not isinstance(item, dict) or not {"label", "event"} & set(item) or ("id" in item) == ("key" in item):
             raise InvalidRequest(
-                f'feedback {number} must be {{"id": ..., "label": ...}} or {{"key": ..., "label": ...}}'
+                f'feedback {number} must be {{"id": ..., "label": ...}} or {{"key": ..., "label": ...}}, with "event" '
+                'beside or instead of "label" for a business event'
             )
         unknown = sorted(set(item) - _FIELDS)
         if unknown:
             raise InvalidRequest(
                 f"feedback {number} has the unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
             )
-        label, at = self._label(number, item["label"]), self._at(number, item)
-        return FeedbackRecord(id=self._find(number, item), label=label, at=at, arrived=self.served.clock(),
-                              propensity=self._propensity(number, item))  # fmt: skip
+        said = [(self._label(number, item["label"]), self._propensity(number, item))] if "label" in item else []
+        if "event" in item:
+            said.append((self._event(number, item), None))
+        at, arrived, identity = self._at(number, item), self.served.clock(), self._find(number, item)
+        return [
+            FeedbackRecord(id=identity, label=label, at=at, arrived=arrived, propensity=propensity)
+            for label, propensity in said
+        ]
 
     def _find(self, number: int, item: Mapping[str, Any]) -> str:
         if "id" in item:
@@ -171,17 +190,17 @@ class Feedback:
             return str(item["id"])
         if item["key"] is None or isinstance(item["key"], dict | list):
             raise InvalidRows(f"feedback {number}: key {str(item['key'])[:60]!r} is not a single value")
-        return self._of_row(item["key"], item.get("time"))
+        return self._of_row(item["key"], item.get("time"), unlabelled="label" in item)
 
-    def _of_row(self, key: Any, time: Any) -> str:
+    def _of_row(self, key: Any, time: Any, *, unlabelled: bool) -> str:
         """The prediction of a row whose key, and time, may be kept only as a pseudonym or another such form."""
         champion = self.served.live().champion
         roles, protection = champion.manifest.roles, champion.columns.protection
         forms, time = protection.forms(roles.key, key), protection.value(roles.time, time)
         for form in forms[:-1]:
             with suppress(NotServed):
-                return self.served.labels.find(form, time)
-        return self.served.labels.find(forms[-1], time)
+                return self.served.labels.find(form, time, unlabelled=unlabelled)
+        return self.served.labels.find(forms[-1], time, unlabelled=unlabelled)
 
     def _label(self, number: int, label: Any) -> Any:
         routing = self.served.live()
@@ -196,6 +215,13 @@ class Feedback:
             said = json.dumps(label, ensure_ascii=False)[:60]
             raise InvalidRows(f"feedback {number}: label {said} is none of the classes {known}")
         return found
+
+    def _event(self, number: int, item: Mapping[str, Any]) -> dict[str, str]:
+        if not is_event_name(item["event"]):
+            raise InvalidRows(f"feedback {number}: event {str(item['event'])[:60]!r} is no name ({EVENT_NAMES})")
+        if "label" not in item and item.get("propensity") is not None:
+            raise InvalidRows(f"feedback {number}: propensity is a label's chance to come; leave it out with an event")
+        return event_label(item["event"])
 
     def _propensity(self, number: int, item: Mapping[str, Any]) -> float | None:
         chance = item.get("propensity")
@@ -220,7 +246,7 @@ class Feedback:
         records, loop = [record for record, _ in fresh], asyncio.get_running_loop()
         append = partial(self.served.records.write_feedback, records)
         written: asyncio.Future[None] = loop.create_future()
-        self._writing.update((record.id, written) for record in records)
+        self._writing.update((record.about, written) for record in records)
         try:
             if len(records) > _FEW:
                 self.served.labels.wrote(await loop.run_in_executor(self.threads, append))
@@ -249,11 +275,11 @@ class Feedback:
 
     def _done(self, fresh: list[_Noted]) -> None:
         for record, _ in fresh:
-            self._writing.pop(record.id, None)
+            self._writing.pop(record.about, None)
 
     def _put_back(self, noted: list[_Noted]) -> None:
         for record, known in reversed(noted):  # one that is there twice has at last what it had at first
-            self.served.labels.put_back(record.id, known)
+            self.served.labels.put_back(record.about, known)
 
 
 def _float(label: float) -> float:

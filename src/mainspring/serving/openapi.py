@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mainspring.core.schema import Column, Type
+from mainspring.core.strategies import EVENT_PATTERN
 from mainspring.serving.loaded import Loaded
 from mainspring.serving.open_inference import metadata
 from mainspring.serving.served import ServedLoop
@@ -67,7 +68,9 @@ def _paths(name: str, loaded: Loaded, max_rows: int) -> dict[str, Any]:
     return {
         f"/predict/{name}": {"post": predict},
         f"/feedback/{name}": {
-            "post": _operation("What a prediction should have said", taken, feedback, refusals, known)
+            "post": _operation(
+                "What a prediction should have said, or what happened after it", taken, feedback, refusals, known
+            )
         },
         **_protocols(name, loaded, row, example),
     }
@@ -188,13 +191,14 @@ def _feedback(label: dict[str, Any]) -> dict[str, Any]:
         "key": {"type": ["string", "number", "boolean"]},
         "time": {"type": "string"},
         "label": label,
+        "event": {"type": "string", "pattern": EVENT_PATTERN, "description": "a business event"},
         "at": {"type": "string", "format": "date-time"},
         "propensity": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
     }
     return {
         "type": "object",
         "properties": properties,
-        "required": ["label"],
+        "anyOf": [{"required": ["label"]}, {"required": ["event"]}],
         "oneOf": [{"required": ["id"]}, {"required": ["key"]}],
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mainspring.store.home import Database, Home, sync_folder
-from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, latest
+from mainspring.store.records import About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
 
 UNLABELLED: Any = object()
 """What is known of the label of a prediction that has none."""
@@ -28,6 +28,7 @@ _TABLES = (
     "create index if not exists predictions_by_row on predictions (row, place) where row is not null",
     """create table if not exists labels (
         id text primary key, label text not null, arrived text) without rowid""",
+    "create table if not exists events (id text, name text, primary key (id, name)) without rowid",
 )
 
 
@@ -46,7 +47,7 @@ class Segment:
 class Compacted:
     """The index of one loop, in `records/<loop>/` of the home; no file of it is there before the first compaction.
 
-    It holds no value of a row: ids, hashes of keys, and labels.
+    It holds no value of a row: ids, hashes of keys, labels, and names of events.
     """
 
     def __init__(self, home: Home, loop: str) -> None:
@@ -82,6 +83,19 @@ class Compacted:
             return None
         return UNLABELLED if found[0]["label"] is None else msgspec.json.decode(found[0]["label"])
 
+    def event(self, about: tuple[str, str]) -> Any:
+        """The label that stands for an event of a prediction; UNLABELLED where it hasn't been compacted."""
+        database = self._database()
+        found = database.query("select 1 from events where id = ? and name = ?", about) if database else []
+        return event_label(about[1]) if found else UNLABELLED
+
+    def known(self, about: About) -> Any:
+        """What is known of the label or the event *about*; UNLABELLED where that is nothing."""
+        if isinstance(about, tuple):
+            return self.event(about)
+        label = self.label(about)
+        return UNLABELLED if label is None else label
+
     def latest(self, key: Any, time: Any = None) -> list[tuple[str, bool]]:
         """The predictions of *key*, or of the row (*key*, *time*), the latest first, and whether each has a label."""
         database = self._database()
@@ -112,10 +126,13 @@ class Compacted:
             connection.executemany(
                 "insert or ignore into predictions values (?, ?, ?, ?)", _places(predictions, segment.first)
             )
-            connection.executemany(_PUT_LABEL, _labels(each for each in records if isinstance(each, FeedbackRecord)))
+            feedback = [each for each in records if isinstance(each, FeedbackRecord)]
+            connection.executemany(_PUT_LABEL, _labels(feedback))
+            events = [(each.id, each.event) for each in feedback if each.event is not None]
+            connection.executemany("insert or ignore into events values (?, ?)", events)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """The predictions *ids* are found by their id alone from now on, and have no label."""
+        """The predictions *ids* are found by their id alone from now on, and have no label and no event."""
         database = self._database()
         if database is None:
             return
@@ -123,6 +140,7 @@ class Compacted:
             told = [(identity,) for identity in ids]
             connection.executemany("update predictions set key = null, row = null where id = ?", told)
             connection.executemany("delete from labels where id = ?", told)
+            connection.executemany("delete from events where id = ?", told)
 
     def _database(self, *, make: bool = False) -> Database | None:
         if self._opened is None and (make or self._path.exists()):

@@ -1,4 +1,4 @@
-"""Which predictions of a loop are known and which have their label: finds the prediction that a feedback is about."""
+"""Which predictions of a loop are known, which have their label, and their events: finds what a feedback is about."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.core.errors import NotServed, StoreError
 from mainspring.store.compacted import UNLABELLED, Compacted, hashable, moment
-from mainspring.store.records import PredictionRecord, Records
+from mainspring.store.records import About, PredictionRecord, Records, about
 from mainspring.store.segments import Frame, advanced
 
 __all__ = ["UNLABELLED", "Labels"]
@@ -58,10 +58,10 @@ class Labels:
 
     def __init__(self, records: Records, compacted: Compacted | None = None) -> None:
         self._records, self._compacted = records, compacted
-        self._labels: dict[str, Any] = {}
+        self._labels: dict[About, Any] = {}
         self._files: dict[str, _File] = {}
-        self._loose: dict[str, None] = {}
-        self._checked: list[str] = []
+        self._loose: dict[About, None] = {}
+        self._checked: list[About] = []
         self._through = ""
         self._predictions_read: dict[str, int] = {}
         self._feedback_read: dict[str, int] = {}
@@ -75,7 +75,7 @@ class Labels:
         self._missed = self._missed or self._compacted_unread()
         for frame in self._records.frames("feedback", self._feedback_read):
             for known in _labels(frame.payload):
-                self._note(known.id, known.label)
+                self._note(about(known.id, known.label), known.label)
             self._feedback_read = advanced(self._feedback_read, frame)
 
     def add(self, batch: Iterable[PredictionRecord], frame: Frame) -> None:
@@ -92,14 +92,15 @@ class Labels:
         if self._feedback_read.get(frame.file, 0) == frame.start:
             self._feedback_read[frame.file] = frame.end
 
-    def find(self, key: Any, time: Any = None) -> str:
-        """The latest unlabelled prediction of *key*, or of exactly the row (*key*, *time*); raises NotServed.
+    def find(self, key: Any, time: Any = None, *, unlabelled: bool = True) -> str:
+        """The latest *unlabelled* prediction of *key*, or of exactly the row (*key*, *time*); raises NotServed.
 
-        When all of them have their label: the latest of them, so that a repeated feedback is recognised.
+        When all of them have their label, or whether they have one is not asked: the latest of them, so that a repeated
+        feedback is recognised.
         """
         last: str | None = None
         for identity, labelled in self._of(key, time):
-            if not labelled:
+            if not (labelled and unlabelled):
                 return identity
             last = last or identity
         if last is None:
@@ -110,8 +111,20 @@ class Labels:
     def take(self, identity: str, label: Any) -> Any:
         """Note *label* for a prediction, and return what was known: UNLABELLED, this label, or one that it corrects.
 
-        Raises NotServed for an unknown id.
+        Of an event that is UNLABELLED, or the event. Raises NotServed for an unknown id.
         """
+        settled = about(identity, label)
+        known = self._event(settled) if isinstance(settled, tuple) else self._label(identity)
+        self._note(settled, label)
+        return known
+
+    def _event(self, settled: tuple[str, str]) -> Any:
+        if settled[0] not in self._labels:
+            self._label(settled[0])
+        known = self._labels.get(settled, UNLABELLED)
+        return self._compacted.event(settled) if known is UNLABELLED and self._compacted is not None else known
+
+    def _label(self, identity: str) -> Any:
         known = self._labels.get(identity, self)
         if known is self and self._compacted is not None:
             known = self._compacted.label(identity)
@@ -120,15 +133,14 @@ class Labels:
             known = self._compacted.label(identity) or known
         if known is self:
             raise NotServed(f"no prediction has the id {identity!r}; give one that /predict returned")
-        self._note(identity, label)
         return known
 
-    def put_back(self, identity: str, known: Any) -> None:
+    def put_back(self, settled: About, known: Any) -> None:
         """The label couldn't be written: the prediction has again what was *known* of it before."""
-        self._labels[identity] = known
+        self._labels[settled] = known
 
     def __len__(self) -> int:
-        """How many predictions are held in memory."""
+        """How many predictions, and events of predictions, are held in memory."""
         return len(self._labels)
 
     def _of(self, key: Any, time: Any) -> Iterable[tuple[str, bool]]:
@@ -149,10 +161,10 @@ class Labels:
             return False
         return all(path.name != reading for path in self._records.segments("feedback").files())
 
-    def _note(self, identity: str, label: Any) -> None:
-        if identity not in self._labels:
-            self._loose[identity] = None
-        self._labels[identity] = label
+    def _note(self, settled: About, label: Any) -> None:
+        if settled not in self._labels:
+            self._loose[settled] = None
+        self._labels[settled] = label
 
     def _know(self, batch: Iterable[_Head | PredictionRecord], name: str) -> None:
         labels, file = self._labels, self._files.setdefault(name, _File())
@@ -188,10 +200,10 @@ class Labels:
         """Forget a few labels that the index on the disk knows too; few, for requests wait meanwhile."""
         if self._compacted is None or not self._checked:
             return
-        for identity in self._checked[-_FEW:]:
-            known = self._labels.get(identity, UNLABELLED)
+        for settled in self._checked[-_FEW:]:
+            known = self._labels.get(settled, UNLABELLED)
             with suppress(StoreError):
-                if known is UNLABELLED or known == self._compacted.label(identity):
-                    self._labels.pop(identity, None)
-                    self._loose.pop(identity, None)
+                if known is UNLABELLED or known == self._compacted.known(settled):
+                    self._labels.pop(settled, None)
+                    self._loose.pop(settled, None)
         del self._checked[-_FEW:]

@@ -49,7 +49,8 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=Tru
 
 
 class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What prediction *id* should have said, since when that is known, and when it arrived here.
+    """What prediction *id* should have said, or, by `event_label`, what happened after it; since when that is known,
+    and when it arrived here.
 
     A later record on the same prediction *corrects* it: both are kept, and the one that arrived last counts.
     propensity: the chance with which the label of this prediction was to become known, where labels are selected.
@@ -62,14 +63,45 @@ class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     corrects: bool = False
     propensity: float | None = None
 
+    @property
+    def event(self) -> str | None:
+        """The business event that it tells; None for a label."""
+        return event_of(self.label)
 
-def latest(feedback: Iterable[FeedbackRecord]) -> dict[str, FeedbackRecord]:
-    """The label that counts of each prediction that has one: the last that arrived.
+    @property
+    def about(self) -> About:
+        return about(self.id, self.label)
+
+
+About = str | tuple[str, str]
+"""What a feedback settles: the label of a prediction, by its id, or one of its events, by id and name."""
+
+
+def event_label(name: str) -> dict[str, str]:
+    """What stands for the label where a feedback tells the business event *name*; no label is a mapping."""
+    return {"event": name}
+
+
+def event_of(label: Any) -> str | None:
+    """The name of the business event that *label* stands for; None for a label."""
+    return label.get("event") if isinstance(label, dict) else None
+
+
+def about(identity: str, label: Any) -> About:
+    """What a feedback of *label* on prediction *identity* settles."""
+    name = event_of(label)
+    return identity if name is None else (identity, name)
+
+
+def latest(feedback: Iterable[FeedbackRecord], event: str | None = None) -> dict[str, FeedbackRecord]:
+    """The label that counts of each prediction that has one: the last that arrived; or its business *event*.
 
     It is known since the first was: a correction changes what a label says, not when its prediction was judged.
     """
     labels: dict[str, FeedbackRecord] = {}
     for record in feedback:
+        if event_of(record.label) != event:
+            continue
         known = labels.get(record.id)
         if known is None:
             labels[record.id] = record
