@@ -24,12 +24,13 @@ from mainspring.core.joins import Join
 from mainspring.data.ingest import ingest
 from mainspring.loop import champion
 from mainspring.loop.erasure import erase
+from mainspring.store.compacted import UNLABELLED, Compacted
 from mainspring.store.deployments import Deployments
 from mainspring.store.history import History, compact
 from mainspring.store.home import Home
 from mainspring.store.labelled import labelled
 from mainspring.store.lookups import Lookups
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, event_label
 from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 from mainspring.store.tables import Table
 
@@ -58,15 +59,21 @@ def loop(data: pl.DataFrame, **privacy: Any) -> ms.Loop:
 
 
 def predict(home: Home, row: dict[str, Any], label: bool | None) -> str:
-    """A prediction on record, and its label."""
+    """A prediction on record, and its label and an event."""
     records, identity = Records(home, "trips"), f"trips-{row['trip']}"
     told = {name: str(value) if name == "day" else value for name, value in row.items() if name != "late"}
     records.append([PredictionRecord(id=identity, at=NOW, key=row["trip"], time=told["day"], unit=str(row["trip"]),
                                      version=1, label=True, probabilities=[0.25, 0.75], row=told)])  # fmt: skip
     if label is not None:
-        records.append_feedback([FeedbackRecord(id=identity, label=label, at=NOW)])
+        told = (label, event_label("complaint"))
+        records.append_feedback([FeedbackRecord(id=identity, label=each, at=NOW) for each in told])
     records.close()
     return identity
+
+
+def events(records: Records) -> list[str]:
+    """The predictions of which a complaint is known."""
+    return [each.id for each in records.feedback()[0] if each.event is not None]
 
 
 def traces(folder: Path, *texts: str) -> list[str]:
@@ -165,6 +172,7 @@ def test_every_prediction_still_counts_and_others_keep_their_labels(home: Home) 
     assert [record.id for record in predictions] == ["trips-207", "trips-208", "trips-209"]
     assert predictions[0].row == {} and predictions[0].key is None and not predictions[0].unit.strip()
     assert labelled(records, "late")["mainspring_id"].to_list() == ["trips-208", "trips-209"]
+    assert events(records) == ["trips-208", "trips-209"]
     assert records.damage == []
 
 
@@ -185,7 +193,8 @@ def test_records_that_were_compacted_forget_the_subject_too(home: Home) -> None:
         subject = SUBJECT if place == 227 else OTHER
         records.append([PredictionRecord(id=f"old-{place}", at=NOW, key=place, unit=str(place), label=True,
                                          row={**told, "passenger": subject})])  # fmt: skip
-        records.append_feedback([FeedbackRecord(id=f"old-{place}", label=True, at=NOW)])
+        for label in (True, event_label("complaint")):
+            records.append_feedback([FeedbackRecord(id=f"old-{place}", label=label, at=NOW)])
     records.append([PredictionRecord(id="last", at=NOW, key=1, unit="1", label=True, row={"trip": 1})])
     records.append_feedback([FeedbackRecord(id="last", label=True, at=NOW)])
     records.close()
@@ -194,9 +203,14 @@ def test_records_that_were_compacted_forget_the_subject_too(home: Home) -> None:
     (done,) = erase(home, SUBJECT, None, NOW)
 
     history = History(home, "trips")
-    assert traces(home.path, SUBJECT, NOTE) == [] and (done.predictions, done.labels) == (2, 2)
+    assert traces(home.path, SUBJECT, NOTE) == [] and (done.predictions, done.labels) == (2, 4)
     assert {"old-227", "old-228", "last"} <= {record.id for record in history.predictions()[0]}
     assert [each for each in labelled(history, "late")["mainspring_id"] if each.startswith("old")] == ["old-228"]
+    assert sorted(events(history)) == ["old-228", "trips-208", "trips-209"]
+    index = Compacted(home, "trips")
+    assert [index.event((f"old-{place}", "complaint")) for place in (227, 228)] == [
+        UNLABELLED, event_label("complaint")
+    ]  # fmt: skip
 
 
 def test_what_was_done_is_among_the_decisions_without_the_subject(home: Home) -> None:

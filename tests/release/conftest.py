@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from mainspring.core.values import Bundle, Verdict
 from mainspring.statistics.assignment import assigned
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, event_label
 from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -55,8 +55,10 @@ def world(tmp_path: Path) -> SimpleNamespace:
     def serve(
         units: Iterable[int], at: datetime, *, fails: Callable[[str, int], bool] = lambda arm, unit: False,
         right: Callable[[str, int], bool] | None = None, latency_ms: float = 2.0,
+        complains: Callable[[str, int], bool] = lambda arm, unit: False, after: timedelta = timedelta(),
     ) -> None:  # fmt: skip
-        """Each unit asks once at *at*, by the route of the moment; with *right* its label comes at once."""
+        """Each unit asks once at *at*, by the route of the moment; with *right* its label comes at once; who
+        *complains* does so *after* a while."""
         route = deployments.route("late")
         assert route is not None
         batch, feedback = [], []
@@ -75,6 +77,9 @@ def world(tmp_path: Path) -> SimpleNamespace:
             )  # fmt: skip
             if right is not None and not failed:
                 feedback.append(FeedbackRecord(id=identity, label="yes" if right(arm, unit) else "no", at=at))
+            if complains(arm, unit):
+                came = at + after
+                feedback.append(FeedbackRecord(id=identity, label=event_label("complaint"), at=came, arrived=came))
         records.append(batch)
         if feedback:
             records.append_feedback(feedback)

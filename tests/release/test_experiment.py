@@ -68,6 +68,21 @@ def test_the_worse_candidate_goes(world: SimpleNamespace) -> None:
     assert action.kind == "rollback" and "the candidate is worse" in action.reason
 
 
+def test_a_candidate_with_more_business_events_wins(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="event:complaint", goal="more", **QUICK)
+    begun(world, strategy)
+    draw = np.random.default_rng(1)
+    for minute in range(1, 6):
+        world.serve(
+            range(minute * 300, (minute + 1) * 300), world.start + minute * MINUTE, right=lambda arm, unit: True,
+            complains=lambda arm, unit: bool(draw.random() < (0.5 if arm == "canary" else 0.2)),
+        )  # fmt: skip
+
+    action = step(world.deployments, world.records, "late", strategy, world.start + 8 * MINUTE)
+
+    assert action.kind == "promote" and "the candidate is better: complaint: " in action.reason
+
+
 def test_a_service_of_one_unit_a_minute_is_told_too() -> None:
     declared = ABTest(outcome="event", goal="more")
     evidence, draw = OutcomeEvidence.begin({}, declared), np.random.default_rng(1)
@@ -145,6 +160,8 @@ def test_each_record_keeps_the_propensity_of_its_time(world: SimpleNamespace) ->
     ("kind", "arguments", "said"),
     [
         (ABTest, {"outcome": "joy"}, "outcome='joy'"),
+        (ABTest, {"outcome": "event:"}, "'event:NAME' of a business event \\(NAME: a letter"),
+        (ABTest, {"outcome": "right", "guardrails": ("event:a b",)}, "knows errors, latency, wrong, and event:NAME"),
         (ABTest, {"outcome": "right", "shares": (50, 40)}, "make 100"),
         (ABTest, {"outcome": "right", "goal": "less"}, "has its goal already"),
         (Bandit, {"outcome": "event", "floor": 0.5}, "floor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 from hashlib import blake2b
 from types import SimpleNamespace
@@ -176,6 +177,44 @@ def test_a_corrected_label_does_not_judge_its_prediction_again(world: SimpleName
     step(world.deployments, world.records, "late", declared, world.start + 5 * MINUTE)
 
     assert world.deployments.load_state("late", "evidence")["guardrails"] == before
+
+
+def complaints(world: SimpleNamespace, rate: float, canary_rate: float, minutes: int) -> list[Any]:
+    """What is decided each minute of a canary at 20 % of 300 new units a minute, which complain three minutes later."""
+    declared = Canary(
+        steps=(20, 100), guardrails=("errors", "event:complaint"), min_units=50, min_time="8m", objective=0.05
+    )
+    publish(world, "aa")
+    publish(world, "bb", declared)
+    draw, actions = random.Random(1), []
+    for minute in range(1, minutes + 1):
+        world.serve(
+            range(minute * 300, (minute + 1) * 300), world.start + minute * MINUTE, after=3 * MINUTE,
+            complains=lambda arm, unit: draw.random() < (canary_rate if arm == "canary" else rate),
+        )  # fmt: skip
+        # each look is that of a controller that has just been started: all it knows is in the home
+        looking = Deployments(world.home), Records(world.home, "late")
+        actions.append(step(*looking, "late", declared, world.start + (minute + 1) * MINUTE))
+        if actions[-1].kind != "wait":
+            break
+    return actions
+
+
+def test_a_canary_of_which_ten_times_as_many_complain_goes(world: SimpleNamespace) -> None:
+    *_, last = complaints(world, 0.01, 0.1, minutes=15)
+
+    assert last.kind == "rollback" and last.reason.startswith("complaint: "), last.reason
+    assert last.data["thresholds"]["worse"] == 40
+    assert world.deployments.route("late").canary is None
+
+
+def test_a_canary_of_which_as_many_complain_is_promoted_once_units_had_the_time_for_it(world: SimpleNamespace) -> None:
+    actions = complaints(world, 0.02, 0.02, minutes=60)
+
+    assert {action.kind for action in actions[:-1]} == {"wait"} and actions[-1].kind == "promote"
+    guarded = [action.data["guardrails"]["event:complaint"] for action in actions]
+    assert max(each["healthy"] for each in guarded[:7]) <= 1.0 < guarded[-1]["healthy"], "silence counts after min_time"
+    assert guarded[-1]["champion_affected"] > 30 and "; complaint: e-value" in actions[-1].reason
 
 
 def test_slow_answers_count_against_the_champions_own_p95(world: SimpleNamespace) -> None:

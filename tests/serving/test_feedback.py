@@ -92,6 +92,32 @@ def test_a_correction_that_can_not_be_written_leaves_the_label_that_was_there(
     assert world.post("/feedback/flights", {"id": identity, "label": "no"}).json()["corrected"] == 1
 
 
+def test_an_event_counts_once_beside_a_label_or_instead_of_it_and_survives_a_restart(
+    world: World, tmp_path: Path
+) -> None:
+    early, late = predicted(world), predicted(world, scheduled="2013-04-02T05:15:00")
+    both = {"id": early, "label": "yes", "event": "complaint", "at": "2013-04-02T10:00:00+02:00"}
+    by_key = [{"key": "f1", "event": "purchase"}, {"key": "f1", "time": "2013-04-01T05:15:00", "event": "purchase"}]
+    told = [world.post("/feedback/flights", body).json() for body in (both, both, by_key, by_key)]
+
+    assert [(each["ids"], each["new"], each["known"]) for each in told] == [
+        ([early], 2, 0), ([early], 0, 2), ([late, early], 2, 0), ([late, early], 0, 2)
+    ]  # fmt: skip
+    assert world.post("/feedback/flights", {"id": "unknown", "event": "complaint"}).status_code == 404
+    unfit = {"id": late, "event": "complaint", "propensity": 0.5}
+    assert world.post("/feedback/flights", unfit).status_code == 422
+
+    again = serving(tmp_path, Logistic())
+    assert again.post("/feedback/flights", [both, *by_key]).json()["known"] == 4
+    assert again.post("/feedback/flights", {"id": late, "event": "complaint"}).json()["new"] == 1
+    assert again.post("/feedback/flights", {"key": "f1", "label": "no"}).json()["ids"] == [late]
+    assert [(each.id, each.event) for each in again.feedback()] == [
+        (early, None), (early, "complaint"), (late, "purchase"), (early, "purchase"), (late, "complaint"), (late, None)
+    ]  # fmt: skip
+    assert {identity: each.label for identity, each in latest(again.feedback()).items()} == {early: "yes", late: "no"}
+    again.pool.shutdown()
+
+
 def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
     ids = [predicted(world) for _ in range(3)]
     refused = world.post("/feedback/flights", [{"id": each, "label": "no"} for each in [*ids, "unknown"]])
@@ -117,6 +143,8 @@ def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
         ({"propensity": True}, 422, "is not a chance"),
         ({"note": "x"}, 400, "the unknown field 'note'"),
         ({"key": "f1"}, 400, "must be"),
+        ({"event": "a complaint"}, 422, "event 'a complaint' is no name \\(a letter, then letters"),
+        ({"event": None}, 422, "event 'None' is no name"),
     ],
 )
 def test_feedback_that_cannot_be_is_refused(world: World, change: dict[str, Any], status: int, message: str) -> None:

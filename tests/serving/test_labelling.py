@@ -85,6 +85,18 @@ def test_of_two_rows_for_one_prediction_the_later_corrects_the_first(world: Simp
     assert latest(world.feedback())[world.ids[0]].label == "no"
 
 
+def test_a_column_of_events_is_taken_beside_labels_or_instead_of_them(world: SimpleNamespace) -> None:
+    one, other = world.ids[:2]
+    rows = f"{one},yes,complaint\n{other},,purchase\n{one},,purchase\n{one},no,\n{other},,\n{other},,pur chase\n"
+    Path("events.csv").write_text(f"id,label,event\n{rows}")
+
+    first, again = given(world, "events.csv"), given(world, "events.csv")
+
+    assert (first["rows"], first["new"], first["corrected"], first["refused"]) == (6, 4, 1, 2)
+    assert again["new"] == 0 and latest(world.feedback())[one].label == "no"
+    assert set(latest(world.feedback(), "purchase")) == {one, other}
+
+
 def test_labels_come_by_key_and_time(world: SimpleNamespace) -> None:
     when = datetime(2013, 4, 1, 5, 15)
     pl.DataFrame({"key": ["k3", "k4"], "time": [when] * 2, "label": ["yes", "no"]}).write_parquet("labels.parquet")

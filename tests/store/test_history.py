@@ -20,7 +20,7 @@ from mainspring.store.compacted import UNLABELLED, Compacted
 from mainspring.store.history import History, compact, compact_all
 from mainspring.store.home import Home
 from mainspring.store.labels import Labels
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, event_label
 from mainspring.store.tables import Table
 
 AT = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -289,7 +289,7 @@ def test_a_label_for_an_old_prediction_turns_feedback_by_key_to_the_next(home: H
 
 
 def test_memory_is_let_go_as_the_loop_goes_on(home: Home) -> None:
-    """Predictions and labels that are compacted leave the memory of who has been serving all along."""
+    """Predictions, labels and events that are compacted leave the memory of who has been serving all along."""
     records = Records(home, "late", rotate_bytes=6_000)
     labels = Labels(records, Compacted(home, "late"))
     most = 0
@@ -297,14 +297,19 @@ def test_memory_is_let_go_as_the_loop_goes_on(home: Home) -> None:
         batch = [prediction(number)]
         labels.add(batch, records.append(batch))
         if number >= 50:
-            labels.take(f"p{number - 50}", "yes")
-            records.append_feedback([label(number - 50)])
+            for value in ("yes", *([event_label("complaint")] if number % 2 else [])):
+                assert labels.take(f"p{number - 50}", value) is UNLABELLED
+                records.append_feedback([label(number - 50, value)])
         if number % 40 == 0:
             compact(home, "late")
         most = max(most, len(labels))
 
     assert most < 300
     assert all(labels.take(f"p{number}", "yes") == "yes" for number in range(550))
+    complaint = event_label("complaint")
+    for index in (labels, labels_of(home)):  # who serves, and who starts anew
+        known = [index.take(f"p{number}", complaint) for number in range(550)]
+        assert known == [complaint if number % 2 else UNLABELLED for number in range(550)]
 
 
 def test_a_correction_of_a_compacted_label_is_compacted_too(home: Home) -> None:
