@@ -17,7 +17,7 @@ from mainspring.release import release as releasing
 from mainspring.release.by_hand import promote, rollback
 from mainspring.release.release import release, step
 from mainspring.store.deployments import Deployments
-from mainspring.store.records import Records
+from mainspring.store.records import FeedbackRecord, Records
 
 CANARY = Canary(steps=(20, 50, 100), guardrails=("errors",), min_units=50, min_time="10m", deadline="1d")
 MINUTE = timedelta(minutes=1)
@@ -161,6 +161,18 @@ def test_wrong_predictions_count_when_their_labels_come(world: SimpleNamespace) 
     action = step(world.deployments, world.records, "late", declared, world.start + 2 * MINUTE)
 
     assert action.kind == "rollback" and action.reason.startswith("wrong: ")
+
+
+def test_a_label_from_the_future_keeps_no_other_from_being_read(world: SimpleNamespace) -> None:
+    declared = Canary(steps=(50, 100), guardrails=("wrong",), min_units=50, min_time=0)
+    publish(world, "aa")
+    publish(world, "bb", declared)
+    ahead = FeedbackRecord(id="p", label="yes", at=world.start + 9999 * MINUTE, arrived=world.start)
+    world.records.append_feedback([ahead])
+    world.serve(range(150), world.start, right=lambda arm, unit: arm == "champion")
+
+    action = step(world.deployments, world.records, "late", declared, world.start + 2 * MINUTE)
+    assert action.kind == "rollback"
 
 
 def test_a_corrected_label_does_not_judge_its_prediction_again(world: SimpleNamespace) -> None:

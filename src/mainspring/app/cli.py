@@ -217,10 +217,10 @@ def score(**arguments: Any) -> None:
 @click.option("--refused", metavar="FILE", default=None, help="Where refused labels go (default NAME-refused.jsonl).")
 @_json
 def feedback(**arguments: Any) -> None:
-    """Labels in bulk, for a running endpoint: a CSV, Parquet or JSON lines file, a table, any source.
+    """Labels and events in bulk, for a running endpoint: a CSV, Parquet or JSON lines file, a table, any source.
 
     \b
-    Columns: id, or key and time; label; if known, at (since when) and propensity.
+    Columns: id, or key and time; label or event; if known, at (since when) and propensity.
     """
     _call("feedback", **arguments)
 
