@@ -68,7 +68,7 @@ def refused() -> None:
     ms.Split(test="0.2")  # type: ignore[arg-type]
     ms.Split(by="date")  # type: ignore[arg-type]
     ms.Gate(metric=3)  # type: ignore[arg-type]
-    ms.Canary(guardrails=("money",))  # type: ignore[arg-type]
+    ms.Canary(guardrails=(5,))  # type: ignore[arg-type]
     ms.Retrain(on=("mood",))  # type: ignore[arg-type]
     ms.Monitor(tests=["wasserstein"])  # type: ignore[list-item]
     print(ms.unknown)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ _HELP = {
     "mainspring_rows_total": ("counter", "Rows predicted by loop and version"),
     "mainspring_extra_columns_total": ("counter", "Unknown columns ignored in rows"),
     "mainspring_unrecorded_total": ("counter", "Predictions answered that could not be recorded"),
-    "mainspring_feedback_total": ("counter", "Labels taken by loop"),
+    "mainspring_feedback_total": ("counter", "Labels and events taken, by loop"),
     "mainspring_feedback_corrected_total": ("counter", "Labels that corrected an earlier one, by loop"),
     "mainspring_refused_total": ("counter", "Requests refused before a loop was reached, by status"),
     "mainspring_load_failures_total": ("counter", "Versions that could not be loaded"),
