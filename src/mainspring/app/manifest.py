@@ -21,7 +21,7 @@ from mainspring.execution.outcome import Outputs
 from mainspring.loop import turn
 from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.contracts import said_by_people
-from mainspring.store.deployments import DECLARED, Deployments
+from mainspring.store.deployments import DECLARED, ONSET, Deployments
 from mainspring.store.home import Home
 from mainspring.store.journal import Hit, Journal
 from mainspring.store.ledger import Ledger
@@ -105,7 +105,7 @@ def loop_state(home: Home, loop: str) -> Any:
     """What a turn of *loop* sees beside its own steps: versions, traffic, labelled predictions, the contract."""
     deployments = Deployments(home)
     told: list[Any] = [deployments.route(loop), deployments.versions(loop), Records(home, loop).end()["feedback"],
-            said_by_people(home, loop)]  # fmt: skip
+            said_by_people(home, loop), deployments.load_state(loop, ONSET)]  # fmt: skip
     declared = deployments.load_state(loop, DECLARED) or {}
     if declared.get("privacy", {}).get("retention") is not None:
         told.append(deployments.now().date())  # each day rows may have become too old

@@ -77,7 +77,7 @@ def _tellable(declared: Loop | Pipeline, where: Surroundings) -> bool:
     if source is not None and (not isinstance(source, CsvSource | ParquetSource) or "://" in source.path):
         return False
     states = (node.step.state for node in declared.graph_in(where).nodes.values())
-    return all(state is None or isinstance(state, turn.SourcePosition | turn.Rival) for state in states)
+    return all(state is None or isinstance(state, turn.SourcePosition | turn.Rival | turn.Worse) for state in states)
 
 
 def _named(

@@ -47,14 +47,28 @@ class Frame:
     quality: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """From where on, in the rows' own time, the champion's predictions are worse. since: as the time column holds it
+    (polars' physical number); at: in words; rows: labelled predictions from then on."""
+
+    since: int | float
+    at: str
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """The training rows and the holdout that no fit has seen. holdout_id names the holdout, for its budget of uses."""
+    """The training rows and the holdout that no fit has seen. holdout_id names the holdout, for its budget of uses.
+
+    onset: where the holdout is the newest of the rows since the champion's predictions became worse.
+    """
 
     train: Frame
     holdout: Frame
     rule: str
     holdout_id: str
+    onset: Onset | None = None
 
 
 @dataclass(frozen=True, slots=True)

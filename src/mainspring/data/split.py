@@ -10,22 +10,28 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import DataError, TargetUnusable
-from mainspring.core.values import Frame, Split
+from mainspring.core.values import Frame, Onset, Split
 from mainspring.core.wording import listed
 from mainspring.data.astride import astride
 from mainspring.statistics.splitters import Division, Kind, holdout_mask, kind, own_folds, shuffled
 from mainspring.store.tables import digest
 
+RECENT = 100
+"""Fewer rows since the champion's predictions became worse are no holdout and training rows of their own."""
 
-def split(prepare: Frame, *, rule: Any, seed: int, loop: str) -> Split:
+
+def split(prepare: Frame, *, rule: Any, seed: int, loop: str, onset: Onset | None = None) -> Split:
     """Training rows and holdout by *rule*: a declared Split, or a scikit-learn splitter, whose last fold it is.
 
     The side of a key or a group is its salted hash (of the loop, its seed and the rule's), so it stays when rows come.
+    By time the newest rows are the holdout; with *onset* the newest of those since then, so that rows of both sides are
+    from after the change.
     """
     by = kind(rule, prepare.roles)
     if by == "own" and prepare.roles.time:
         prepare = replace(prepare, data=prepare.data.sort(prepare.roles.time, maintain_order=True))
-    parts = _divided(prepare, rule, by, f"{loop}/{seed}/{getattr(rule, 'seed', 0)}")
+    since = _since(prepare, rule.test, onset) if by == "time" and onset is not None else None
+    parts = since or _divided(prepare, rule, by, f"{loop}/{seed}/{getattr(rule, 'seed', 0)}")
     train, holdout = prepare.data[parts.train], prepare.data[parts.test]
     _refuse_one_sided(train, holdout, prepare, rule)
     notes = (*prepare.notes, *([parts.note] if parts.note else ()), *_unseen(train, holdout, prepare))
@@ -34,9 +40,25 @@ def split(prepare: Frame, *, rule: Any, seed: int, loop: str) -> Split:
     return Split(
         train=replace(sides[0], notes=notes),
         holdout=replace(sides[1], notes=notes),
-        rule=_told(train, holdout, prepare.roles, rule, by),
+        rule=_told(train, holdout, prepare.roles, rule, by) + (parts.note if since else ""),
         holdout_id=digest(holdout),
+        onset=onset if since else None,
     )
+
+
+def _since(frame: Frame, test: float, onset: Onset) -> Division | None:
+    """The newest rows since *onset* apart; None where these are all, too few or too alike."""
+    times, target = frame.data[str(frame.roles.time)], frame.data[frame.roles.target]
+    recent = np.flatnonzero((times.to_physical() >= onset.since).fill_null(False).to_numpy())
+    if not RECENT <= len(recent) < len(times) or times[recent].n_unique() < 2:
+        return None
+    newest = holdout_mask("time", times[recent].to_numpy(), test)
+    if min(target[recent[side]].n_unique() for side in (newest, ~newest)) < 2:
+        return None
+    mask = np.zeros(len(times), dtype=bool)
+    mask[recent[newest]] = True
+    note = f", the newest of {len(recent):,} since {onset.at}, when the champion's predictions became worse"
+    return Division(np.flatnonzero(~mask), np.flatnonzero(mask), note)
 
 
 def _divided(frame: Frame, rule: Any, by: Kind, salt: str) -> Division:

@@ -24,7 +24,7 @@ from mainspring.loop.turn import declare
 from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
 from mainspring.release import release as releasing
 from mainspring.serving import push
-from mainspring.store.deployments import Deployments
+from mainspring.store.deployments import ONSET, Deployments
 from mainspring.store.history import History, compact
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
@@ -397,6 +397,8 @@ class Controller:
         decision = Policy(declaration.retrain).decide(report)
         with self._deployments.transaction():
             self._deployments.save_state(loop, EVIDENCE, evidence)
+            if report.onset is not None:
+                self._deployments.save_state(loop, ONSET, plain(report.onset))
             self._deployments.save_state(loop, NEXT, (at + self._every(loop)).isoformat())
             self._deployments.decide(
                 loop,

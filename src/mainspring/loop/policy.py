@@ -92,9 +92,16 @@ def _decay(rule: Retrain, report: Report) -> Iterator[Decision]:
     shown = (
         f"{performance.metric} has lost at least {number(loss.low)} (estimate {number(loss.estimate)}, "
         f"{count(loss.rows, 'matured label')} {_where(loss.scope)}) against {number(performance.reference)} at the "
-        f"gate; {rule.tolerance:g} is tolerated"
+        f"gate; {rule.tolerance:g} is tolerated{_since(report)}"
     )
     yield from _with_enough(rule, report, "decay", shown)
+
+
+def _since(report: Report) -> str:
+    """From where on in the rows' own time, which the turn's split and training go by."""
+    if report.onset is None:
+        return "; without time= old rows can't be told from new ones, so all are learnt from alike"
+    return f"; worse since rows of about {report.onset.at} ({report.onset.rows:,} labelled)"
 
 
 def _drift(rule: Retrain, report: Report) -> Iterator[Decision]:

@@ -13,8 +13,9 @@ from mainspring.core.declarations import Clean, Gate, Privacy, Roles, Search
 from mainspring.core.errors import DeclarationError, TrainingError
 from mainspring.core.protocols import Clock, Model, Named, Progress
 from mainspring.core.schema import Column, Schema
-from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Release, Split, Verdict
+from mainspring.core.values import Bundle, Candidate, Dataset, Evaluation, Frame, Onset, Release, Split, Verdict
 from mainspring.data import prepare as preparing
+from mainspring.data import split as splitting
 from mainspring.evaluation import card_page
 from mainspring.evaluation import evaluate as evaluation
 from mainspring.evaluation import gate as gating
@@ -26,7 +27,7 @@ from mainspring.release import release as releasing
 from mainspring.serving import runtime
 from mainspring.statistics import metrics
 from mainspring.store.bundles import Bundles
-from mainspring.store.deployments import Deployments
+from mainspring.store.deployments import ONSET, Deployments
 from mainspring.store.home import Home, write_atomic
 from mainspring.store.journal import Journal
 from mainspring.store.profile import SHARED
@@ -100,6 +101,12 @@ def _refuse_floor(metric: metrics.Metric, floor: float | None) -> None:
     if floor is not None and metric.best is not None and sign * floor > sign * metric.best:
         beyond = "above 1" if metric.greater_is_better else "below 0"
         raise DeclarationError(f"Gate(at_least={floor:g}) can't be reached: {metric.name} is never {beyond}; mend it")
+
+
+def split(prepare: Frame, *, rule: Any, seed: int, loop: str, home: Home) -> Split:
+    """Training rows and holdout; after a decay the holdout is of the rows since then."""
+    kept = Deployments(home).load_state(loop, ONSET)
+    return splitting.split(prepare, rule=rule, seed=seed, loop=loop, onset=None if kept is None else Onset(**kept))
 
 
 def train(

@@ -12,7 +12,7 @@ from mainspring.core.declarations import Declaration, Privacy
 from mainspring.core.values import Release, Verdict
 from mainspring.pipeline.step import Step, as_step
 from mainspring.store.deployments import DECLARED as DECLARED
-from mainspring.store.deployments import Deployments
+from mainspring.store.deployments import ONSET, Deployments
 from mainspring.store.home import Home
 
 STAGES = ("ingest", "validate", "prepare", "split", "train", "package", "evaluate", "gate", "release")
@@ -66,6 +66,17 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
+class Worse:
+    """Since when the champion's predictions are worse, as the reports have found it: the split is made by it."""
+
+    home: Home
+    loop: str
+
+    def __call__(self, outputs: Mapping[str, Any]) -> Any:
+        return {"onset": Deployments(self.home).load_state(self.loop, ONSET)}
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a turn came to. held: the gate kept the candidate back; model: "name@version", None without a release."""
 
@@ -101,7 +112,7 @@ def call(reference: str, *arguments: Any, **keywords: Any) -> Any:
 
 def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tuple[Step, ...]:
     """*stages* with what their fingerprints must know of *home* and of the source."""
-    watched: dict[str, Any] = {"evaluate": Rival(home)}
+    watched: dict[str, Any] = {"split": Worse(home, declaration.name), "evaluate": Rival(home)}
     if declaration.data_version is None:
         watched["ingest"] = SourcePosition(declaration.source, declaration.name, home, declaration.privacy)
     ours = {stage.name: stage.function for stage in _stages(declaration)}
@@ -146,7 +157,8 @@ def _stages(declaration: Declaration) -> list[Step]:
               clean=declaration.clean, columns=_columns(declaration),
               counted=_counted(declaration), metric=metric,
               floor=declaration.gate.at_least, **private),
-        stage("split", "mainspring.data.split:split", ("prepare",), (), rule=declaration.split, seed=seed, loop=name),
+        stage("split", "mainspring.loop.stages:split", ("prepare",), ("home",),
+              rule=declaration.split, seed=seed, loop=name),
         stage("train", "mainspring.loop.stages:train", ("split",), ("progress",),
               features=declaration.features, models=declaration.models, search=declaration.search, metric=metric,
               rule=declaration.split, seed=seed, clean=declaration.clean),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import msgspec
+import polars as pl
 
 from mainspring.core.declarations import Declaration, Monitor, Privacy, Retrain
 from mainspring.core.errors import NotInStore
+from mainspring.core.schema import Column
 from mainspring.core.wording import count, listed, number
 from mainspring.data import ingest
+from mainspring.data.casting import cast
 from mainspring.loop.turn import DECLARED
 from mainspring.monitoring import page as paging
 from mainspring.monitoring import report as reporting
@@ -23,6 +26,7 @@ from mainspring.store.deployments import Deployments
 from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.profile import Profile
+from mainspring.store.records import PredictionRecord
 
 EVIDENCE, TRAINED = "monitor", "trained"
 
@@ -92,6 +96,7 @@ class Watch:
             metric=metric,
             reference=None if value is None or low is None or high is None else (value, low, high),
             columns=bundle.manifest.inputs.names,
+            time=next((each for each in bundle.manifest.inputs if each.name == bundle.manifest.roles.time), None),
         )
 
     def _served(self, watched: Watched, since: datetime, until: datetime) -> Served:
@@ -106,6 +111,7 @@ class Watch:
             task=watched.task,
             classes=watched.classes,
             known=watched.columns,
+            times=None if watched.time is None else _times(predictions, watched.time),
         )
 
     def _standing(self, deployments: Deployments) -> Standing:
@@ -155,6 +161,12 @@ def unmark_trained(home: Home, loop: str, labels: int) -> None:
 def labels(home: Home, loop: str) -> int:
     """How many predictions of *loop* have their label."""
     return len({record.id for record in History(home, loop).feedback()[0] if record.event is None})
+
+
+def _times(predictions: Sequence[PredictionRecord], time: Column) -> pl.Series:
+    """The rows' own times, of the contract's type; null where a request told none."""
+    said = [None if (told := each.row.get(time.name)) is None else str(told) for each in predictions]
+    return cast(pl.Series(time.name, said, dtype=pl.String), time.type)
 
 
 def _released(deployments: Deployments, loop: str, number: int, otherwise: datetime) -> datetime:

@@ -9,13 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from mainspring.core.declarations import Monitor, Retrain, seconds
-from mainspring.core.values import Task
+from mainspring.core.schema import Column
+from mainspring.core.values import Onset, Task
 from mainspring.core.wording import duration, percent
 from mainspring.monitoring import drift, performance
 from mainspring.monitoring.drift import InputDrift, OutsideSupport
 from mainspring.monitoring.faults import Fault, extra_columns, faults
+from mainspring.monitoring.onset import onset
 from mainspring.monitoring.performance import Labels, Performance
 from mainspring.monitoring.served import Served
 from mainspring.monitoring.service import Service, service
@@ -25,13 +28,15 @@ from mainspring.store.profile import Profile
 DAY = 86_400.0
 _PROMPT = 60.0
 """Seconds within which a label is taken to have come at once."""
+_OTHERS = 3
+"""So many versions that aren't champion any more keep their evidence: a rollback brings one back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
     """The version that is reported on: the champion, as its manifest and the deployments describe it.
 
-    reference: (value, low, high) of *metric* on the gate's holdout; None where no gate measured it.
+    reference: (value, low, high) of *metric* on the gate's holdout; None where no gate measured it. time: the rows'.
     """
 
     loop: str
@@ -43,6 +48,7 @@ class Watched:
     metric: str
     reference: tuple[float, float, float] | None
     columns: tuple[str, ...] = ()
+    time: Column | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ class Report:
     """One window of a loop, after *start* until *at*.
 
     settled: the watched version was there for the whole window, so that what is seen isn't its own arrival.
-    days_since_training and cooldown_days_left are days on the loop's clock.
+    days_since_training and cooldown_days_left are days on the loop's clock. onset: since when the predictions are
+    worse, while the loss is more than what `Retrain` tolerates.
     """
 
     loop: str
@@ -81,6 +88,7 @@ class Report:
     new_rows: int
     new_labels: int
     notes: tuple[str, ...] = ()
+    onset: Onset | None = None
 
     @property
     def in_cooldown(self) -> bool:
@@ -110,11 +118,11 @@ def build(
     """The report on the window from *start* until *at*, and the state to keep (JSON).
 
     served: the predictions of all versions since the watched one's release, or since *start* if that is earlier.
-    start: by default the end of the window before. state: what the last call returned; the evidence in it starts anew
-    only with another version, and the same window again changes nothing.
+    start: by default the end of the window before. state: what the last call returned; the evidence in it is kept for
+    each version, which has its own reference, so one that comes back goes on; the same window again changes nothing.
     """
     start = start or window_start(at, monitor, state)
-    kept = state if state is not None and state["version"] == watched.version else _fresh(watched.version)
+    kept = _kept(state, watched.version)
     served = served.where(served.at <= at.timestamp())
     window = served.where(served.at > start.timestamp())
     known = window.where(~window.failed)
@@ -139,6 +147,7 @@ def build(
         cooldown_days_left=_cooldown(standing.trained_at, at, retrain),
         new_rows=standing.new_rows,
         new_labels=standing.new_labels,
+        onset=_onset(found, served.where(served.version == watched.version), at, monitor, retrain),
     )
     after = {**kept, "windows": windows, "drift": detector, "looks": looks}
     if not again:
@@ -152,6 +161,18 @@ def window_start(at: datetime, monitor: Monitor, state: Mapping[str, Any] | None
         return at - timedelta(seconds=seconds(monitor.every))
     before = state["start"] if at.timestamp() <= state["until"] else state["until"]
     return datetime.fromtimestamp(before, at.tzinfo)
+
+
+def _kept(state: Mapping[str, Any] | None, version: int) -> dict[str, Any]:
+    """The evidence on *version*, with that on the latest others beside it."""
+    if state is None:
+        return _fresh(version)
+    if state["version"] == version:
+        return dict(state)
+    own = {name: value for name, value in state.items() if name != "others"}
+    others = [each for each in state.get("others", []) if each["version"] != own["version"]] + [own]
+    found = next((each for each in others if each["version"] == version), _fresh(version))
+    return {**found, "others": [each for each in others if each["version"] != version][-_OTHERS:]}
 
 
 def _fresh(version: int) -> dict[str, Any]:
@@ -178,6 +199,13 @@ def _performance(
         min_labels=(retrain or Retrain()).min_labels,
         state=looks,
     )
+
+
+def _onset(found: Performance, own: Served, at: datetime, monitor: Monitor, retrain: Retrain | None) -> Onset | None:
+    if retrain is None or "decay" not in retrain.on or found.loss is None or found.loss.low <= retrain.tolerance:
+        return None
+    answered = own.where(~own.failed & ~np.isnan(own.said))
+    return onset(answered.where(answered.matured_at(seconds(monitor.label_delay)) <= at.timestamp()))
 
 
 def _labels(watched: Watched, served: Served, at: datetime, monitor: Monitor) -> Labels:

@@ -26,6 +26,7 @@ class Served:
     Times are seconds since 1970. *said* and *truth* are the class's position in *classes*, or the number in a
     regression; NaN where there is none. *rows* has the raw input columns of the profile; *extra* names columns that the
     contract doesn't know. *weight* is 1 / propensity of the label, where labels tell how likely they were to come.
+    *times*: the rows' own, of the time column's type, where rows have one.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class Served:
     rows: pl.DataFrame
     extra: tuple[str, ...] = ()
     weight: Array | None = None
+    times: pl.Series | None = None
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Served:
         task: Task,
         classes: Sequence[Any] = (),
         known: Iterable[str] = (),
+        times: pl.Series | None = None,
     ) -> Served:
         """From `store.records`: PredictionRecords, and FeedbackRecords; of two labels for a prediction the last counts,
         from when the first was known: what was counted already isn't counted again.
@@ -78,6 +81,7 @@ class Served:
             rows=_raw(rows, profile),
             extra=tuple(sorted(set().union(*rows) - names)) if names and rows else (),
             weight=weight if (weight != 1).any() else None,
+            times=times,
         )
 
     def __len__(self) -> int:
@@ -90,6 +94,7 @@ class Served:
             self.said[mask], None if self.probabilities is None else self.probabilities[mask],
             self.truth[mask], self.truth_at[mask], self.rows.filter(pl.Series(mask)), self.extra,
             None if self.weight is None else self.weight[mask],
+            None if self.times is None else self.times.filter(pl.Series(mask)),
         )  # fmt: skip
 
     def matured_at(self, label_delay: float) -> Array:

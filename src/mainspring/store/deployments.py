@@ -27,6 +27,8 @@ MOST_LOOKS = 2_000
 """Of one version."""
 DECLARED = "declared"
 """The small state with what a declaration says to the commands that know only its loop's name."""
+ONSET = "onset"
+"""The small state with the rows' time since when the champion's predictions are worse, as the last report found it."""
 
 _TABLES = (
     """create table if not exists versions (
