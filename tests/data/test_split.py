@@ -15,7 +15,7 @@ from mainspring.core import declarations as ms
 from mainspring.core.declarations import Roles, Split
 from mainspring.core.errors import DataError, TargetUnusable
 from mainspring.core.schema import Schema
-from mainspring.core.values import Frame
+from mainspring.core.values import Frame, Onset
 from mainspring.data.split import split
 
 RANDOM = np.random.default_rng(0)
@@ -58,6 +58,28 @@ def test_by_time_the_newest_rows_are_the_holdout_and_the_rule_says_so() -> None:
     assert made.train.data["at"].max() < made.holdout.data["at"].min()
     start = made.holdout.data["at"].min()
     assert made.rule == f"time: 240 rows before {start:%Y-%m-%d %H:%M} train, 60 from then on are the holdout"
+
+
+def test_since_an_onset_the_newest_of_the_rows_from_then_on_are_the_holdout() -> None:
+    roles, at = Roles("y", time="at"), DATA["at"].sort()[150]
+    since = Onset(DATA.filter(pl.col("at") == at)["at"].to_physical()[0], "then", 150)
+    made = split(frame(roles), rule=Split(), seed=0, loop="loop", onset=since)
+
+    recent = DATA.filter(pl.col("at") >= at)
+    assert made.onset == since and f"the newest of {recent.height} since then" in made.rule
+    assert made.holdout.data.height == pytest.approx(0.2 * recent.height, abs=10)
+    assert made.train.data["at"].max() < made.holdout.data["at"].min()
+    assert made.train.data.height + made.holdout.data.height == ROWS
+
+
+@pytest.mark.parametrize("changes", [{"onset": "late"}, {"rule": Split(by="random")}, {"onset": "first"}])
+def test_an_onset_with_few_rows_since_or_before_and_other_splits_change_nothing(changes: dict[str, Any]) -> None:
+    place = {"late": -60, "first": 0}.get(changes.get("onset", ""), 150)
+    since, rule = Onset(int(DATA["at"].to_physical().sort()[place]), "then", 1), changes.get("rule", Split())
+    frames = frame(Roles("y", time="at"))
+    made, plain = (split(frames, rule=rule, seed=0, loop="loop", onset=each) for each in (since, None))
+
+    assert made.holdout_id == plain.holdout_id and made.rule == plain.rule and made.onset is None
 
 
 def test_by_group_nobody_is_on_both_sides() -> None:

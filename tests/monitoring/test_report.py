@@ -45,6 +45,23 @@ def test_the_evidence_starts_anew_with_a_version_and_only_then(lived: Any) -> No
     assert lived[0][-1].drift.drifted == ["temp"]
 
 
+def test_a_version_that_comes_back_goes_on_with_its_evidence(traffic: Any, end: Any) -> None:
+    watched, state, reports = traffic.watched(), None, []
+    for day, version in enumerate([1, 1, 1, 2, 1]):
+        traffic.day(day, 300, version=version, change=pl.col("temp") + (4 if version == 1 else 0))
+        report, state = build(
+            replace(watched, version=version), traffic.served(watched), Standing(None), at=end(day), monitor=MONITOR,
+            retrain=Retrain(min_labels=200), state=json.loads(json.dumps(state)),
+        )  # fmt: skip
+        reports.append(report)
+
+    assert [report.drift.windows for report in reports] == [1, 2, 3, 1, 4]
+    assert [report.drift.alarm for report in reports][2:] == [True, False, True]
+    looks = [None if each.performance.loss is None else each.performance.loss.looks for each in reports]
+    assert looks[0] == 1 and looks[4] == looks[2] + 1  # what was spent on looks at it stays spent
+    assert all(after.start == before.at for before, after in pairwise(reports))
+
+
 def test_windows_follow_each_other_without_gap(lived: Any) -> None:
     reports = lived[0]
 

@@ -100,7 +100,7 @@ def _decay(rule: Retrain, report: Report) -> Iterator[Decision]:
 def _since(report: Report) -> str:
     """From where on in the rows' own time, which the turn's split and training go by."""
     if report.onset is None:
-        return "; without time= old rows can't be told from new ones, so all are learnt from alike"
+        return "; the rows tell no time (time=), so old and new ones are learnt from alike"
     return f"; worse since rows of about {report.onset.at} ({report.onset.rows:,} labelled)"
 
 
