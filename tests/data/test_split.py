@@ -60,14 +60,17 @@ def test_by_time_the_newest_rows_are_the_holdout_and_the_rule_says_so() -> None:
     assert made.rule == f"time: 240 rows before {start:%Y-%m-%d %H:%M} train, 60 from then on are the holdout"
 
 
-def test_since_an_onset_the_newest_of_the_rows_from_then_on_are_the_holdout() -> None:
-    roles, at = Roles("y", time="at"), DATA["at"].sort()[150]
+@pytest.mark.parametrize(("place", "test", "held"), [(150, 0.2, 60), (192, 0.2, 54), (150, 0.4, 75)])
+def test_since_an_onset_the_holdout_is_at_most_half_of_the_rows_from_then_on(
+    place: int, test: float, held: int
+) -> None:
+    roles, at = Roles("y", time="at"), DATA["at"].sort()[place]
     since = Onset(DATA.filter(pl.col("at") == at)["at"].to_physical()[0], "then", 150)
-    made = split(frame(roles), rule=Split(), seed=0, loop="loop", onset=since)
+    made = split(frame(roles), rule=Split(test=test), seed=0, loop="loop", onset=since)
 
     recent = DATA.filter(pl.col("at") >= at)
     assert made.onset == since and f"the newest of {recent.height} since then" in made.rule
-    assert made.holdout.data.height == pytest.approx(0.2 * recent.height, abs=10)
+    assert made.holdout.data.height == pytest.approx(held, abs=3) and held <= recent.height / 2
     assert made.train.data["at"].max() < made.holdout.data["at"].min()
     assert made.train.data.height + made.holdout.data.height == ROWS
 

@@ -18,14 +18,16 @@ from mainspring.store.tables import digest
 
 RECENT = 100
 """Fewer rows since the champion's predictions became worse are no holdout and training rows of their own."""
+MOST = 0.5
+"""The share of the rows since then that the holdout takes at most."""
 
 
 def split(prepare: Frame, *, rule: Any, seed: int, loop: str, onset: Onset | None = None) -> Split:
     """Training rows and holdout by *rule*: a declared Split, or a scikit-learn splitter, whose last fold it is.
 
     The side of a key or a group is its salted hash (of the loop, its seed and the rule's), so it stays when rows come.
-    By time the newest rows are the holdout; with *onset* the newest of those since then, so that rows of both sides are
-    from after the change.
+    By time the newest rows are the holdout; with *onset* at most half of those since then, so that rows of both sides
+    are from after the change.
     """
     by = kind(rule, prepare.roles)
     if by == "own" and prepare.roles.time:
@@ -52,7 +54,7 @@ def _since(frame: Frame, test: float, onset: Onset) -> Division | None:
     recent = np.flatnonzero((times.to_physical() >= onset.since).fill_null(False).to_numpy())
     if not RECENT <= len(recent) < len(times) or times[recent].n_unique() < 2:
         return None
-    newest = holdout_mask("time", times[recent].to_numpy(), test)
+    newest = holdout_mask("time", times[recent].to_numpy(), min(test * len(times) / len(recent), MOST))
     if min(target[recent[side]].n_unique() for side in (newest, ~newest)) < 2:
         return None
     mask = np.zeros(len(times), dtype=bool)
