@@ -64,7 +64,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class InputDrift:
-    """All features: *evidence* is M, the alarm is on while it is *arl* or more; windows: seen since the release."""
+    """All features: *evidence* is M, the alarm is on while it is *arl* or more; windows: those that the version has seen."""
 
     alarm: bool
     evidence: float
@@ -99,7 +99,7 @@ def watch(
 ) -> tuple[InputDrift, dict[str, Any]]:
     """The drift of *rows*, one window, from *profile*, and the detector's new state (JSON).
 
-    state: None at a release; the detector is never armed anew in between. seen: *state* has had this window already.
+    state: None for a version's first window; the detector is never armed anew, also when a rollback brings it back. seen: *state* has had this window already.
     """
     counts = profile.counts(rows)
     detector = _detector(profile, monitor) if state is None else EDetector.from_dict(state)
