@@ -64,7 +64,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class InputDrift:
-    """All features: *evidence* is M, the alarm is on while it is *arl* or more; windows: those that the version has seen."""
+    """All features: *evidence* is M, the alarm is on while it is *arl* or more; windows: the version's so far."""
 
     alarm: bool
     evidence: float
@@ -99,7 +99,8 @@ def watch(
 ) -> tuple[InputDrift, dict[str, Any]]:
     """The drift of *rows*, one window, from *profile*, and the detector's new state (JSON).
 
-    state: None for a version's first window; the detector is never armed anew, also when a rollback brings it back. seen: *state* has had this window already.
+    state: None for a version's first window; its detector is never armed anew, not when a rollback brings it back
+    either. seen: *state* has had this window already.
     """
     counts = profile.counts(rows)
     detector = _detector(profile, monitor) if state is None else EDetector.from_dict(state)
