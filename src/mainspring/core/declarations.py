@@ -207,7 +207,7 @@ class Monitor:
 class Retrain:
     """When to train again: on "decay" (matured labels show a loss beyond *tolerance*), on "drift" (inputs outside
     the training support), and every so often; over the last *window* of rows, by time=; at most once per *cooldown*.
-    After a decay older rows are left out where the newest training rows show that to be better.
+    After a decay rows from before it are left out where models of the newer rows alone are shown to be better.
 
     tolerance: in points of the metric; for an error in the target's unit (rmse, mae, median_ae), a share of it.
     """

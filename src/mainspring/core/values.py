@@ -61,7 +61,7 @@ class Onset:
 class Split:
     """The training rows and the holdout that no fit has seen. holdout_id names the holdout, for its budget of uses.
 
-    onset: where the holdout is the newest of the rows since the champion's predictions became worse.
+    onset: where both sides are rows since the champion's predictions became worse only.
     """
 
     train: Frame

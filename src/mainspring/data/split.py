@@ -26,8 +26,8 @@ def split(prepare: Frame, *, rule: Any, seed: int, loop: str, onset: Onset | Non
     """Training rows and holdout by *rule*: a declared Split, or a scikit-learn splitter, whose last fold it is.
 
     The side of a key or a group is its salted hash (of the loop, its seed and the rule's), so it stays when rows come.
-    By time the newest rows are the holdout; with *onset* at most half of those since then, so that rows of both sides
-    are from after the change.
+    By time the newest rows are the holdout; with *onset* both sides are rows since then only, the holdout as many as
+    ever but at most half of them. Where these are too few for that, the rows are divided as without it.
     """
     by = kind(rule, prepare.roles)
     if by == "own" and prepare.roles.time:
@@ -42,7 +42,7 @@ def split(prepare: Frame, *, rule: Any, seed: int, loop: str, onset: Onset | Non
     return Split(
         train=replace(sides[0], notes=notes),
         holdout=replace(sides[1], notes=notes),
-        rule=_told(train, holdout, prepare.roles, rule, by) + (parts.note if since else ""),
+        rule=_told(train, holdout, prepare.roles, rule, by) + ("" if since is None else f"; only {_from(onset)}"),
         holdout_id=digest(holdout),
         onset=onset if since else None,
     )
@@ -57,10 +57,11 @@ def _since(frame: Frame, test: float, onset: Onset) -> Division | None:
     newest = holdout_mask("time", times[recent].to_numpy(), min(test * len(times) / len(recent), MOST))
     if min(target[recent[side]].n_unique() for side in (newest, ~newest)) < 2:
         return None
-    mask = np.zeros(len(times), dtype=bool)
-    mask[recent[newest]] = True
-    note = f", the newest of {len(recent):,} since {onset.at}, when the champion's predictions became worse"
-    return Division(np.flatnonzero(~mask), np.flatnonzero(mask), note)
+    return Division(recent[~newest], recent[newest])
+
+
+def _from(onset: Onset | None) -> str:
+    return "" if onset is None else f"rows since {onset.at}, when the champion's predictions became worse"
 
 
 def _divided(frame: Frame, rule: Any, by: Kind, salt: str) -> Division:

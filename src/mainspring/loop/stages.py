@@ -34,6 +34,7 @@ from mainspring.store.profile import SHARED
 from mainspring.store.registry import Registry
 from mainspring.store.tables import digest
 from mainspring.training import train as training
+from mainspring.training.recent import recent_alone
 
 _TRIAL = ("number", "estimator", "parameters", "score", "fold_scores", "seconds", "stopped_early")
 
@@ -103,10 +104,28 @@ def _refuse_floor(metric: metrics.Metric, floor: float | None) -> None:
         raise DeclarationError(f"Gate(at_least={floor:g}) can't be reached: {metric.name} is never {beyond}; mend it")
 
 
-def split(prepare: Frame, *, rule: Any, seed: int, loop: str, home: Home) -> Split:
-    """Training rows and holdout; after a decay the holdout is of the rows since then."""
+def split(
+    prepare: Frame,
+    *,
+    rule: Any,
+    seed: int,
+    loop: str,
+    home: Home,
+    features: tuple[Any, ...] = (),
+    models: Any = None,
+    metric: str | Named | None = None,
+    clean: tuple[Clean, ...] = (),
+) -> Split:
+    """Training rows and holdout; after a decay both from the rows since then, where *models* show these to be better
+    than all rows."""
     kept = Deployments(home).load_state(loop, ONSET)
-    return splitting.split(prepare, rule=rule, seed=seed, loop=loop, onset=None if kept is None else Onset(**kept))
+    plain = splitting.split(prepare, rule=rule, seed=seed, loop=loop)
+    if kept is None:
+        return plain
+    since = splitting.split(prepare, rule=rule, seed=seed, loop=loop, onset=Onset(**kept))
+    better, note = recent_alone(prepare, since, features=features, models=models, metric=metric, seed=seed, clean=clean)
+    chosen = since if better else plain
+    return chosen if note is None else replace(chosen, train=replace(chosen.train, notes=(*chosen.train.notes, note)))
 
 
 def train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -116,10 +116,18 @@ def bind(stages: tuple[Step, ...], declaration: Declaration, home: Home) -> tupl
     if declaration.data_version is None:
         watched["ingest"] = SourcePosition(declaration.source, declaration.name, home, declaration.privacy)
     ours = {stage.name: stage.function for stage in _stages(declaration)}
+    if Deployments(home).load_state(declaration.name, ONSET) is not None:
+        stages = tuple(_trying(step, declaration) if step.function == ours["split"] else step for step in stages)
     return tuple(
         step.with_state(watched[step.name]) if step.name in watched and step.function == ours[step.name] else step
         for step in stages
     )
+
+
+def _trying(split: Step, declaration: Declaration) -> Step:
+    """After a decay the split step tries on which rows the models are better: only then it depends on them."""
+    told = {"features": declaration.features, "models": declaration.models, "metric": declaration.gate.metric}
+    return replace(split, parameters={**split.parameters, **told, "clean": declaration.clean})
 
 
 def _columns(declaration: Declaration) -> dict[str, str]:

@@ -7,48 +7,59 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from mainspring.core.cleaning import Clean
 from mainspring.core.errors import TrainingError
+from mainspring.core.protocols import Named
 from mainspring.core.values import Frame, Onset, Split
 from mainspring.core.wording import count, number
-from mainspring.statistics.metrics import Metric
+from mainspring.statistics.metrics import Metric, default_metric
+from mainspring.statistics.metrics import metric as metric_named
 from mainspring.statistics.splitters import Indices, holdout_mask
-from mainspring.training.algorithms import Contender
+from mainspring.training.algorithms import Contender, contenders
 from mainspring.training.folds import Folds
 from mainspring.training.race import Entry, Race
-from mainspring.training.rows import training_rows
+from mainspring.training.rows import training_rows, transformers
 
 TRIED = 0.3
 """The share of the rows since the decay, the newest of them, on which it is tried what to learn from."""
 
 
-def learnt_from(
-    split: Split, choices: Sequence[Contender], measure: Metric, features: Sequence[Any], clean: tuple[Clean, ...]
-) -> tuple[Frame, list[str]]:
-    """The training rows, or those since *split*'s onset only where a model of these is better; and what to say of it.
+def recent_alone(
+    frame: Frame,
+    split: Split,
+    *,
+    features: tuple[Any, ...],
+    models: Any,
+    metric: str | Named | None,
+    seed: int,
+    clean: tuple[Clean, ...] = (),
+) -> tuple[bool, str | None]:
+    """Whether a model of *split*'s training rows, those since its onset, is better than one that has learnt from the
+    older rows of *frame* too; and what to say of it, where both could be tried.
 
-    The best of *choices*, as they are declared, is fitted on either and tried on the same rows (the window of training
+    The best of *models*, as they are declared, is fitted on either and tried on the same rows (the window of training
     rows after Klinkenberg & Joachims 2000).
     """
-    frame, onset = split.train, split.onset
-    if onset is None:
-        return frame, []
-    moments = frame.data[str(frame.roles.time)]
-    recent = np.flatnonzero((moments.to_physical() >= onset.since).fill_null(False).to_numpy())
-    target = frame.data[frame.roles.target]
-    if moments[recent].n_unique() < 2 or (frame.classes and target[recent].n_unique() < target.n_unique()):
-        return frame, []
-    newest = holdout_mask("time", moments[recent].to_numpy(), TRIED)
-    everything = np.setdiff1d(np.arange(frame.data.height), recent[newest])
-    parts = [(everything, recent[newest]), (recent[~newest], recent[newest])]
-    scores = _scores(frame, choices, measure, features, clean, parts)
+    name, target = str(frame.roles.time), frame.roles.target
+    moments = split.train.data[name]
+    if split.onset is None or moments.n_unique() < 2:
+        return False, None
+    tried = moments.filter(pl.Series(holdout_mask("time", moments.to_numpy(), TRIED)))
+    all_rows = replace(frame, data=frame.data.filter(pl.col(name) < split.holdout.data[name].min()))
+    number_of = all_rows.data[name].to_physical()
+    test = (all_rows.data[name] >= tried.min()).to_numpy()
+    recent = (number_of >= split.onset.since).to_numpy()
+    if frame.classes and split.train.data[target].n_unique() < all_rows.data[target].n_unique():
+        return False, None
+    parts = [(np.flatnonzero(~test), np.flatnonzero(test)), (np.flatnonzero(recent & ~test), np.flatnonzero(test))]
+    measure = default_metric(frame.task) if metric is None else metric_named(metric, frame.task)
+    choices = contenders(models, frame.task, transformers=transformers(features), seed=seed)
+    scores = _scores(all_rows, choices, measure, features, clean, parts)
     if scores is None:
-        return frame, []
-    note = _told(frame, onset, measure, scores, len(recent), int(newest.sum()))
-    if scores[1] <= scores[0]:
-        return frame, [note]
-    return replace(frame, data=frame.data[recent]), [note]
+        return False, None
+    return scores[1] > scores[0], _told(all_rows, split.onset, measure, scores, int(recent.sum()), len(parts[0][1]))
 
 
 def _scores(

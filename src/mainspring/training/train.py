@@ -21,7 +21,6 @@ from mainspring.store.encoding import Encoding
 from mainspring.store.profile import SHARED, Profile
 from mainspring.training.algorithms import Algorithm, Contender, check_metric, contenders
 from mainspring.training.folds import Folds, all_cores, fit, native_threads, prior, weight_key
-from mainspring.training.recent import learnt_from
 from mainspring.training.rows import TrainingRows, sample, training_rows, transformers
 from mainspring.training.search import Found, compare
 from mainspring.training.search import search as raced
@@ -48,12 +47,11 @@ def train(
     One estimator without a search is fitted once, without cross-validation; several are compared over shared folds; a
     search races through their parameters. rule: the split's, by which the folds are made too.
     """
-    task = split.train.task
-    measure = default_metric(task) if metric is None else metric_named(metric, task)
-    choices = contenders(models, task, transformers=transformers(features), seed=seed)
+    frame = split.train
+    measure = default_metric(frame.task) if metric is None else metric_named(metric, frame.task)
+    choices = contenders(models, frame.task, transformers=transformers(features), seed=seed)
     for choice in choices:
         check_metric(choice, measure)
-    frame, chosen = learnt_from(split, choices, measure, features, clean)
     rows = training_rows(frame, features, clean)
     if search is None and _has_auto(models):
         search = AUTO_SEARCH
@@ -82,7 +80,7 @@ def train(
         train_rows=frame.data.height,
         dataset_version=frame.dataset_version,
         holdout_id=split.holdout_id,
-        notes=(*frame.notes, *chosen, *encoding.notes, *notes, *said),
+        notes=(*frame.notes, *encoding.notes, *notes, *said),
     )
 
 
