@@ -54,16 +54,22 @@ class Folds:
 
     def score(self, contender: Contender, parameters: Mapping[str, Any], fold: int) -> float:
         """The score of the contender with these parameters: fitted on the fold's training rows, tried on its others."""
-        train, test = self.parts[fold]
-        inputs, others = self._matrices(contender.kind, fold)
-        estimator = contender.build(parameters)
-        with all_cores(estimator), native_threads(inputs), heard():  # of a trial nobody needs to know
-            fit(estimator, inputs, *self.rows.at(train))
-            said = predictions(estimator, others, self.rows, self.metric)
-        score = self._scored(test, said)
+        score = self.scored(fold, self.predicted(contender, parameters, fold))
         if not np.isfinite(score):
             raise TrainingError(f"metric {self.metric.name!r} is undefined for the predictions on fold {fold + 1}")
         return score
+
+    def predicted(self, contender: Contender, parameters: Mapping[str, Any], fold: int) -> Predictions:
+        """What the contender, fitted on the fold's training rows, says of its others."""
+        inputs, others = self._matrices(contender.kind, fold)
+        estimator = contender.build(parameters)
+        with all_cores(estimator), native_threads(inputs), heard():  # of a trial nobody needs to know
+            fit(estimator, inputs, *self.rows.at(self.parts[fold][0]))
+            return predictions(estimator, others, self.rows, self.metric)
+
+    def scored(self, fold: int, said: Predictions) -> float:
+        """The score of what was said of the fold's test rows."""
+        return self._scored(self.parts[fold][1], said)
 
     def _scored(self, test: Indices, said: Predictions) -> float:
         target, weight = self.rows.at(test)

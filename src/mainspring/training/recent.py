@@ -14,14 +14,16 @@ from mainspring.core.errors import TrainingError
 from mainspring.core.protocols import Named
 from mainspring.core.values import Frame, Onset, Split
 from mainspring.core.wording import count, number
-from mainspring.statistics.metrics import Metric, default_metric
+from mainspring.statistics.metrics import Metric, Predictions, default_metric
 from mainspring.statistics.metrics import metric as metric_named
+from mainspring.statistics.paired_tests import paired_difference
 from mainspring.statistics.splitters import Indices, holdout_mask
 from mainspring.training.algorithms import Contender, contenders
 from mainspring.training.folds import Folds
-from mainspring.training.race import Entry, Race
 from mainspring.training.rows import training_rows, transformers
 
+ALPHA = 0.01
+"""The chance that rows which would help are left out."""
 TRIED = 0.3
 """The share of the rows since the decay, the newest of them, on which it is tried what to learn from."""
 
@@ -59,7 +61,7 @@ def recent_alone(
     scores = _scores(all_rows, choices, measure, features, clean, parts)
     if scores is None:
         return False, None
-    return scores[1] > scores[0], _told(all_rows, split.onset, measure, scores, int(recent.sum()), len(parts[0][1]))
+    return scores[2], _told(all_rows, split.onset, measure, scores, int(recent.sum()), len(parts[0][1]))
 
 
 def _scores(
@@ -69,22 +71,36 @@ def _scores(
     features: Sequence[Any],
     clean: tuple[Clean, ...],
     parts: Sequence[tuple[Indices, Indices]],
-) -> tuple[float, float] | None:
-    """The best score after learning from all rows, and from those since the onset; None where one can't be had."""
+) -> tuple[float, float, bool] | None:
+    """The best score after learning from all rows, and from those since the onset, and whether the latter is shown to be
+    better; None where one can't be had."""
     try:
         folds = Folds(training_rows(frame, features, clean), parts, measure)
     except TrainingError:  # none of the two has the classes that the metric needs
         return None
-    entries = [Entry(place, choice, {}) for place, choice in enumerate(choices)]
-    Race(folds, lambda entry: None).run(entries, halve=False)
-    sound = [entry.scores for entry in entries if entry.error is None and len(entry.scores) == len(parts)]
-    return (max(each[0] for each in sound), max(each[1] for each in sound)) if sound else None
+    if len(folds) < len(parts):
+        return None
+    tried: list[tuple[list[float], list[Predictions]]] = []
+    for choice in choices:
+        try:
+            said = [folds.predicted(choice, {}, part) for part in range(len(parts))]
+        except Exception:  # who can't be fitted here loses, as in a search, which reports it
+            continue
+        tried.append(([folds.scored(part, each) for part, each in enumerate(said)], said))
+    if not tried:
+        return None
+    old, new = (max(tried, key=lambda each: each[0][part]) for part in (0, 1))
+    truth = folds.rows.target[parts[0][1]]
+    shown = paired_difference(measure, truth, old[1][0], new[1][1], ALPHA).low > 0
+    return old[0][0], new[0][1], shown
 
 
-def _told(frame: Frame, onset: Onset, measure: Metric, scores: tuple[float, float], recent: int, tried: int) -> str:
+def _told(
+    frame: Frame, onset: Onset, measure: Metric, scores: tuple[float, float, bool], recent: int, tried: int
+) -> str:
     sign = 1 if measure.greater_is_better else -1
-    whole, since = (number(sign * score) for score in scores)
-    chosen = f"only the {recent:,} since then" if scores[1] > scores[0] else "all"
+    whole, since = (number(sign * score) for score in scores[:2])
+    chosen = f"only the {recent:,} since then" if scores[2] else "all"
     return (
         f"the champion's predictions are worse since {onset.at}: of {count(frame.data.height, 'training row')} "
         f"{chosen} are learnt from; tried on the newest {tried:,}, {measure.name} is {since} with the rows since then "
