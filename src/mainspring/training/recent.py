@@ -72,8 +72,8 @@ def _scores(
     clean: tuple[Clean, ...],
     parts: Sequence[tuple[Indices, Indices]],
 ) -> tuple[float, float, bool] | None:
-    """The best score after learning from all rows, and from those since the onset, and whether the latter is shown to be
-    better; None where one can't be had."""
+    """The best score after learning from all rows, and from those since the onset; whether the latter is shown to be
+    better. None where one can't be had."""
     try:
         folds = Folds(training_rows(frame, features, clean), parts, measure)
     except TrainingError:  # none of the two has the classes that the metric needs
