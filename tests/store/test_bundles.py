@@ -278,6 +278,23 @@ def test_a_card_is_signed_with_its_bundle(home: Home, bundles: Bundles) -> None:
         unseal(bundles.path(other), bundles.keys)
 
 
+def test_who_verifies_while_a_card_is_added_finds_nothing_strange(
+    home: Home, bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = bundles.add(folder(home))
+    faults: list[tuple[str, ...]] = []
+
+    def looking(old: object, new: object) -> None:
+        faults.append(examine(bundles.path(digest), bundles.keys).faults)
+        replaced(old, new)
+
+    replaced: Callable[..., None] = os.replace
+    monkeypatch.setattr(os, "replace", looking)
+    bundles.add_card(digest, b"<html>card</html>")
+
+    assert faults == [()] and examine(bundles.path(digest), bundles.keys).card
+
+
 def test_a_card_that_nobody_signed_is_tampering(home: Home, bundles: Bundles) -> None:
     at = bundles.path(bundles.add(folder(home)))
     (at / CARD).write_text("<script>anything</script>")

@@ -143,9 +143,12 @@ class Bundles:
         return digest
 
     def add_card(self, digest: str, page: bytes) -> None:
-        """Put the model card *page* (HTML) into bundle *digest*; another one takes its place."""
+        """Put the model card *page* (HTML) into bundle *digest*; another one takes its place.
+
+        It may be served already: whoever verifies it meanwhile, or after a crash, finds no unfinished file in it."""
         signature = json.dumps(self.keys.sign(_card_statement(digest, page)).to_json(), sort_keys=True)
-        write_atomic(self.path(digest) / CARD, page + _CARD_SIGNED + signature.encode() + b" -->\n")
+        content = page + _CARD_SIGNED + signature.encode() + b" -->\n"
+        write_atomic(self.path(digest) / CARD, content, staging=self.home.folder("tmp"))
 
     def path(self, digest: str) -> Path:
         """The folder of bundle *digest*, verified (once in this process). Raises BundleChanged or BundleUntrusted."""

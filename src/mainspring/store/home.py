@@ -312,9 +312,10 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write *content* so that after a crash *path* holds all of it or what it held before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+def write_atomic(path: Path, content: bytes, *, staging: Path | None = None) -> None:
+    """Write *content* so that after a crash *path* holds all of it or what it held before. staging: a folder of the
+    same file system for the unfinished file, where nobody may see one beside *path*."""
+    temporary = (staging or path.parent) / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
