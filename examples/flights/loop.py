@@ -26,8 +26,8 @@ loop = ms.Loop(
     ],  # not known at departure, or only names
     features=features,
     model=[
-        LogisticRegression(max_iter=200),
-        RandomForestClassifier(n_estimators=40, min_samples_leaf=20),
+        LogisticRegression(max_iter=200, tol=1e-3),
+        RandomForestClassifier(n_estimators=20, min_samples_leaf=20),
         HistGradientBoostingClassifier(),
     ],
     search=ms.Search(

@@ -132,7 +132,8 @@ def _of_pandas(column: Any) -> pl.Series:
     """A frame of one *column* that may hold anything; what pandas calls missing is."""
     try:
         with heard():
-            return pl.from_pandas(column).to_series()
+            series: pl.Series = pl.from_pandas(column).to_series()
+        return series
     except (ValueError, TypeError, NotImplementedError):
         values = column.iloc[:, 0].astype(object)
         return pl.Series(values.where(values.notna(), None).to_list(), strict=False)
