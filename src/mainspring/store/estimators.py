@@ -73,8 +73,9 @@ def save(model: Any, code: UserCode, references: References) -> ModelFile:
     """*model* as a file, the same bytes for the same model. Raises BundleError when it can't be kept at all."""
     if isinstance(model, OnnxGraph):
         return ModelFile("onnx", model.content)
-    if not references and _written is not None and _written[0]() is model:
-        return ModelFile("skops", _written[1])
+    kept = _written  # once: another thread may keep another model meanwhile
+    if not references and kept is not None and kept[0]() is model:
+        return ModelFile("skops", kept[1])
     try:
         content, types = _skops(model, code, references)
         return ModelFile("skops", content, types)
