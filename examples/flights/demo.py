@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -31,6 +33,8 @@ import summary  # noqa: E402
 
 LOOP = "late-flights"
 IDLE_SECONDS = 10.0
+CLIENTS = 8
+"""So many flights are asked about at a time; each is a request of its own."""
 NOT_KNOWN_YET = ("dep_time", "arr_time", "arr_delay", "air_time", "late")
 
 
@@ -42,8 +46,8 @@ class Service:
     port: int
     control_port: int
     process: subprocess.Popen[bytes]
-    connections: dict[int, HTTPConnection] = field(default_factory=dict)
-    used: dict[int, float] = field(default_factory=dict)
+    connections: dict[tuple[int, int], HTTPConnection] = field(default_factory=dict)
+    used: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def post(self, path: str, body: Any) -> Any:
         return self._call(self.port, "POST", path, body)
@@ -55,12 +59,13 @@ class Service:
         headers = {"Content-Type": "application/json"}
         if port == self.control_port:
             headers["Authorization"] = f"Bearer {(self.home / 'run' / 'token').read_text().strip()}"
-        connection = self.connections.setdefault(port, HTTPConnection("127.0.0.1", port, timeout=600))
-        if time.monotonic() - self.used.get(port, 0.0) > IDLE_SECONDS:
+        place = port, threading.get_ident()
+        connection = self.connections.setdefault(place, HTTPConnection("127.0.0.1", port, timeout=600))
+        if time.monotonic() - self.used.get(place, 0.0) > IDLE_SECONDS:
             connection.close()  # the endpoint closes a connection that is idle for long; the next request opens another
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
-        self.used[port] = time.monotonic()
+        self.used[place] = time.monotonic()
         content = json.loads(answer.read() or b"null")
         if answer.status != 200:
             raise SystemExit(f"{method} {path} answered {answer.status}: {content}")
@@ -106,21 +111,22 @@ def live(service: Service, database: str, flights: pl.DataFrame, start: date, un
     served."""
     served, day, landed = [], start, list[dict[str, Any]]()
     days = dict(iter(flights.with_columns(day=pl.col("scheduled").dt.date()).group_by("day", maintain_order=True)))
-    while day < until:
-        airline.add(database, day, day + timedelta(days=1), ["weather"])
-        service.control("POST", "/api/clock", {"now": _morning(day).isoformat()})
-        if landed:
-            service.post(f"/feedback/{LOOP}", landed)
-        rows = days[(day,)].drop("day").to_dicts() if (day,) in days else []
-        answers = [_predict(service, row) for row in rows]
-        served += answers
-        landed = [
-            {"id": answer["id"], "label": row["late"]}
-            for row, answer in zip(rows, answers, strict=True)
-            if row["late"] is not None
-        ]
-        day += timedelta(days=1)
-        _show(day, len(served))
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        while day < until:
+            airline.add(database, day, day + timedelta(days=1), ["weather"])
+            service.control("POST", "/api/clock", {"now": _morning(day).isoformat()})
+            if landed:
+                service.post(f"/feedback/{LOOP}", landed)
+            rows = days[(day,)].drop("day").to_dicts() if (day,) in days else []
+            answers = list(clients.map(lambda row: _predict(service, row), rows))
+            served += answers
+            landed = [
+                {"id": answer["id"], "label": row["late"]}
+                for row, answer in zip(rows, answers, strict=True)
+                if row["late"] is not None
+            ]
+            day += timedelta(days=1)
+            _show(day, len(served))
     service.control("POST", "/api/clock", {"now": _morning(until).isoformat()})
     return pl.DataFrame(served)
 

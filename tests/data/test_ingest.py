@@ -262,6 +262,13 @@ class TestLabelledPredictions:
         assert rows(home).tail(2).rows() == [(200, 9.5, True), (201, 0.5, False)]
         assert ingested(ms.frame(ROWS), ROLES) == second
 
+    def test_the_order_in_which_clients_asked_changes_no_version(self, home: Home, ingested: Any) -> None:
+        for key in (203, 201, 202):
+            label(home, key, label=True, delay=9.5)
+        ingested(ms.frame(ROWS), ROLES)
+
+        assert rows(home).tail(3)["id"].to_list() == [201, 202, 203]
+
     def test_a_corrected_label_takes_the_place_of_the_first(self, home: Home, ingested: Any) -> None:
         label(home, 200, label=True, delay=9.5)
         first = ingested(ms.frame(ROWS), ROLES)

@@ -43,14 +43,15 @@ def retyped(rows: pl.DataFrame, schema: Schema) -> pl.DataFrame:
 def filled(
     parts: Sequence[Part], labelled: pl.DataFrame, roles: Roles, staging: Staging
 ) -> tuple[tuple[Part, ...], pl.DataFrame]:
-    """The source's *parts*, and the *labelled* predictions that are rows of their own.
+    """The source's *parts*, and the *labelled* predictions that are rows of their own, by time and key: the order in
+    which requests came, which differs from run to run where clients ask at once, changes no data version.
 
     By (key, time) a row is there once, and the source wins: of a prediction whose row the source has, only the label is
     taken, where the source has none.
     """
     names = [name for name in (roles.key, roles.time) if name] if roles.key else []
     if not names or not labelled.height:
-        return tuple(parts), labelled
+        return tuple(parts), _in_order(labelled, roles)
     named = labelled.drop_nulls(names).unique(names, keep="last", maintain_order=True)
     nameless = labelled.filter(pl.any_horizontal(pl.col(names).is_null()))
     label = named.select(*names, pl.col(roles.target).alias(_LABEL))
@@ -60,7 +61,13 @@ def filled(
         found.append(hits.select(names))
         made.append(_filled(part, label, names, roles.target, staging) if hits[roles.target].null_count() else part)
     own = named.join(pl.concat(found), on=names, how="anti") if found else named
-    return staging.settled(made), pl.concat([own, nameless])
+    return staging.settled(made), _in_order(pl.concat([own, nameless]), roles)
+
+
+def _in_order(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    first = [name for name in (roles.time, roles.key) if name]
+    others = [name for name in rows.columns if name not in (*first, *_HIDDEN)]
+    return rows.sort([*first, *others], nulls_last=True, maintain_order=True)
 
 
 def relabelled(rows: pl.DataFrame, labelled: pl.DataFrame, target: str) -> pl.DataFrame:
