@@ -124,6 +124,24 @@ def test_the_file_names_itself() -> None:
     assert "mainspring plan churn.py" in written("rows.csv", "churned", "churn.py")[0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (("1.234,50", "31.12.2013", "7"), 'separator=";", decimal=",", thousands=".", dates="%d.%m.%Y"'),
+        (("0,125", "2013/12/31 08:30", "7"), 'decimal=",", dates="%Y/%m/%d %H:%M"'),
+        (("1,234.5", "12/31/2013", "7"), 'separator=";", thousands=",", dates="%m/%d/%Y"'),
+        (("1,234", "01/02/2013", "7"), 'separator=";"'),  # of either there are two readings
+        (("12", "2013-12-31", "7,5 kg"), 'separator=";"'),
+        (("3,5", "31.12.2013", "31-Dec-2013"), 'decimal=",", dates={"at": "%d.%m.%Y", "more": "%d-%b-%Y"}'),
+    ],
+)
+def test_numbers_and_dates_are_told_as_the_file_writes_them(cells: tuple[str, str, str], told: str) -> None:
+    lines = [f"{cells[0]};{cells[1]};{cells[2]};{number % 2}" for number in range(20)]
+    Path("rows.csv").write_text("\n".join(["amount;at;more;y", *lines]))
+
+    assert f"{told})" in written("rows.csv", "y")[0]
+
+
 def test_compressed_and_separated_files_are_read() -> None:
     CUSTOMERS.write_csv("rows.csv.gz", compression="gzip")
 

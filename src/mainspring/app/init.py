@@ -6,22 +6,23 @@ import json
 import keyword
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
 
+from mainspring.app import dialect
 from mainspring.core import declarations
 from mainspring.core.declarations import CsvSource, ParquetSource, Roles
-from mainspring.core.errors import SourceEmpty, SourceError, SourceNotFound, TargetUnusable, UsageError
+from mainspring.core.errors import SourceEmpty, TargetUnusable, UsageError
 from mainspring.core.schema import Type
 from mainspring.core.wording import count, listed
 from mainspring.data import contract, sources, targets
 from mainspring.data.casting import cast, plain
 
 ENOUGH_ROWS = 50_000
-_KEYS = re.compile(r"(?i:(^|[\W_])(id|key|uuid|guid|number|no)$)|[a-z0-9](Id|ID|Key)$")
+_KEYS = re.compile(r"(?i:(^|[\W_])(id|key|uuid|guid|number|no)\W*$)|[a-z0-9](Id|ID|Key)$")
 _NOT_WHEN = re.compile(r"(?i)birth|born|dob")
 """A time that says something about the entity, not when its row came to be."""
 _SUFFIXES = re.compile(r"(?i)\.(csv|tsv|parquet|pq)(\.(gz|zip))?$")
@@ -49,7 +50,10 @@ def write(data: str, *, target: str, output: str, overwrite: bool) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"--output {output!r}: no folder {str(path.parent)!r}; make it first")
     source = _source(data)
-    path.write_text(_text(source, sketch(_read(source), target), output), encoding="utf-8")
+    table = _read(source)
+    if isinstance(source, CsvSource) and (said := dialect.told(source, table)) != source:
+        source, table = said, _read(said)
+    path.write_text(_text(source, sketch(table, target), output), encoding="utf-8")
     return path
 
 
@@ -79,19 +83,7 @@ def _source(data: str) -> CsvSource | ParquetSource:
     if not _SUFFIXES.search(data):
         raise UsageError(f"{data!r} is neither CSV (.csv, .tsv, .csv.gz, .csv.zip) nor Parquet (.parquet); give one")
     declared = declarations.source(data)
-    if not isinstance(declared, CsvSource):
-        return ParquetSource(data)
-    tried = [replace(declared, separator=mark, encoding=code) for code in ("utf8", "latin-1") for mark in ",;\t|"]
-    return next((source for source in tried if _has_columns(source)), declared)
-
-
-def _has_columns(source: CsvSource) -> bool:
-    try:
-        return next(iter(sources.reader(source).read(None)))[0].width > 1
-    except (SourceNotFound, SourceEmpty):
-        raise
-    except SourceError:
-        return False
+    return dialect.found(declared) if isinstance(declared, CsvSource) else ParquetSource(data)
 
 
 def _read(source: CsvSource | ParquetSource) -> pl.DataFrame:
@@ -163,6 +155,12 @@ def _call(source: CsvSource | ParquetSource) -> str:
     """*source* as a person writes it."""
     if isinstance(source, ParquetSource):
         return f"ms.parquet({_quoted(source.path)})"
-    separator = "" if source.separator == "," else f", separator={_quoted(source.separator)}"
-    encoding = "" if source.encoding == "utf8" else f", encoding={_quoted(source.encoding)}"
-    return f"ms.csv({_quoted(source.path)}{separator}{encoding})"
+    usual = CsvSource(source.path)
+    said = [
+        f"{name}={_quoted(value)}"
+        for name in ("separator", "encoding", "decimal", "thousands")
+        if (value := getattr(source, name)) != getattr(usual, name)
+    ]
+    if source.dates:
+        said.append(f"dates={json.dumps(dict(source.dates) if isinstance(source.dates, tuple) else source.dates)}")
+    return f"ms.csv({', '.join([_quoted(source.path), *said])})"

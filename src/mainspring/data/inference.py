@@ -140,13 +140,16 @@ def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:
         return f"column {name!r} is taken as text: {code} begins with 0, as a code does"
     if 0 < strange.sum() <= len(text) / 2:
         return f"column {name!r} is taken as text: {count(int(strange.sum()), 'value')} such as {shown} are no numbers"
-    for pattern, what in _WRITTEN_OTHERWISE.items():
+    for pattern, (what, mend) in _WRITTEN_OTHERWISE.items():
         if text.str.contains(pattern).sum() > len(text) / 2:
-            return f"column {name!r} is taken as text: {what}, such as {shown}; convert them in the source"
+            return f"column {name!r} is taken as text: {what}, such as {shown}; {mend} in ms.csv, or convert them"
     return ""
 
 
 _WRITTEN_OTHERWISE = {
-    r"^\s*[-+]?\d+,\d+\s*$|^\s*[-+]?\d{1,3}([ ,.']\d{3})+([.,]\d+)?\s*$": "its numbers aren't written as 1234.5",
-    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b": "its dates aren't written as 2013-01-31",
+    r"^\s*[-+]?\d+,\d+\s*$|^\s*[-+]?\d{1,3}([ ,.']\d{3})+([.,]\d+)?\s*$": (
+        "its numbers aren't written as 1234.5",
+        "say decimal= and thousands=",
+    ),
+    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b": ("its dates aren't written as 2013-01-31", "say dates="),
 }

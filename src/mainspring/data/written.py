@@ -40,14 +40,14 @@ class Forms:
     def _column(self, column: pl.Series) -> pl.Series:
         if isinstance(self._dates, str) and self._dates and column.name not in self._formats and not self._begun:
             known = len(column) - column.null_count()
-            if 2 * (len(column) - _moments(column, self._dates).null_count()) > known:
+            if 2 * (len(column) - moments(column, self._dates).null_count()) > known:
                 self._formats[column.name] = self._dates
         if column.name in self._formats:
             return self._as_dates(column, self._formats[column.name])
         return self._as_numbers(column) if self._reads_numbers and column.name not in self._text else column
 
     def _as_dates(self, column: pl.Series, form: str) -> pl.Series:
-        found = _moments(column, form)
+        found = moments(column, form)
         unread = found.is_null() & column.is_not_null()
         if not unread.any():
             return found
@@ -100,7 +100,8 @@ class Forms:
             )
 
 
-def _moments(column: pl.Series, form: str) -> pl.Series:
+def moments(column: pl.Series, form: str) -> pl.Series:
+    """The texts of *column* as dates, or times where *form* has a clock; null where one isn't written so."""
     text = column.str.strip_chars()
     try:
         if not _CLOCK.search(form):
