@@ -13,31 +13,28 @@ from typing import Any
 
 from mainspring.core.declarations import Declaration, seconds
 from mainspring.core.errors import Conflict, MainspringError, NotInStore
-from mainspring.core.joins import Join
 from mainspring.core.plain import plain
 from mainspring.core.wording import one_line
-from mainspring.data import ingest, retention
 from mainspring.loop import champion
 from mainspring.loop.erasure import erase as erasing
 from mainspring.loop.policy import Action, Policy
 from mainspring.loop.turn import declare
+from mainspring.loop.upkeep import Upkeep
 from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
 from mainspring.release import release as releasing
 from mainspring.serving import push
 from mainspring.store.deployments import ONSET, Deployments
-from mainspring.store.history import History, compact
+from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
 
 TICK_SECONDS = 1.0
-LOOK_UP_SECONDS = 60.0
-"""So often the right side of a join is read on for the endpoint."""
 _TURN_LOOK_SECONDS = 0.2
 RETRY = timedelta(seconds=30)
 """A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
 """Reports made up for after a standstill; windows before them are told, not reported one by one."""
-NEXT, PENDING, RETAINED = "next_report", "pending_turn", "retained"
+NEXT, PENDING = "next_report", "pending_turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +89,9 @@ class Controller:
         self._changed = changed
         self._say = say
         self._deployments = Deployments(home)
+        self._upkeep = Upkeep(home, say=say)
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
-        self._looked: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._stopping = threading.Event()
 
@@ -145,7 +142,9 @@ class Controller:
         if not self._has_champion(loop):
             self._try_again(loop, now)
             return
-        self._look_up(loop)
+        declared = self.declarations[loop]
+        if loop not in self._running:
+            self._upkeep.look_up(declared, at_once=self.manual)
         for due in self._due(loop, now):
             self._release(loop, due)
             self._watch(loop, due)
@@ -154,8 +153,9 @@ class Controller:
                 self._settle()
         self._release(loop, now)
         self._resume(loop)
-        self._compact(loop)
-        self._retain(loop, now)
+        self._upkeep.compact(loop)
+        if loop not in self._running:
+            self._upkeep.retain(declared, now)
 
     # ---------------------------------------------------------------------------------------- what the API asks for
 
@@ -263,35 +263,6 @@ class Controller:
                 )
                 self._resume(loop)
 
-    def _look_up(self, loop: str) -> None:
-        """Keep what a join's right side has told since, for the endpoint: once a minute, or when the clock is moved."""
-        declared, now = self.declarations[loop], time.monotonic()
-        if not isinstance(declared.source, Join) or loop in self._running:
-            return
-        if not self.manual and now - self._looked.get(loop, -LOOK_UP_SECONDS) < LOOK_UP_SECONDS:
-            return
-        self._looked[loop] = now
-        try:
-            if ingest.refresh(declared.source, self.home, loop, declared.privacy):
-                push.notify(self.home)
-        except MainspringError as error:  # what is kept goes on being served
-            self._say(f"{loop}: what its join looks up can't be read on: {error}")
-
-    def _retain(self, loop: str, now: datetime) -> None:
-        """Once a day, while no turn is under way, what is older than the loop's Privacy lets it be goes."""
-        declared, today = self.declarations[loop], now.date().isoformat()
-        if declared.privacy is None or declared.privacy.retention is None or loop in self._running:
-            return
-        if self._deployments.load_state(loop, RETAINED) == today:
-            return
-        said = retention.enforce(self.home, loop, declared.privacy, declared.roles.time)
-        with self._deployments.transaction():
-            self._deployments.save_state(loop, RETAINED, today)
-            if said:
-                self._deployments.decide(loop, at=now, kind="erase", decision="retention", version=None, reason=said)
-        if said:
-            self._say(f"{loop}: {said}")
-
     def _start(self, loop: str, at: datetime) -> None:
         if loop not in self._running:
             self._say(f"{loop}: a turn begins ({at:%Y-%m-%d %H:%M})")
@@ -365,12 +336,6 @@ class Controller:
             push.notify(self.home)
             registry.drain()
             self._say(f"{loop}: {action.kind}: {action.reason}")
-
-    def _compact(self, loop: str) -> None:
-        try:
-            compact(self.home, loop)
-        except (MainspringError, OSError) as error:  # the records are there and are read as they are
-            self._say(f"{loop}: its records can't be compacted: {error}")
 
     def _due(self, loop: str, now: datetime) -> list[datetime]:
         """The reports' times until *now*, the oldest first."""
