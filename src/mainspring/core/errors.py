@@ -42,7 +42,7 @@ MainspringError                     exit code 1 unless said otherwise
     ├── InvalidRows 422
     ├── NotExplained 422
     ├── TooMany 429
-    └── Overloaded 503
+    └── Unavailable 503
 """
 
 
@@ -238,7 +238,7 @@ class TooMany(RequestError):
     status = 429
 
 
-class Overloaded(RequestError):
-    """The service has no room for the request now."""
+class Unavailable(RequestError):
+    """The loop can't do what is asked now: its model can't be loaded, or a label can't be kept."""
 
     status = 503

@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from mainspring.core.errors import (
     InvalidRequest,
-    Overloaded,
     RequestError,
     TooLarge,
     TooMany,
     Unauthorized,
+    Unavailable,
     WrongFormat,
 )
 
@@ -171,7 +171,7 @@ def refusal(error: RequestError, *, flat: bool = False) -> Reply:
 
 def _headers(error: RequestError) -> Headers:
     """What goes with a refusal's status."""
-    if isinstance(error, Overloaded | TooMany):
+    if isinstance(error, Unavailable | TooMany):
         return [(b"retry-after", b"1")]
     return [(b"www-authenticate", b"Bearer")] if isinstance(error, Unauthorized) else []
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, Overloaded, RequestError, StoreError
+from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, RequestError, StoreError, Unavailable
 from mainspring.core.strategies import EVENT_NAMES, is_event_name
 from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
@@ -71,7 +71,7 @@ class Feedback:
         """
         refused: list[dict[str, Any]] | None = [] if each else None
         if not self.served.labels_ready:
-            raise Overloaded(f"the records of loop {self.served.name!r} are still being read; try again in a second")
+            raise Unavailable(f"the records of loop {self.served.name!r} are still being read; try again in a second")
         while True:
             try:
                 ids, noted, fresh, written = await self._decide(items, refused)
@@ -105,7 +105,7 @@ class Feedback:
             until = time.monotonic() + _TURN_SECONDS
             while (turn := self._asked()) is None:
                 if time.monotonic() > until:
-                    raise Overloaded(
+                    raise Unavailable(
                         f"another process takes labels of loop {self.served.name!r}; try again in a second"
                     )
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -118,7 +118,7 @@ class Feedback:
         try:
             return self.served.records.feedback_turn()
         except StoreError as error:
-            raise Overloaded(f"the label can't be taken now: {error}") from error
+            raise Unavailable(f"the label can't be taken now: {error}") from error
 
     def _note(self, items: list[Any], refused: list[dict[str, Any]] | None) -> tuple[list[str], list[_Noted]]:
         """The prediction of each item; each label and event with what was known before it. *refused* takes the items
@@ -151,7 +151,7 @@ class Feedback:
             raise
         except StoreError as error:
             self._put_back(noted)
-            raise Overloaded(f"the label can't be taken now: {error}") from error
+            raise Unavailable(f"the label can't be taken now: {error}") from error
         return ids, noted
 
     def _one(self, number: int, item: Any, given: dict[About, Any]) -> list[FeedbackRecord]:
@@ -265,10 +265,10 @@ class Feedback:
         self._done(fresh)
         written.set_result(None)
 
-    def _failed(self, fresh: list[_Noted], written: asyncio.Future[None], error: StoreError) -> Overloaded:
+    def _failed(self, fresh: list[_Noted], written: asyncio.Future[None], error: StoreError) -> Unavailable:
         self._put_back(fresh)
         self._done(fresh)
-        refusal = Overloaded(f"the label can't be kept now: {error}")
+        refusal = Unavailable(f"the label can't be kept now: {error}")
         written.set_exception(refusal)
         written.exception()  # nobody may be waiting for it, and that is no fault
         return refusal

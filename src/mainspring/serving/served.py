@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.errors import InvalidRows, NotServed, Overloaded, RequestError, StoreError, TooMany
+from mainspring.core.errors import InvalidRows, NotServed, RequestError, StoreError, TooMany, Unavailable
 from mainspring.core.protocols import Clock
 from mainspring.serving.loaded import Loaded, Said
 from mainspring.serving.mirror import Mirror, Mirrored
@@ -162,9 +162,9 @@ class ServedLoop:
         return f"{self.name}: predictions are answered but not recorded, {self.unrecorded:,} so far; make room"
 
     def live(self) -> Routing:
-        """The routing; raises NotServed or Overloaded while nothing can answer."""
+        """The routing; raises NotServed or Unavailable while nothing can answer."""
         if self.routing is None:
-            raise Overloaded(f"loop {self.name!r} can't answer: {self.why_not}")
+            raise Unavailable(f"loop {self.name!r} can't answer: {self.why_not}")
         return self.routing
 
     async def predict(
