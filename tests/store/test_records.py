@@ -285,7 +285,7 @@ def test_who_appends_waits_for_no_disk_when_a_file_is_full(home: Home, monkeypat
 
     monkeypatch.setattr("mainspring.store.segments.os.fdatasync", noted)
     monkeypatch.setattr(
-        "mainspring.store.segments.sync_folder",
+        "mainspring.store.segments.durable.sync",
         lambda folder: folders.append((folder, threading.current_thread().name)),
     )
     for identity in "bcd":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,7 +21,8 @@ from mainspring.core.errors import HomeUnwritable, InvalidRequest, MainspringErr
 from mainspring.core.wording import one_line
 from mainspring.serving import bodies
 from mainspring.serving.door import refusal
-from mainspring.store.home import Home, sync_folder
+from mainspring.store import durable
+from mainspring.store.home import Home
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -58,13 +58,7 @@ def token(home: Home) -> str:
     kept = path.read_text().strip() if path.is_file() else ""  # empty: written by who was killed, and would let all in
     if kept:
         return kept
-    made = path.with_name(f".token.{os.getpid()}")
-    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(32))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(made, path)
-    sync_folder(path.parent)
+    durable.write(path, secrets.token_urlsafe(32).encode(), mode=0o600)
     return path.read_text().strip()
 
 

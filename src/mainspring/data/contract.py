@@ -26,9 +26,10 @@ from mainspring.data.evolution import become
 from mainspring.data.inference import LEVELS as LEVELS
 from mainspring.data.inference import infer as infer
 from mainspring.data.repairs import Repairs
+from mainspring.store import durable
 from mainspring.store.contracts import contract_path as path
 from mainspring.store.contracts import kept_path, own_path
-from mainspring.store.home import Home, write_atomic
+from mainspring.store.home import Home
 
 
 def load(home: Home, loop: str) -> Schema | None:
@@ -92,7 +93,7 @@ def propose(home: Home, loop: str, schema: Schema) -> None:
     """Keep what a source has become, for a person to accept."""
     file = _proposal_path(home, loop)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, json.dumps(schema.to_json(), ensure_ascii=False).encode())
+    durable.write(file, json.dumps(schema.to_json(), ensure_ascii=False).encode())
 
 
 def proposed(home: Home, loop: str) -> Schema | None:
@@ -112,7 +113,7 @@ def accept(home: Home, loop: str, schema: Schema) -> Path:
     """Make *schema* the contract, by a person's word; the file that was written."""
     own = own_path(home, loop)
     if own.is_file():
-        write_atomic(own, contract_file.edited(own.read_text(encoding="utf-8"), schema).encode())
+        durable.write(own, contract_file.edited(own.read_text(encoding="utf-8"), schema).encode())
     _write(home, loop, schema, _times(home, loop) + 1)
     return path(home, loop)
 
@@ -122,7 +123,7 @@ def hand_over(home: Home, loop: str, schema: Schema) -> Path:
     own = own_path(home, loop)
     if own.exists():
         raise ContractError(f"{own} is there already: edit it, or remove it to have it written anew")
-    write_atomic(own, contract_file.written(schema, loop).encode())
+    durable.write(own, contract_file.written(schema, loop).encode())
     return own
 
 
@@ -153,7 +154,7 @@ def _times(home: Home, loop: str) -> int:
 def _write(home: Home, loop: str, schema: Schema, times: int) -> None:
     file = kept_path(home, loop)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, contract_file.written(schema, loop, times).encode())
+    durable.write(file, contract_file.written(schema, loop, times).encode())
 
 
 def _seen(column: Column, kept: Schema) -> Column:

@@ -18,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from mainspring.core.errors import StoreError, UsageError
-from mainspring.store.home import sync_folder, write_atomic
+from mainspring.store import durable
 
 _PROGRESS = "mainspring_scoring"
 """The table beside a database's scored rows that says how far each job came."""
@@ -100,25 +100,25 @@ class _Parquet:
                 raise _refuse(str(self._path))
             shutil.rmtree(self._parts, ignore_errors=True)
             self._parts.mkdir()
-            write_atomic(name, self._job.encode())
+            durable.write(name, self._job.encode())
         return self._found()[-1][1] if self._found() else 0
 
     def write(self, rows: pl.DataFrame, before: int) -> None:
         part = self._parts / f"{before:015}-{before + rows.height:015}.parquet"
         writing = part.with_suffix(".writing")
         rows.write_parquet(writing, compression="lz4", statistics=False)
-        _durable(writing)
+        durable.sync(writing)
         writing.rename(part)
-        sync_folder(self._parts)
+        durable.sync(self._parts)
 
     def finish(self) -> None:
         parts, writing = self._found(), _beside(self._path, "writing")
         with pq.ParquetWriter(writing, pq.read_schema(parts[0][2]), compression="zstd") as writer:
             for _, _, part in parts:
                 writer.write_table(pq.read_table(part))
-        _durable(writing)
+        durable.sync(writing)
         writing.replace(self._path)
-        sync_folder(self._path.absolute().parent)
+        durable.sync(self._path.absolute().parent)
         for _, _, part in parts:  # the job's name last: who is killed here does a part again, and refuses nothing
             part.unlink()
         shutil.rmtree(self._parts)
@@ -162,22 +162,17 @@ class _Csv:
             os.fsync(file.fileno())
             self._size = file.tell()
         known = {"job": self._job, "rows": before + rows.height, "bytes": self._size}
-        write_atomic(self._known, json.dumps(known).encode())
+        durable.write(self._known, json.dumps(known).encode())
 
     def finish(self) -> None:
         if not self._complete(self._size):
             self._growing.replace(self._path)
-            sync_folder(self._path.absolute().parent)
+            durable.sync(self._path.absolute().parent)
         self._known.unlink()
 
     def _complete(self, size: int) -> bool:
         """Whether this job was killed when its result had its name already."""
         return not self._growing.exists() and self._path.is_file() and self._path.stat().st_size == size
-
-
-def _durable(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 # ------------------------------------------------------------------------------------------------------------- tables

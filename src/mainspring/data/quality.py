@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from mainspring.core.values import Dataset
-from mainspring.store.home import Home, write_atomic
+from mainspring.store import durable
+from mainspring.store.home import Home
 
 ROWS = 50_000
 """So many rows, at equal distances, are looked at."""
@@ -143,7 +144,7 @@ def _before(home: Home, dataset: Dataset) -> dict[str, Any]:
 def _keep(home: Home, dataset: Dataset, found: dict[str, Any]) -> None:
     folder = _folder(home, dataset)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{dataset.version}.json", json.dumps(found, ensure_ascii=False).encode())
+    durable.write(folder / f"{dataset.version}.json", json.dumps(found, ensure_ascii=False).encode())
 
 
 def _folder(home: Home, dataset: Dataset) -> Path:

@@ -26,9 +26,10 @@ from mainspring.pipeline.reach import reach
 from mainspring.release import release as releasing
 from mainspring.serving import runtime
 from mainspring.statistics import metrics
+from mainspring.store import durable
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import ONSET, Deployments
-from mainspring.store.home import Home, write_atomic
+from mainspring.store.home import Home
 from mainspring.store.journal import Journal
 from mainspring.store.profile import SHARED
 from mainspring.store.registry import Registry
@@ -254,7 +255,7 @@ def _write_cards(home: Home, released: Release, markdown: str, html: str) -> Non
     paths = card_paths(home, released.loop, released.version)
     paths[0].parent.mkdir(exist_ok=True)
     for path, text in zip(paths, (markdown, html), strict=True):
-        write_atomic(path, text.encode())
+        durable.write(path, text.encode())
     Bundles(home).add_card(released.bundle.digest, html.encode())
 
 

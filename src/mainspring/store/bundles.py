@@ -17,7 +17,8 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import BundleChanged, BundleError, NotInStore
 from mainspring.core.schema import Schema
 from mainspring.core.values import Task
-from mainspring.store.home import Home, sync_folder, write_atomic
+from mainspring.store import durable
+from mainspring.store.home import Home
 from mainspring.store.keys import Keys, Signature
 
 MANIFEST = "manifest.json"
@@ -148,7 +149,7 @@ class Bundles:
         It may be served already: whoever verifies it meanwhile, or after a crash, finds no unfinished file in it."""
         signature = json.dumps(self.keys.sign(_card_statement(digest, page)).to_json(), sort_keys=True)
         content = page + _CARD_SIGNED + signature.encode() + b" -->\n"
-        write_atomic(self.path(digest) / CARD, content, staging=self.home.folder("tmp"))
+        durable.write(self.path(digest) / CARD, content, staging=self.home.folder("tmp"))
 
     def path(self, digest: str) -> Path:
         """The folder of bundle *digest*, verified (once in this process). Raises BundleChanged or BundleUntrusted."""
@@ -325,9 +326,8 @@ def _sync(folder: Path) -> None:
     """Make every file and name below *folder* durable."""
     for place, _, files in os.walk(folder):
         for name in files:
-            with open(Path(place, name), "rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(Path(place))
+            durable.sync(Path(place, name))
+        durable.sync(Path(place))
 
 
 def _rename(folder: Path, target: Path) -> None:
@@ -338,4 +338,4 @@ def _rename(folder: Path, target: Path) -> None:
         if not target.is_dir():
             raise
         shutil.rmtree(folder)
-    sync_folder(target.parent)
+    durable.sync(target.parent)

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from mainspring.store.home import Database, Home, sync_folder
+from mainspring.store import durable
+from mainspring.store.home import Database, Home
 from mainspring.store.records import About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
 
 UNLABELLED: Any = object()
@@ -148,7 +149,7 @@ class Compacted:
             self._opened = Database(self._path)
             self._opened.create(_TABLES)
             if make:
-                sync_folder(self._path.parent)
+                durable.sync(self._path.parent)
         return self._opened
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
-from mainspring.store.home import Home, sync_folder
+from mainspring.store import durable
+from mainspring.store.home import Home
 
 _CHUNK = 1 << 20
 _PREFIX = "object-"
@@ -42,13 +43,13 @@ class Files:
             for digest in digests:
                 self._sync(digest)
             if digests:
-                sync_folder(self.folder)
+                durable.sync(self.folder)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _sync(self, digest: str) -> None:
         try:
-            _sync(self._path(digest))
+            durable.sync(self._path(digest))
         except OSError:  # what is in memory can't be trusted to reach the disk by another try
             self._path(digest).unlink(missing_ok=True)
             raise
@@ -158,14 +159,6 @@ def _write(path: Path, content: bytes | Path) -> str:
                     file.write(chunk)
                     hashed.update(chunk)
     return hashed.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest_of(path: Path) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mainspring.store.home import Home, sync_folder, write_atomic
+from mainspring.store import durable
+from mainspring.store.home import Home
 from mainspring.store.tables import METADATA, Table
 
 _SAID = ("levels", "low", "high")
@@ -29,7 +30,7 @@ def forget_older(table: Table) -> int:
         _forget_said(table, version)
     for torn in (table.path / "_delta_log").glob("*.torn"):  # a commit that was withdrawn
         torn.unlink()
-    sync_folder(table.path)
+    durable.sync(table.path)
     return len(there)
 
 
@@ -42,7 +43,7 @@ def forget_unnamed(table: Table, chosen: Callable[[Path], bool]) -> None:
     for path in sorted(table.path.glob("*.parquet")):
         if path.name not in named and chosen(path):
             path.unlink()
-    sync_folder(table.path)
+    durable.sync(table.path)
 
 
 def forget_loop(home: Home, loop: str) -> None:
@@ -63,7 +64,7 @@ def _forget_said(table: Table, version: int) -> None:
             line["commitInfo"][METADATA] = json.dumps(_bare(json.loads(said)))
     content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     if content != path.read_bytes():
-        write_atomic(path, content)
+        durable.write(path, content)
 
 
 def _bare(metadata: dict[str, Any]) -> dict[str, Any]:

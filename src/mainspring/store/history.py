@@ -19,8 +19,9 @@ import msgspec
 import polars as pl
 
 from mainspring.core.errors import HomeDamaged
+from mainspring.store import durable
 from mainspring.store.compacted import Compacted, Segment
-from mainspring.store.home import Home, sync_folder
+from mainspring.store.home import Home
 from mainspring.store.parts import ORDER, Part
 from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Records, decoded, encoded
 from mainspring.store.segments import Frame, Position, Segments
@@ -136,7 +137,7 @@ def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Comp
         if segments.damage - before:
             os.rename(path, path.with_suffix(".damaged"))  # named in the log; what can be read of it is in the table
     path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    durable.sync(path.parent)
 
 
 def _withdraw_torn(table: Table, through: str) -> None:

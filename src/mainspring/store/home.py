@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, HomeUnwritable, StoreError
+from mainspring.store import durable
 
 FOLDER = ".mainspring"
 APPLICATION_ID = 0x6D737072  # "mspr"
@@ -212,8 +213,8 @@ class Home:
             for name in ("objects", "tables", "records", "bundles", "mlartifacts", "run", "tmp"):
                 (path / name).mkdir(parents=True, exist_ok=True)
             if new:
-                sync_folder(path)
-                sync_folder(path.absolute().parent)
+                durable.sync(path)
+                durable.sync(path.absolute().parent)
         except OSError as error:
             raise HomeUnwritable(
                 f"{path} can't be made or written ({error.strerror}); make room, or choose another with --home"
@@ -264,7 +265,7 @@ class Home:
         if row is None:
             row = self._begun()
         if not self._marker.exists():
-            write_atomic(self._marker, str(row["id"]).encode())  # after the commit, so that it never speaks too early
+            durable.write(self._marker, str(row["id"]).encode())  # after the commit, so that it never speaks too early
         if row["id"] != self.id:
             raise HomeDamaged(
                 f"{self.database.path} belongs to another home ({row['id']}, not {self.id or 'a damaged id'}); "
@@ -310,24 +311,3 @@ def _has_content(path: Path) -> bool:
         return path.stat().st_size > 0
     except FileNotFoundError:
         return False
-
-
-def write_atomic(path: Path, content: bytes, *, staging: Path | None = None) -> None:
-    """Write *content* so that after a crash *path* holds all of it or what it held before. staging: a folder of the
-    same file system for the unfinished file, where nobody may see one beside *path*."""
-    temporary = (staging or path.parent) / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in *path* durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mainspring.core.errors import BundleChanged, BundleUntrusted, StoreError
-from mainspring.store.home import sync_folder
+from mainspring.store import durable
 from mainspring.store.places import configuration
 
 SECRET = "signing.key"
@@ -103,32 +100,15 @@ class Keys:
 
 
 def _make(path: Path) -> None:
-    """A new key at *path*, whole or not at all; of two processes that come at once one wins and both use its key."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """A new key at *path*; of two processes that come at once one wins and both use its key."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_encoded(Ed25519PrivateKey.generate().private_bytes_raw()))
-            file.flush()
-            os.fsync(file.fileno())
-        _claim(temporary, path)
-        sync_folder(path.parent)
+        made = _encoded(Ed25519PrivateKey.generate().private_bytes_raw())
+        durable.claim(path, made.encode(), mode=0o600)
     except OSError as error:
         raise StoreError(
             f"no signing key can be made at {path} ({error.strerror}); make {path.parent} writable"
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _claim(temporary: Path, path: Path) -> None:
-    """Give the file its name unless somebody else was first (a link, unlike a rename, never replaces)."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
 
 
 def _encoded(content: bytes) -> str:

@@ -8,8 +8,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
-from mainspring.store import places
-from mainspring.store.home import sync_folder
+from mainspring.store import durable, places
 
 
 def prepare(database: Path, cache: Path | None = None) -> None:
@@ -24,7 +23,7 @@ def prepare(database: Path, cache: Path | None = None) -> None:
         if not template.exists():
             _make(template)
         database.parent.mkdir(parents=True, exist_ok=True)
-        _copy(template, database)
+        durable.claim(database, template.read_bytes())
     except (OSError, ImportError, AttributeError, sqlite3.Error):
         database.with_name(f"{database.name}-wal").unlink(missing_ok=True)
 
@@ -47,19 +46,3 @@ def _make(template: Path) -> None:
     finally:
         for suffix in ("", "-wal", "-shm"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-
-
-def _copy(template: Path, database: Path) -> None:
-    """Whole or not at all, and never over a database that came meanwhile."""
-    temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(template.read_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, database)
-        sync_folder(database.parent)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink(missing_ok=True)

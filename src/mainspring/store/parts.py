@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.errors import HomeDamaged, HomeUnwritable
+from mainspring.store.durable import sync
 from mainspring.store.home import Home
 
 ORDER = "_row"
@@ -111,15 +111,6 @@ class Staging:
 def damaged(folder: Path, error: BaseException | str) -> HomeDamaged:
     """The table in *folder* can't be read."""
     return HomeDamaged(f"table {folder} can't be read ({first_line(error)}); restore it, or move it away to start over")
-
-
-def sync(path: Path) -> None:
-    """Make the content of *path* durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def first_line(error: BaseException | str) -> str:

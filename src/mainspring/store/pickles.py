@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, StoreError
+from mainspring.store import durable
 from mainspring.store.contents import Pickler
 from mainspring.store.home import Home
 
@@ -89,15 +90,4 @@ def _read(path: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Make the key; of several processes that try at once, one wins and all use its key."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)
+    durable.claim(path, secrets.token_bytes(_KEY_BYTES), mode=0o600)

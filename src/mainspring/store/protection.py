@@ -9,13 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import os
 import re
 import secrets
-import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -26,7 +23,7 @@ import polars as pl
 from mainspring.core.errors import SettingsError, StoreError
 from mainspring.core.privacy import Rule
 from mainspring.core.schema import Schema
-from mainspring.store.home import sync_folder
+from mainspring.store import durable
 from mainspring.store.places import configuration
 from mainspring.store.secrets import secret
 
@@ -270,19 +267,9 @@ def _name(key: bytes) -> str:
 
 
 def _make(path: Path) -> None:
-    """A new key, whole or not at all; of two processes that come at once one wins and both use its key."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """A new key; of two processes that come at once one wins and both use its key."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        sync_folder(path.parent)
+        durable.claim(path, secrets.token_hex(32).encode(), mode=0o600)
     except OSError as error:
         raise StoreError(f"no key of pseudonyms can be made at {path} ({error.strerror}); name one: key=") from error
-    finally:
-        temporary.unlink(missing_ok=True)

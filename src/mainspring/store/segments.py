@@ -18,7 +18,7 @@ from typing import BinaryIO
 from zlib import crc32
 
 from mainspring.core.errors import StoreError
-from mainspring.store.home import sync_folder
+from mainspring.store import durable
 from mainspring.store.turns import Turn
 
 _log = logging.getLogger(__name__)
@@ -148,8 +148,8 @@ class Segments:
             os.fdatasync(descriptor)
 
     def _sync_names(self) -> None:
-        sync_folder(self.folder)
-        sync_folder(self.folder.parent)  # which may have the folder's name since just now
+        durable.sync(self.folder)
+        durable.sync(self.folder.parent)  # which may have the folder's name since just now
 
     def sync_soon(self) -> None:
         """What was appended is on the disk within 50 ms, unless the disk itself is slower."""
@@ -281,7 +281,7 @@ class Segments:
         files = self.files()
         for path in files[-_MOST_WRITERS:-1]:  # of killed writers of which others have gone on
             with suppress(FileNotFoundError):
-                _sync(path)
+                durable.sync(path)
         if files:
             self._take_up(files[-1])
 
@@ -387,14 +387,6 @@ def _next_frame(file: BinaryIO, offset: int, size: int, seed: int) -> int | None
         else:
             offset += found + 1
     return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _locked(descriptor: int, shared: bool) -> bool:

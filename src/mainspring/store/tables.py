@@ -22,8 +22,9 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 
 from mainspring.core.errors import HomeDamaged, NotInStore, Overtaken, StoreError
 from mainspring.core.schema import Type
-from mainspring.store.home import Home, sync_folder
-from mainspring.store.parts import ORDER, Part, Staging, damaged, first_line, sync
+from mainspring.store import durable
+from mainspring.store.home import Home
+from mainspring.store.parts import ORDER, Part, Staging, damaged, first_line
 
 DTYPES: Mapping[Type, pl.DataType] = {
     Type.INTEGER: pl.Int64(),
@@ -65,7 +66,7 @@ class Table:
         there = {} if base is None else {part.path: part for part in self.parts(base)}
         added = [part if part.path in there else self._taken(part) for part in parts]
         if self.path.is_dir():
-            sync_folder(self.path)  # a loss of power must not leave a commit without the parts that it names
+            durable.sync(self.path)  # a loss of power must not leave a commit without the parts that it names
         gone = [path for path in there if path not in {part.path for part in added}]
         version = self._commit([part for part in added if part.path not in there], gone, columns, base, metadata)
         self._make_durable(version)
@@ -250,9 +251,9 @@ class Table:
     def _make_durable(self, version: int) -> None:
         """Delta Lake renames its commit into place but leaves it to us that it and the names survive a power loss."""
         log = self.log(version)
-        sync(log)
+        durable.sync(log)
         for folder in (log.parent, self.path, self.path.parent, self.path.parent.parent):
-            sync_folder(folder)
+            durable.sync(folder)
 
 
 def digest(frame: pl.DataFrame) -> str:

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from mainspring.core.errors import MainspringError, StoreError
+from mainspring.store import durable
 from mainspring.store.catalog import Artifact, Catalog
-from mainspring.store.home import BUSY_SECONDS, Home, write_atomic
+from mainspring.store.home import BUSY_SECONDS, Home
 from mainspring.store.journal import Journal
 
 GONE = "(erased)"
@@ -84,7 +85,7 @@ def erase_traces(home: Home, texts: Collection[str], own: Collection[str] = ()) 
             if "bundles" in path.relative_to(home.path).parts or "bundle" in path.parts or _binary(content):
                 found.left.append(str(path.relative_to(home.path)))
                 continue
-            write_atomic(path, cleared)
+            durable.write(path, cleared)
             found.documents += 1
     return found
 
