@@ -16,6 +16,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from mainspring.core import collector
 from mainspring.core.errors import DeclarationError
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.codebase import Codebase
@@ -98,7 +99,8 @@ class Codes:
     def _of(self, step: Step) -> Code:
         if isinstance(step.function, str):
             return _named(step.name, step.function)
-        found = _code(step.name, reach([step.function], self.project))
+        with collector.paused():
+            found = _code(step.name, reach([step.function], self.project))
         return replace(found, pieces={**found.pieces, **self._object(step)})
 
     def _object(self, step: Step) -> dict[str, str]:

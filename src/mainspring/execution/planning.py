@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mainspring.core import collector
 from mainspring.core.errors import MainspringError
 from mainspring.execution.freshness import CodeOf, Freshness
 from mainspring.execution.outcome import Outputs
@@ -54,14 +55,15 @@ def plan(
     expected = journal.expected_seconds(pipeline)
     ahead = _Ahead(freshness, catalog, {}, set())
     planned = []
-    for node in graph.nodes.values():
-        if node.name not in chosen:
-            ahead.take(node)
-            continue
-        state, reasons = ahead.judge(node)
-        seconds = expected.get(node.name) if state in ("run", "maybe") else None
-        widened = () if state == "skip" else _widened(freshness, node)
-        planned.append(PlannedStep(node.name, state, tuple(reasons), seconds, widened))
+    with collector.paused():
+        for node in graph.nodes.values():
+            if node.name not in chosen:
+                ahead.take(node)
+                continue
+            state, reasons = ahead.judge(node)
+            seconds = expected.get(node.name) if state in ("run", "maybe") else None
+            widened = () if state == "skip" else _widened(freshness, node)
+            planned.append(PlannedStep(node.name, state, tuple(reasons), seconds, widened))
     return planned
 
 

@@ -24,18 +24,28 @@ class Closure:
     _tokens: list[tuple[str, Any]] = field(default_factory=list)
     _bits: dict[tuple[str, Any], int] = field(default_factory=dict)
     _known: dict[Key, int] = field(default_factory=dict)
+    _units: int = 0
+    _of_module: dict[str, int] = field(default_factory=dict)
+    _indices: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
-    def of(self, start: Needs) -> Needs | None:
-        """All that *start* leads to; None where that must be walked for itself."""
+    def of(self, start: Needs) -> tuple[Needs, dict[str, list[int]]] | None:
+        """All that *start* leads to, its units by module beside the rest; None where that must be walked for itself."""
         mask, keys = self._own([start])
         for key in keys:
             mask |= self._reached(key)
         if mask & self._bit(_ALONE):
             return None
         found = Needs()
-        for kind, value in self._decoded(mask):
+        for kind, value in self._decoded(mask & ~self._units):
             getattr(found, kind)[value] = None
-        return found
+        return found, {name: self._in(name, mask & self._of_module.get(name, 0)) for name in sorted(found.modules)}
+
+    def _in(self, module: str, mask: int) -> list[int]:
+        """The units of *module* that *mask* stands for; most walks reach the same ones."""
+        known = self._indices.get((module, mask))
+        if known is None:
+            known = self._indices[module, mask] = sorted(key[1] for _, key in self._decoded(mask))
+        return known
 
     def _own(self, parts: Iterable[Needs], binds: Iterable[tuple[str, str]] = ()) -> tuple[int, list[Key]]:
         """What these needs are in themselves, and the units that they lead to at once."""
@@ -61,7 +71,8 @@ class Closure:
         unit = source.parsed.units[key[1]]
         mask, keys = self._own(list(self.needs(key)), [(key[0], name) for name in unit.binds])
         alone = bool(source.parsed.repeated & unit.binds)
-        return mask | self._bit(("units", key)) | (self._bit(_ALONE) if alone else 0), keys
+        mask |= self._bit(("units", key)) | self._bit(("modules", key[0]))
+        return mask | (self._bit(_ALONE) if alone else 0), keys
 
     def _reached(self, start: Key) -> int:
         """Tarjan's walk: units that reach each other share one set."""
@@ -113,6 +124,9 @@ class Closure:
         if place is None:
             place = self._bits[token] = len(self._tokens)
             self._tokens.append(token)
+            if token[0] == "units":
+                self._units |= 1 << place
+                self._of_module[token[1][0]] = self._of_module.get(token[1][0], 0) | 1 << place
         return 1 << place
 
     def _decoded(self, mask: int) -> Iterator[tuple[str, Any]]:

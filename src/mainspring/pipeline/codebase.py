@@ -88,10 +88,12 @@ class Codebase(Project):
 
     def source(self, name: str) -> Source | None:
         """Module *name* of the project, parsed."""
+        known, text = self._sources.get(name), self._found.get(name)
+        if known is not None and known.text is text:  # asked thousands of times for each module
+            return known
         text = self(name) if name else None
         if text is None:
             return None
-        known = self._sources.get(name)
         if known is None or known.text is not text:
             check(text)
             known = self._sources[name] = Source(text, parse(text.text))

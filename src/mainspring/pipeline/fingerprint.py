@@ -323,12 +323,8 @@ def _is_written(zone: Any) -> bool:
 
 def hashed(kind: str, *parts: str | bytes) -> str:
     """The digest of these parts, each with its length before it."""
-    known = blake3(kind.encode())
-    for part in parts:
-        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        known.update(b"%d:" % len(content))
-        known.update(content)
-    return known.hexdigest()
+    contents = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    return blake3(kind.encode() + b"".join([b"%d:%b" % (len(each), each) for each in contents])).hexdigest()
 
 
 def _pickled(value: Any) -> str:

@@ -13,6 +13,7 @@ from mainspring.pipeline.scopes import (
     bound,
     bound_by,
     bound_in,
+    children,
     defaults,
     loaded_by,
     meanings,
@@ -143,7 +144,7 @@ class Reader(ast.NodeVisitor):
 
     def read(self) -> None:
         node = self.unit.node
-        every = list(same_scope(node))
+        every = same_scope(node)
         self.unit.binds |= set(bound_in(every))
         inner = [each for each in self._living(every) if isinstance(each, ast.Import | ast.ImportFrom)]
         self.unit.imports.update(meanings(inner))
@@ -152,8 +153,17 @@ class Reader(ast.NodeVisitor):
         self.visit(node)
 
     def visit(self, node: ast.AST) -> None:
-        if id(node) not in self.dead:
-            super().visit(node)
+        if self.dead and id(node) in self.dead:
+            return
+        how = _READ.get(node.__class__)
+        if how is None:
+            self.generic_visit(node)
+        else:
+            how(self, node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        for child in children(node):
+            self.visit(child)
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         self.unit.inner_imports += loaded_by(node)
@@ -385,6 +395,10 @@ class Reader(ast.NodeVisitor):
         for node in nodes:  # type: ignore[attr-defined]
             if isinstance(node, ast.AST):
                 self.visit(node)
+
+
+_READ = {kind: getattr(Reader, f"visit_{name}") for name, kind in vars(ast).items() if hasattr(Reader, f"visit_{name}")}
+"""How each kind of node is read; the others are gone through."""
 
 
 def _beginning(path: ast.expr) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,16 @@ class _Cuts(Mapping[str, str]):
     """The modules, each cut when it is asked for."""
 
     def __init__(self, trace: Trace, reached: Mapping[str, list[int]]) -> None:
-        self._sources = {
-            name: (source, indices)
-            for name, indices in reached.items()
-            if (source := trace.source(name)) is not None and not _is_folder(source)
-        }
+        self._trace, self._reached = trace, reached
         self._cut: dict[str, str] = {}
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[Source, list[int]]]:
+        return {
+            name: (source, indices)
+            for name, indices in self._reached.items()
+            if (source := self._trace.source(name)) is not None and not _is_folder(source)
+        }
 
     def __getitem__(self, name: str) -> str:
         if name not in self._cut:
@@ -129,10 +134,11 @@ def _groups(trace: Trace, reached: Mapping[str, list[int]]) -> dict[str, Group]:
             continue
         at_import = trace.imports(name)
         key = (name, tuple(indices), at_import)
-        group = trace.project.groups.get(key) if trace.project.source(name) is source else None
+        shared = trace.project.source(name) is source
+        group = trace.project.groups.get(key) if shared else None
         if group is None:
             group, steady = _group(trace, source, indices, at_import, kept)
-            if steady and trace.project.source(name) is source:
+            if steady and shared:
                 trace.project.groups[key] = group
         if group.pieces:
             found[name] = group
@@ -190,7 +196,7 @@ def _kept(trace: Trace) -> set[Global]:
     """What functions that are reached alter themselves as they run."""
     known = trace.project.kept
     found: set[Global] = set()
-    for key in trace.found.units:
+    for key in ((name, index) for name, indices in trace.reached().items() for index in indices):
         source = trace.project.source(key[0])
         if source is None or key[1] >= len(source.parsed.units):  # a nested function, which was given a name
             found.update(Effects(trace.source).kept_by(*key))

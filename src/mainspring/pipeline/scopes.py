@@ -38,27 +38,47 @@ def meanings(nodes: Iterable[ast.AST]) -> Meanings:
     return found
 
 
-def same_scope(node: ast.AST) -> Iterator[ast.AST]:
+def same_scope(node: ast.AST) -> list[ast.AST]:
     """*node* and what lies in it, not entering functions, classes and comprehensions."""
-    ahead = [node]
+    ahead, found = [node], list[ast.AST]()
     while ahead:
         at = ahead.pop()
-        yield at
-        if isinstance(at, _OWN_SCOPE):
+        found.append(at)
+        if at.__class__ in _LEAVES or isinstance(at, _OWN_SCOPE):
             continue
         inside: list[ast.AST] = []
-        for child in ast.iter_child_nodes(at):
+        for child in children(at):
             if isinstance(child, _COMPREHENSION):
                 named = [part for part in ast.walk(child) if isinstance(part, ast.NamedExpr)]
                 inside += [part.target for part in named]
-            elif not isinstance(child, _PLAIN):
+            else:
                 inside.append(child)
-        ahead += reversed(inside)
+        inside.reverse()
+        ahead += inside
+    return found
 
 
 _OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_PLAIN = (ast.Constant, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
+_LEAVES = frozenset({ast.Name, ast.Constant})
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """The nodes directly in *node* that say something by themselves: no operators, contexts and constants."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found += [each for each in value if isinstance(each, ast.AST) and each.__class__ not in _PLAIN]
+        elif isinstance(value, ast.AST) and value.__class__ not in _PLAIN:
+            found.append(value)
+    return found
+
+
+_PLAIN = frozenset(
+    {ast.Constant}.union(*(kind.__subclasses__() for kind in (ast.expr_context, ast.operator, ast.cmpop, ast.boolop,
+                                                              ast.unaryop)))
+)  # fmt: skip
 
 
 def bound(node: ast.AST) -> list[str]:
@@ -73,6 +93,8 @@ def bound_in(parts: Iterable[ast.AST]) -> list[str]:
         if isinstance(part, ast.Name):
             if isinstance(part.ctx, ast.Store):
                 names.append(part.id)
+        elif part.__class__ in _BIND_NOTHING:
+            continue
         elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.append(part.name)
         elif isinstance(part, ast.Import | ast.ImportFrom):
@@ -82,6 +104,12 @@ def bound_in(parts: Iterable[ast.AST]) -> list[str]:
         elif isinstance(part, ast.MatchMapping) and part.rest:
             names.append(part.rest)
     return names
+
+
+_BIND_NOTHING = frozenset(
+    {ast.Call, ast.Attribute, ast.BinOp, ast.Expr, ast.Return, ast.Assign, ast.arguments, ast.arg}
+)
+"""The most frequent nodes that bind no name themselves."""
 
 
 def parameters(arguments: ast.arguments) -> list[str]:

@@ -32,6 +32,8 @@ class Trace:
     _queue: list[Key] = field(default_factory=list)
     _altering: dict[str, None] = field(default_factory=dict)
     _imported: tuple[Imported, ...] = ()
+    _jumped: dict[str, list[int]] | None = None
+    _together: frozenset[str] | None = None
 
     def enter(self, entry: Entry) -> None:
         """Start from *entry*."""
@@ -55,6 +57,8 @@ class Trace:
 
     def reached(self) -> dict[str, list[int]]:
         """The units reached, by module."""
+        if self._jumped is not None:
+            return self._jumped
         found: dict[str, list[int]] = {name: [] for name in sorted(self.found.modules)}
         for name, index in self.found.units:
             found.setdefault(name, []).append(index)
@@ -64,8 +68,10 @@ class Trace:
 
     def imports(self, name: str) -> bool:
         """Whether module *name* is imported with those that the walk started from, not first by a function."""
-        starts = (entry.reference.partition(":")[0] or entry.module for entry in self._entries)
-        return any(name in self.project.closure(start) for start in starts)
+        if self._together is None:
+            starts = (entry.reference.partition(":")[0] or entry.module for entry in self._entries)
+            self._together = frozenset().union(*map(self.project.closure, starts))
+        return name in self._together
 
     def _is_plain(self) -> bool:
         named = all(entry.reference and not (entry.opaque or entry.libraries or entry.notes) for entry in self._entries)
@@ -85,7 +91,7 @@ class Trace:
         found = closure.of(starts)
         if found is None:
             return False
-        self.found = found
+        self.found, self._jumped = found
         return True
 
     def _parts(self, key: Key) -> tuple[Needs, Needs]:

@@ -78,25 +78,28 @@ def _written(node: object, dead: frozenset[int]) -> str:
 
 
 def _write(node: object, dead: frozenset[int], put: Callable[[str], None]) -> None:
-    if isinstance(node, ast.AST):
-        put(node.__class__.__name__)
-        put("(")
-        documented = isinstance(node, _DOCUMENTED)
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, list):
-                put("[")
-                for each in _counting(value, dead) if name in _BLOCKS else value:
-                    if not (documented and name == "body" and _says_nothing(each)):
-                        _write(each, dead, put)
-                        put(",")
-                put("]")
-            elif value is not None:
-                _write(value, dead, put)
-            put(",")
-        put(")")
-    else:
+    if not isinstance(node, ast.AST):
         put(f"{node.__class__.__name__}:{node!r}")
+        return
+    if not node._fields:
+        put(f"{node.__class__.__name__}()")
+        return
+    put(f"{node.__class__.__name__}(")
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            put("[")
+            for each in _counting(value, dead) if name in _BLOCKS else value:
+                if not (name == "body" and isinstance(node, _DOCUMENTED) and _says_nothing(each)):
+                    _write(each, dead, put)
+                    put(",")
+            put("]")
+        elif isinstance(value, str):
+            put(f"str:{value!r}")
+        elif value is not None:
+            _write(value, dead, put)
+        put(",")
+    put(")")
 
 
 _BLOCKS = frozenset({"body", "orelse", "finalbody"})
