@@ -326,10 +326,14 @@ def _execute(
 
 
 def _warming(registry: Registry, report: Report | None) -> Report:
-    """MLflow takes seconds to import: that begins when training, which uses every core, is over."""
+    """MLflow takes seconds to import: that is over before training, which uses every core, as the stages before it use
+    one; where training is older than this run, package begins it."""
+    warmed = False
 
     def tell(event: Any) -> None:
-        if event.kind == "started" and event.step == "package":
+        nonlocal warmed
+        if event.kind == "started" and event.step in ("prepare", "package") and not warmed:
+            warmed = True
             registry.warm()
         if report is not None:
             report(event)

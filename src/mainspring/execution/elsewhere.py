@@ -66,7 +66,7 @@ def make(setup: bytes, call: bytes, mark: str = "") -> bytes:
         prepare(setup)
     bench = _benches[setup]
     made: Call = pickle.loads(call)
-    needed = {given.artifact.digest for given in made.inputs.values()}
+    needed = {given.artifact.digest for given in made.inputs.values()} | made.later
     for digest in bench.values.keys() - needed:
         del bench.values[digest]
     begun()

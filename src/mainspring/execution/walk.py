@@ -318,7 +318,12 @@ class Walk:
             "progress" in step.services,
             step.seed,
             task.attempt,
+            self._later() if isinstance(step.function, str) else frozenset(),
         )
+
+    def _later(self) -> frozenset[str]:
+        """The values that steps at work or to come take: stages of ours are given the object in memory."""
+        return frozenset(each.digest for name, each in self._artifacts.items() if self._users[name])
 
     def _service(self, node: Node, name: str) -> Any:
         if name not in self._services:

@@ -39,7 +39,7 @@ class Call:
 
     arguments: those at hand; inputs: parameter -> the kept value it takes; element: the parameters whose values an
     error names beside the inputs. progress: it takes a function that tells how far it is. log: the file for what it
-    prints. attempt: which of the step's tries this is.
+    prints. attempt: which of the step's tries this is. later: the digests of values that stages still take after it.
     """
 
     task: str
@@ -51,6 +51,7 @@ class Call:
     progress: bool = False
     seed: int | None = None
     attempt: int = 1
+    later: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def figure(draw: Callable[[Axes], None], *, alt: str, width: float = 7, height: 
     """
     buffer = io.StringIO()
     with _DRAWING, matplotlib.rc_context(_SETTINGS):
-        sheet = Figure(figsize=(width, height), layout="constrained")
+        sheet = Figure(figsize=(width, height), layout="tight")
         draw(sheet.add_subplot())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a category in a script that this font doesn't have
