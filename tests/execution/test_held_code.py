@@ -362,3 +362,24 @@ def test_plain_values_note_nothing(project: Project, home: Home) -> None:
 
     assert record.parts is not None and "held" not in record.parts and record.output is not None
     assert "code" not in record.output.to_json()
+
+
+def test_what_a_step_altered_as_it_ran_is_no_edit(project: Project, home: Home) -> None:
+    module = project({"held_helpers": """
+        class Cache:
+            made = 0
+            def __init__(self):
+                self.known = {}
+                type(self).made += 1
+            def get(self, x): return self.known.setdefault(x, x + 1)
+        CACHE = Cache()
+    """, "held_steps": """
+        import held_helpers
+        def train(): return held_helpers.Cache().get(1) + held_helpers.CACHE.get(1)
+        def score(train): return held_helpers.CACHE.get(train)
+    """})  # fmt: skip
+    ran(home, module)
+
+    assert set(states(ran(home, module)).values()) == {"cached"}
+    module.held_helpers.CACHE.known[4] = 9
+    assert set(states(ran(home, module)).values()) == {"run"}

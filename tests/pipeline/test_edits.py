@@ -371,7 +371,53 @@ MATTERS: dict[str, tuple[Files, Files]] = {
     ),
 }  # fmt: skip
 
+_MODELS = """
+    class Model:
+        rate = 1
+        def __init__(self): self.k = 1
+        def set(self, k):
+            self.k = k
+            return self
+        def go(self): return self.k
+    MODEL = Model()
+    ALL = [MODEL]
+    def get(): return MODEL
+    """
+_ALTERS = {
+    "all objects of a list": "for m in config.ALL: m.k = {}",
+    "all objects of a list, by a method": "[m.set({}) for m in config.ALL]",
+    "an object by a method whose value is taken": "x = config.MODEL.set({})",
+    "an object by another name": "o = config.MODEL\no.k = {}",
+    "an object that a function gives": "config.get().set({})",
+    "an object that is kept in another": "HOLD = dict(a=config.MODEL)\nHOLD['a'].k = {}",
+    "an object by a method of its class": "x = config.Model.set(config.MODEL, {})",
+    "an object that a function takes by another name": "def f():\n    o = config.MODEL\n    o.k = {}\nf()",
+    "a class that a function takes": "def f(cls):\n    cls.rate = {}\n    return cls\nZ = f(config.Model)",
+    "a method of a class that a function takes": "def f(cls): cls.go = lambda self: {}\nf(config.Model)",
+    "the class of an object": "type(config.MODEL).rate = {}",
+    "a class by another name": "K = config.Model\nK.rate = {}",
+}
+MATTERS |= {
+    f"a module that alters {what}": (
+        {
+            "main": "import setup_, config\ndef features(x): return config.MODEL.go() + config.Model.rate",
+            "config": _MODELS,
+            "setup_": "import config\n" + text.format(10),
+        },
+        {"setup_": "import config\n" + text.format(20)},
+    )
+    for what, text in _ALTERS.items()
+}
+
 HARMLESS: dict[str, tuple[Files, Files]] = {
+    "a comment and a line more beside objects and classes that hold what statements gave them": (
+        {
+            "main": "import setup_, config\ndef features(x): return config.MODEL.go()",
+            "config": _MODELS,
+            "setup_": "import config\nfor m in config.ALL: m.k = {'b', 'a'}\nK = config.Model\nK.f = lambda self: 1",
+        },
+        {"setup_": "import config\n# why\nY = 1\nfor m in config.ALL: m.k = {'b', 'a'}\nK = config.Model\nK.f = lambda self: 1"},
+    ),
     "a comment, a docstring, formatting": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "def f(x): return x + 1"},
         {"a": "'''Module.'''\n# why\ndef f(x):\n    '''Doc.'''\n\n    return (x\n        + 1)"},

@@ -17,6 +17,7 @@ from mainspring.execution.freshness import CodeOf, Freshness
 from mainspring.execution.outcome import Event, Outcome, Outputs, Report, StepResult
 from mainspring.execution.walk import Walk
 from mainspring.execution.work import Bench
+from mainspring.pipeline import altered
 from mainspring.pipeline.fingerprint import digest
 from mainspring.pipeline.graph import Graph, Selection
 from mainspring.store.catalog import Catalog
@@ -72,6 +73,7 @@ def execute(
     finally:
         crew.close()
         ledger.close()
+        altered.settle()
         journal.release(claim)
 
 

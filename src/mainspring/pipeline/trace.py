@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from mainspring.pipeline.altered import function_of, members
 from mainspring.pipeline.closure import Closure
 from mainspring.pipeline.codebase import Codebase, Imported
 from mainspring.pipeline.effects import Global, Source
@@ -224,14 +226,17 @@ def held_by(project: Codebase, key: Key) -> Needs:
         if source is not None and key[1] < len(source.parsed.units):
             unit = source.parsed.units[key[1]]
             for name in sorted(unit.binds) if unit.data or _is_replaced(source, unit) else ():
-                _hold(project, source, name, known)
+                there, value = value_of(source.text, name)
+                _hold(project, source, name, value if there else None, known)
+            there, value = value_of(source.text, unit.name)
+            if there and (found := members(unit, value)):
+                _hold(project, source, unit.name, list(map(function_of, found.values())), known)
     return known
 
 
-def _hold(project: Codebase, source: Source, name: str, needs: Needs) -> None:
-    there, value = value_of(source.text, name)
+def _hold(project: Codebase, source: Source, name: str, value: Any, needs: Needs) -> None:
     try:
-        for where, what, line in functions_in(value) if there else ():
+        for where, what, line in functions_in(value):
             held = project.source(where)
             if held is not None:
                 needs.modules[held.name] = None

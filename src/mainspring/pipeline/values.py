@@ -1,7 +1,8 @@
 """Values that the user's modules made as they were imported, as pieces of code, where the text alone doesn't tell them.
 
-A plain value counts as it is. Another counts only where something outside may have gone into it: a file, the
-environment, a library that may read. One that can't be told differs from every other, so its step runs each time.
+A plain value counts as it is, and so does what the user's objects and classes hold. Another counts only where something
+outside may have gone into it: a file, the environment, a library that may read. One that can't be told differs from
+every other, so its step runs each time.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import PurePath
 from types import FunctionType
 from typing import Any
 
-from mainspring.pipeline import live
+from mainspring.pipeline import altered, live
 from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import WHOLE, Global, Source
 from mainspring.pipeline.fingerprint import digest, path
 from mainspring.pipeline.importing import may_read
+from mainspring.pipeline.modules import ModuleText
+from mainspring.pipeline.names import Unit
 from mainspring.pipeline.pieces import Piece, Place
 from mainspring.pipeline.running import module_of, value_of
 
@@ -38,6 +41,31 @@ class _Made:
     get: _Get = lambda value: value
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the object called *name* holds now; of a class, made by statement *unit*, what its text doesn't tell."""
+
+    text: ModuleText
+    name: str
+    roots: tuple[str, ...]
+    unit: Unit | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.text.name}:{self.name}"
+
+    @property
+    def module(self) -> object:
+        return module_of(self.text)
+
+    def digest(self) -> str | None:
+        there, value = value_of(self.text, self.name)
+        found = None
+        if there:
+            found = altered.state(value) if self.unit is None else altered.state_of(altered.members(self.unit, value))
+        return None if found is None else _steady(found, self.roots)
+
+
 def values_of(project: Codebase, source: Source, index: int, *, at_import: bool) -> Iterator[tuple[Global, Piece]]:
     """What a unit made beside its text: each global that has it, and the piece.
 
@@ -51,6 +79,11 @@ def values_of(project: Codebase, source: Source, index: int, *, at_import: bool)
             name = f"{made.name}{made.part}"
             place = Place("value", name, made.source.text.path, unit.line)
             yield (made.source.name, made.name), Piece(f"{made.source.name}:{name} (value)", found, place)
+    if at_import and isinstance(unit.node, ast.ClassDef):
+        found = altered.lasting(_Held(source.text, unit.name, _roots(project), unit))
+        if found is not None:
+            place = Place("value", f"{unit.name} (attributes)", source.text.path, unit.line)
+            yield (source.name, unit.name), Piece(f"{source.name}:{unit.name} (attributes)", found, place)
 
 
 def _digest(project: Codebase, source: Source, index: int, made: _Made, at_import: bool) -> str | None:
@@ -61,12 +94,14 @@ def _digest(project: Codebase, source: Source, index: int, made: _Made, at_impor
     if there:
         if own and unit.gives(made.name, value):
             return None
-        steady = _steady(made.get(value), project)
+        steady = _steady(made.get(value), _roots(project))
         if own and at_import and steady is not None:
             return steady
         if steady is not None and unit.data and not own:
             return None  # it is told where the global is bound
-        return (steady or live.digest_of(made.get(value))) if may_read(project, source, index, made.by) else None
+        if may_read(project, source, index, made.by):
+            return steady or live.digest_of(made.get(value))
+        return altered.lasting(_Held(text, made.name, _roots(project))) if own and at_import else None
     unread = module_of(text) is None and bool(text.path) and may_read(project, source, index, made.by)
     return uuid.uuid4().hex if unread else None
 
@@ -127,15 +162,19 @@ def _is_code(thing: Any) -> bool:
     return callable(thing) or hasattr(type(thing), "__get__")
 
 
-def _steady(value: Any, project: Codebase) -> str | None:
+def _roots(project: Codebase) -> tuple[str, ...]:
+    return tuple(str(root) for root in project.roots)
+
+
+def _steady(value: Any, roots: tuple[str, ...]) -> str | None:
     """The digest of a plain value, wherever the project lies; None for another."""
     try:
-        return digest(_relative(value, [str(root) for root in project.roots]), other=_refuse, code=path)
+        return digest(_relative(value, roots), other=_refuse, code=path)
     except (TypeError, AttributeError, RecursionError):
         return None
 
 
-def _relative(value: Any, roots: list[str]) -> Any:
+def _relative(value: Any, roots: tuple[str, ...]) -> Any:
     if isinstance(value, PurePath):
         return ("path", _relative(str(value), roots))
     if isinstance(value, str):
