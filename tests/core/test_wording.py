@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.core.wording import duration, evidence, number, percent
+from mainspring.core.wording import duration, evidence, number, percent, place
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
@@ -38,3 +39,12 @@ def test_a_length_of_time_has_the_unit_a_person_would_choose(seconds: float, wor
 def test_shares_and_evidence_need_no_needless_digits() -> None:
     assert (percent(0.5), percent(1e-12), percent(1 / 3)) == ("50 %", "1e-10 %", "33.3 %")
     assert (evidence(0.0), evidence(1.0), evidence(1e300)) == ("0", "1", "> 10⁶")
+
+
+def test_the_place_of_an_error_is_in_a_file_and_not_in_what_a_library_made_by_exec(tmp_path: Path) -> None:
+    file, made = tmp_path / "mine.py", dict[str, object]()
+    exec("def made(): raise ValueError", made)
+    with pytest.raises(ValueError) as caught:
+        exec(compile("\nmade()", str(file), "exec"), made)
+
+    assert place(caught.value) == "mine.py, line 2"

@@ -152,16 +152,31 @@ def test_what_is_no_exception_fails_its_step_too(run: Run) -> None:
     assert outcome.outputs["beside"] == 1
 
 
-def test_the_first_element_that_fails_names_the_step_and_ends_its_retries(run: Run, home: Home) -> None:
-    @step(each={"number": [1, 2, 3]}, retries=1, backoff=0.01)
-    def broken(number: int) -> int:
+def test_elements_beside_one_that_fails_go_on_and_are_not_repeated(run: Run, home: Home) -> None:
+    @step(each={"number": [1, 2, 3, 4]}, retries=1, backoff=0.01)
+    def broken(number: int, bad: int = 2) -> int:
         tried.append(number)
-        raise OSError(f"number {number}")
+        if number % 2 == bad % 2 and bad:
+            raise OSError(f"number {number}")
+        return number
+
+    def after(broken: list[int]) -> int:
+        return sum(broken)
 
     tried.clear()
-    outcome = run(broken)
-    (row,) = [row for row in Journal(home).steps(outcome.run_id) if row.name == "broken"]
-    assert row.reason == str(outcome.error) and tried.count(tried[-1]) == 2
+    outcome = run(broken, after)
+    rows = {row.name: row for row in Journal(home).steps(outcome.run_id)}
+    assert outcome.status == "failed" and sorted(tried) == [1, 2, 2, 3, 4, 4]
+    assert {name: row.status for name, row in rows.items()} == {
+        "broken": "failed", "after": "skipped",
+        "broken[0]": "done", "broken[1]": "failed", "broken[2]": "done", "broken[3]": "failed",
+    }  # fmt: skip
+    assert rows["broken"].reason == str(outcome.error) and "number: 2" in str(outcome.error)
+    assert rows["broken"].attempt == 2
+
+    tried.clear()
+    run(broken, after)
+    assert set(tried) == {2, 4}
 
 
 def test_a_finished_step_is_written_before_the_next_one_begins_to_take_long(run: Run, home: Home) -> None:

@@ -85,8 +85,8 @@ class Progress:
         if parent not in self._steps:
             return
         shown = self._steps[parent]
-        if element and event.kind in ("run", "cached"):
-            shown.elements += 1
+        if element and event.kind in ("run", "cached", "failed"):
+            shown.elements += event.kind != "failed"
         elif event.kind == "started":
             if shown.state != "started":
                 shown.state, shown.since = "started", time.monotonic()

@@ -109,4 +109,5 @@ def place(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     foreign = (_OURS, "<frozen")
     own = [frame for frame in frames if "/lib/python" not in frame.filename and not frame.filename.startswith(foreign)]
-    return f"{PurePath(own[-1].filename).name.strip('<>')}, line {own[-1].lineno}" if own else ""
+    written = [frame for frame in own if not frame.filename.startswith("<")] or own  # not what a library made by exec
+    return f"{PurePath(written[-1].filename).name.strip('<>')}, line {written[-1].lineno}" if own else ""

@@ -27,28 +27,47 @@ class Task:
     since: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a task failed at its last attempt."""
+
+    error: BaseException
+    trace: str = ""
+    seconds: float = 0.0
+    attempt: int = 1
+
+
 @dataclass(slots=True, eq=False)
 class Fan:
-    """A step that runs once per element; equal elements run once."""
+    """A step that runs once per element; equal elements run once. failure: of the element that failed first."""
 
     parts: Parts
     outputs: list[Artifact | None]
     seconds: float = 0.0
+    failure: Failure | None = None
     _same: dict[str, list[int]] = field(default_factory=dict)
+    _open: set[str] = field(default_factory=set)
 
     def add(self, index: int, parts: Parts) -> bool:
         """Whether the element at *index* is the first with these parts."""
         places = self._same.setdefault(parts.fingerprint, [])
         places.append(index)
+        self._open.add(parts.fingerprint)
         return len(places) == 1
 
     def fill(self, parts: Parts, output: Artifact) -> None:
         for index in self._same.get(parts.fingerprint, ()):
             self.outputs[index] = output
+        self._open.discard(parts.fingerprint)
+
+    def fail(self, parts: Parts, failure: Failure) -> None:
+        self.failure = self.failure or failure
+        self._open.discard(parts.fingerprint)
 
     @property
-    def full(self) -> bool:
-        return all(output is not None for output in self.outputs)
+    def over(self) -> bool:
+        """Whether every element is done or has failed."""
+        return not self._open
 
 
 def elements(node: Node, values: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from mainspring.execution.crew import LOOK_SECONDS, Crew
 from mainspring.execution.freshness import Freshness
 from mainspring.execution.outcome import Event, Outputs, Report, StepResult, StepState
 from mainspring.execution.schedule import Schedule
-from mainspring.execution.task import Fan, Task, elements
+from mainspring.execution.task import Failure, Fan, Task, elements
 from mainspring.execution.work import Bench, Call, Done, Failed, Input, Lost, Stopped, explained
 from mainspring.pipeline.fingerprint import Parts
 from mainspring.pipeline.graph import Graph, Node
@@ -216,7 +216,7 @@ class Walk:
             else:
                 self._ledger.cached(name, own.fingerprint, own.to_json(), hit)
                 fan.fill(own, hit.output)
-        if fan.full:
+        if fan.over:
             self._gather(node)
 
     def _each(self, node: Node) -> Any:
@@ -227,8 +227,11 @@ class Walk:
         return self.value(values) if values in self._graph.nodes else self._freshness.arguments(node)[values]
 
     def _gather(self, node: Node) -> None:
-        """The step is over when all its elements are: their outputs in a list, in order."""
+        """The step is over when all its elements are: their outputs in a list, in order, or the first that failed."""
         fan = self._fans.pop(node.name)
+        if fan.failure is not None:
+            self._ended(node, fan.failure)
+            return
         output, objects = self._bench.catalog.gather([each for each in fan.outputs if each is not None])
         self._finish(node, node.name, Done(output, objects, fan.seconds), 1)
         self._result(node.name, "run", fan.seconds, f"{len(fan.outputs)} elements")
@@ -377,7 +380,7 @@ class Walk:
             return
         fan.seconds += result.seconds
         fan.fill(task.parts, result.artifact)
-        if fan.full:
+        if fan.over:
             self._gather(task.node)
 
     def _finish(self, node: Node, name: str, done: Done, attempt: int) -> None:
@@ -392,20 +395,33 @@ class Walk:
             self.tell("retry", task.name, f"attempt {task.attempt} of {step.retries + 1} failed: {result.words}")
             crew.again(task, step.backoff * 2 ** (task.attempt - 1))
         else:
-            self._fail(task, explained(step, task.name, task.attempt, result), result)
+            error = explained(step, task.name, task.attempt, result)
+            self._fail(task, error, Failure(error, result.trace, result.seconds, task.attempt))
 
-    def _fail(self, task: Task, error: BaseException, result: Failed | None = None) -> None:
-        """A failed step, or element of one, ends the step; the branches beside it go on."""
-        name, words = task.node.name, str(error)
-        trace, seconds = ("", 0.0) if result is None else (result.trace, result.seconds)
-        rows = [task.name] if name in self._errors else dict.fromkeys([task.name, name])
-        for row in rows:
-            self._ledger.failed(row, words, trace, attempt=max(1, task.attempt), seconds=seconds)
-        self._forget(task.node)
-        if name not in self._errors:
-            self._errors[name] = error
-            self._result(name, "failed", seconds, words)
-            self._over(name, None)
+    def _fail(self, task: Task, error: BaseException, failure: Failure | None = None) -> None:
+        """A failed step; the branches beside it go on, and so do the elements beside one that failed."""
+        name, failure = task.node.name, failure or Failure(error)
+        fan = None if task.index is None else self._fans.get(name)
+        if task.name != name:
+            self._written(task.name, failure)
+        if fan is not None:
+            self._ledger.tell(lambda: self.tell("failed", task.name, str(error), seconds=failure.seconds))
+            fan.fail(task.parts, failure)
+            if fan.over:
+                self._gather(task.node)
+        elif name not in self._errors:
+            self._forget(task.node)
+            self._ended(task.node, failure)
+
+    def _ended(self, node: Node, failure: Failure) -> None:
+        """*node* has failed, and nothing of it is left to do."""
+        self._written(node.name, failure)
+        self._errors[node.name] = failure.error
+        self._result(node.name, "failed", failure.seconds, str(failure.error))
+        self._over(node.name, None)
+
+    def _written(self, row: str, failure: Failure) -> None:
+        self._ledger.failed(row, str(failure.error), failure.trace, attempt=failure.attempt, seconds=failure.seconds)
 
 
 def _nothing_of(node: Node) -> Task:
