@@ -1,4 +1,4 @@
-/* Closed-loop load over keep-alive connections: load PORT CONNECTIONS SECONDS FILE, whose bytes are one request.
+/* Load over keep-alive connections: load PORT CONNECTIONS SECONDS FILE [RATE]; the bytes of FILE are one request. Each connection asks again when it is answered, or, with RATE, so many ask each second, and a latency counts from when it was due.
    The first answer on each connection, which may have waited to be accepted, isn't counted. Prints of the answers 200: how many per second, p50, p99 and largest latency in milliseconds; and of how many others. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define ROOM 262144
-typedef struct { int fd, got, need, known; double began; char buffer[ROOM]; } Connection;
+typedef struct { int fd, got, need, known, busy; double began, due; char buffer[ROOM]; } Connection;
 
 static char *request;
 static long size, failed;
@@ -35,7 +35,8 @@ static void die(const char *what) { perror(what); exit(1); }
 
 static void ask(Connection *c) {
     c->got = c->need = 0;
-    c->began = now();
+    c->busy = 1;
+    c->began = c->due ? c->due : now();
     for (long sent = 0; sent < size;) {
         ssize_t n = send(c->fd, request + sent, size - sent, 0);
         if (n < 0) die("send");
@@ -67,7 +68,8 @@ static void note(Connection *c, double at) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
+    if (argc != 5 && argc != 6) return 2;
+    double rate = argc == 6 ? atof(argv[5]) : 0;
     int connections = atoi(argv[2]);
     FILE *file = fopen(argv[4], "rb");
     if (!file) die(argv[4]);
@@ -85,17 +87,22 @@ int main(int argc, char **argv) {
         setsockopt(all[i].fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
         epoll_ctl(queue, EPOLL_CTL_ADD, all[i].fd, &event);
-        ask(&all[i]);
+        if (!rate) ask(&all[i]);
     }
     double began = now(), end = began + atof(argv[3]);
+    for (int i = 0; rate && i < connections; i++) all[i].due = began + i / rate;
     struct epoll_event events[256];
     while (now() < end) {
-        int ready = epoll_wait(queue, events, 256, 100);
+        for (int i = 0; rate && i < connections; i++)
+            if (!all[i].busy && all[i].due <= now()) ask(&all[i]);
+        int ready = epoll_wait(queue, events, 256, rate ? 1 : 100);
         for (int i = 0; i < ready; i++) {
             Connection *c = events[i].data.ptr;
             if (!answered(c)) continue;
+            c->busy = 0;
             note(c, now());
-            ask(c);
+            if (rate) c->due += connections / rate;
+            else ask(c);
         }
     }
     double seconds = now() - began;

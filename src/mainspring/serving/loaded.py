@@ -35,10 +35,12 @@ class Loaded:
 
     joins: whether rows of several requests may share a model call; only where the sample's answers are the same, bit
     for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample. probabilistic: whether
-    it gives probabilities.
+    it gives probabilities. pause: seconds between two looks at the model, in which other threads have Python.
     """
 
-    def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None) -> None:
+    def __init__(
+        self, version: Version, model: Model, sample: pl.DataFrame | None = None, pause: float = 0.0
+    ) -> None:
         manifest: Any = getattr(model, "manifest")  # noqa: B009
         self.version, self.model, self.manifest = version, model, manifest
         self.name, self.classes = version.name, tuple(manifest.classes)
@@ -46,8 +48,9 @@ class Loaded:
         sample = None if sample is None or sample.is_empty() else sample.head(32)
         self.probabilistic = not self.regression and (sample is None or _probabilistic(model, sample.head(1)))
         self.columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
-        self._direct = None if sample is None else _direct(model, sample)
-        self.joins = sample is not None and _joins(model, sample)
+        seen = None if sample is None else _Seen(model, sample, pause)
+        self._direct = None if seen is None else seen.direct()
+        self.joins = seen is not None and seen.joins()
         self.row_seconds = 0.0 if sample is None else self._seconds(sample.head(1).to_dicts())
 
     def say(self, typed: Sequence[Any]) -> Said:
@@ -73,10 +76,11 @@ class Loaded:
             raise NotExplained(f"explain=true is not available here: {error}") from error
 
 
-def load(version: Version, model: Model, sample: pl.DataFrame | None) -> Loaded:
-    """*model* as *version*, warmed up on the bundle's sample; raises BundleError when it can't answer that."""
+def load(version: Version, model: Model, sample: pl.DataFrame | None, pause: float = 0.0) -> Loaded:
+    """*model* as *version*, warmed up on the bundle's sample with *pause*s; raises BundleError when it can't answer
+    that."""
     try:
-        loaded = Loaded(version, model, sample)
+        loaded = Loaded(version, model, sample, pause)
         loaded.columns.protection.ready()
         if sample is not None and not sample.is_empty():
             _plain(model.predict(sample), loaded.classes, sample.height)
@@ -130,24 +134,36 @@ def _same_without(model: Model, sample: pl.DataFrame, name: str) -> bool:
         return False
 
 
-def _direct(model: Model, sample: pl.DataFrame) -> Any:
-    """The model's way without a frame, if it says the same of the sample, row by row too, bit for bit."""
-    predict = getattr(model, "predict_typed", None)
-    if predict is None:
-        return None
-    rows, said = sample.to_dicts(), _bits(model.predict(sample))
-    alone = [_bits(model.predict(sample[place])) for place in range(sample.height)]
-    same = _bits(predict(rows)) == said and [_bits(predict([row])) for row in rows] == alone
-    return predict if same else None
+class _Seen:
+    """What *model* says of its *sample*: all at once, and of each row alone."""
 
+    def __init__(self, model: Model, sample: pl.DataFrame, pause: float) -> None:
+        self._model, self._sample, self._pause = model, sample, pause
+        self._typed: Any = getattr(model, "predict_typed", None)
+        self._whole = _bits(model.predict(sample))
+        self._alone = self._parts(model.predict, sample, 1)
 
-def _joins(model: Model, sample: pl.DataFrame) -> bool:
-    whole = _bits(model.predict(sample))
-    for size in (1, 2, 3, 7):
-        parts = [_bits(model.predict(sample[start : start + size])) for start in range(0, sample.height, size)]
-        if whole != [row for part in parts for row in part]:
-            return False
-    return True
+    def direct(self) -> Any:
+        """The model's way without a frame, if it says the same of the sample, row by row too, bit for bit."""
+        if self._typed is None:
+            return None
+        rows = self._sample.to_dicts()
+        same = _bits(self._typed(rows)) == self._whole and self._parts(self._typed, rows, 1) == self._alone
+        return self._typed if same else None
+
+    def joins(self) -> bool:
+        """Whether a row is answered alike, bit for bit, whatever rows come with it."""
+        return self._whole == self._alone and all(
+            self._parts(self._model.predict, self._sample, size) == self._whole for size in (2, 3, 7)
+        )
+
+    def _parts(self, predict: Callable[[Any], Any], rows: Any, size: int) -> list[Any]:
+        said = []
+        for start in range(0, len(rows), size):
+            said += _bits(predict(rows[start : start + size]))
+            if self._pause:
+                time.sleep(self._pause)
+        return said
 
 
 def _probabilistic(model: Model, row: pl.DataFrame) -> bool:

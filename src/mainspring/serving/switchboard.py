@@ -28,6 +28,8 @@ from mainspring.store.shadows import Shadows
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 _RETRY_SECONDS, _SWAP_SECONDS = 5.0, 5.0
+_PAUSE_SECONDS = 0.001
+"""Between two looks at a new model while others answer."""
 STATE = "serving"
 PREPARED_BYTES = 50 << 20
 """A larger bundle isn't held twice, by the process in reserve too: that one loads it when it is needed."""
@@ -193,7 +195,7 @@ class Switchboard:
             return None
         version = deployments.version(name, number)
         try:
-            self._loaded[key] = _load(self._open, version)
+            self._loaded[key] = _load(self._open, version, _PAUSE_SECONDS if self.ready.is_set() else 0.0)
         except Exception as error:  # of the bundle, or of the user's code in it: told, and tried again later
             self._fail(deployments, version, f"{version.name} can't be loaded: {error}")
             return None
@@ -243,9 +245,9 @@ def prepared(home: Home, open: Open, wanted: Iterable[str] | None) -> Versions:
     return loaded
 
 
-def _load(open: Open, version: Version) -> Loaded:
+def _load(open: Open, version: Version, pause: float = 0.0) -> Loaded:
     model, sample = open(version.digest)
-    return load(version, model, sample)
+    return load(version, model, sample, pause)
 
 
 def _numbers(route: Route) -> list[int]:

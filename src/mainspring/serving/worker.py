@@ -36,7 +36,7 @@ from mainspring.store.home import Home
 __all__ = ["Settings", "main", "notify", "serve"]
 
 DRAIN_SECONDS = 10
-SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.0002
 """How long a thread that loads a version may keep Python from the one that answers (Python's own figure: 5 ms)."""
 PARTING_SECONDS = 0.25
 """How long a process that was told to stop still takes connections: who is connected is answered, not reset."""
