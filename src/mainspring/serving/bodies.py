@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from mainspring.core.errors import (
 
 Headers = list[tuple[bytes, bytes]]
 
+_HELD_SECONDS = (0.25, 0.75)
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _MOST_DEPTH = 32
@@ -37,6 +40,10 @@ class Reply(msgspec.Struct, frozen=True):
     status: int = 200
     headers: Headers = []
     content_type: bytes = b"application/json"
+
+
+Refuse = Callable[[RequestError], Reply]
+"""How a protocol tells a refusal."""
 
 
 class Intake:
@@ -167,6 +174,12 @@ def refusal(error: RequestError, *, flat: bool = False) -> Reply:
     code, message = type(error).__name__, str(error)
     told = _encode({"error": message, "code": code}) if flat else problem(code, message)
     return Reply(told, error.status, _headers(error))
+
+
+def held_seconds() -> float:
+    """How much later than at once it is told that too many requests come: they would be back at once, and all together,
+    and take time from those that are answered."""
+    return random.uniform(*_HELD_SECONDS)
 
 
 def _headers(error: RequestError) -> Headers:

@@ -1,30 +1,54 @@
-"""One connection to the endpoint: uvicorn's, that doesn't wait for ever for a request to come whole, and writes an
-answer that is there as a whole at once."""
+"""One connection to the endpoint: uvicorn's, that doesn't wait for ever for a request to come whole, writes an answer
+that is there as a whole at once, and takes plain predictions the short way."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mainspring.serving import bodies
-from mainspring.serving.bodies import Reply
+from mainspring.serving.bodies import Headers, Reply
+from mainspring.serving.quick import Quick, Way
 
 REQUEST_SECONDS = 20.0
 """How long a request, header and body, may take to come."""
 _LOOK_SECONDS = 0.5
+_CLOSE = (b"connection", b"close")
+
+
+class _Short:
+    """A request on the short way, as uvicorn looks at the one under way."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
+
+    def __init__(self) -> None:
+        self.disconnected = self.response_complete = self.response_started = False
+        self.keep_alive = True
+
+    @property
+    def message_event(self) -> _Short:
+        return self
+
+    def set(self) -> None:
+        """Nobody waits for it."""
 
 
 class Connection(HttpToolsProtocol):
     """Knows since when it has been waiting for the rest of a request, and since when for the next one; None while it
-    isn't."""
+    isn't. quick: the short way, where there is one; uvicorn's own is the long one."""
 
     waiting_since: float | None = None
     idle_since: float | None = None
+    quick: Quick | None = None
+    _way: Way | None = None
+    _content = b""
+    _plain: Headers | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -34,11 +58,62 @@ class Connection(HttpToolsProtocol):
         self.idle_since = None
         if self.waiting_since is None:
             self.waiting_since = time.monotonic()
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        self._way, self._content = self._short_way(), b""
+        if self._way is None:
+            self._go_long()
+
+    def on_body(self, body: bytes) -> None:
+        if self._way is None:
+            super().on_body(body)
+        else:
+            self._content += body
 
     def on_message_complete(self) -> None:
         self.waiting_since = None
+        way, self._way = self._way, None
+        if way is not None:
+            earlier, short = self.cycle, _Short()
+            self.cycle = short  # type: ignore[assignment]
+            assert self.quick is not None
+            if self.quick.ask(way, self.headers, self._content, partial(self._answer, short)):
+                return
+            self.cycle = earlier
+            self._go_long()
+            super().on_body(self._content)
         super().on_message_complete()
+
+    def _short_way(self) -> Way | None:
+        """The way of the request whose headers have come; None where it is the long one."""
+        quick, parser, under_way = self.quick, self.parser, self.cycle
+        if quick is None or parser.get_method() != b"POST" or (way := quick.way(self.url)) is None:
+            return None
+        if self.headers != self._plain:  # most requests on a connection have the same
+            if not quick.takes(self.headers, self.scheme or "http"):
+                return None
+            self._plain = self.headers
+        alone = under_way is None or under_way.response_complete
+        calm = not self.flow.write_paused and parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        return way if alone and calm else None
+
+    def _go_long(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
+
+    def _answer(self, short: _Short, reply: Reply) -> None:
+        if short.disconnected:
+            return
+        closing = [] if short.keep_alive else [_CLOSE]
+        self.transport.write(_written(reply, [*self.server_state.default_headers, *closing]))
+        short.response_started = short.response_complete = True
+        if closing:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but `watch` looks after idle connections: timers for all answers cost as much as parsing."""
@@ -55,7 +130,7 @@ class Connection(HttpToolsProtocol):
         """Say why, unless an answer has begun, and close."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or not self.cycle.response_started:
+        if self.cycle is None or self._way is not None or not self.cycle.response_started:
             message = f"the request did not come whole within {REQUEST_SECONDS:g} seconds"
             body = bodies.problem("TooSlow", message)
             head = f"HTTP/1.1 408 Request Timeout\r\ncontent-length: {len(body)}\r\n"
@@ -88,9 +163,13 @@ async def deliver(send: Send, reply: Reply) -> None:
         await cycle.flow.drain()
     if cycle.disconnected:
         return
-    head = [STATUS_LINE[reply.status], b"content-type: ", reply.content_type, b"\r\ncontent-length: "]
-    more = [b"\r\n%b: %b" % each for each in (*cycle.default_headers, *reply.headers)]
-    cycle.transport.write(b"".join([*head, b"%d" % len(reply.body), *more, b"\r\n\r\n", reply.body]))
+    cycle.transport.write(_written(reply, cycle.default_headers))
     cycle.response_started = cycle.response_complete = True
     cycle.message_event.set()
     cycle.on_response()
+
+
+def _written(reply: Reply, headers: Headers) -> bytes:
+    head = [STATUS_LINE[reply.status], b"content-type: ", reply.content_type, b"\r\ncontent-length: "]
+    more = [b"\r\n%b: %b" % each for each in (*headers, *reply.headers)]
+    return b"".join([*head, b"%d" % len(reply.body), *more, b"\r\n\r\n", reply.body])

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core.errors import Unauthorized
 from mainspring.serving import bodies
-from mainspring.serving.bodies import Reply
+from mainspring.serving.bodies import Headers, Reply
 from mainspring.serving.connection import deliver
 from mainspring.serving.measures import Measures
 
@@ -32,21 +32,22 @@ class Door:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        refused = self._refused(scope)
+        refused = self.refused(scope["headers"], scope["scheme"], scope["path"])
         if refused is not None:
             self._measures.count("mainspring_refused_total", status=str(refused.status))
             await deliver(send, refused)
             return
         await self.app(scope, receive, send)
 
-    def _refused(self, scope: Scope) -> Reply | None:
-        why = None if self._hosts is None else refusal(scope["headers"], self._hosts, scope["scheme"].encode())
+    def refused(self, headers: Headers, scheme: str, path: str) -> Reply | None:
+        """What a request is told that may not come in; None where it may."""
+        why = None if self._hosts is None else refusal(headers, self._hosts, scheme.encode())
         if why:
             return Reply(bodies.problem("Forbidden", why), 403)
-        if self._token_hash is None or scope["path"] in OPEN or carries(scope["headers"], self._token_hash):
+        if self._token_hash is None or path in OPEN or carries(headers, self._token_hash):
             return None
         unknown = Unauthorized("send the endpoint's token as 'Authorization: Bearer ...'")
-        return bodies.refusal(unknown, flat=scope["path"].startswith("/v2"))
+        return bodies.refusal(unknown, flat=path.startswith("/v2"))
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

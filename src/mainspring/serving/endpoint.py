@@ -22,15 +22,17 @@ from mainspring.core.errors import (
     NotServed,
     RequestError,
     TooLarge,
+    TooMany,
 )
 from mainspring.serving import asked, bodies, open_inference, openapi, page
 from mainspring.serving.asked import Asked, Body, Read
 from mainspring.serving.beside import Beside
-from mainspring.serving.bodies import Intake, Reply
+from mainspring.serving.bodies import Intake, Refuse, Reply
 from mainspring.serving.connection import deliver
 from mainspring.serving.door import Door
 from mainspring.serving.feedback import Feedback
 from mainspring.serving.measures import Measures
+from mainspring.serving.quick import UNIT_HEADER, Quick
 from mainspring.serving.served import Answer, Routing, ServedLoop, no_loop
 
 _log = logging.getLogger(__name__)
@@ -38,10 +40,8 @@ MAX_ROWS = 100_000
 MAX_BODY_BYTES = 32 << 20
 _BODIES_BYTES = 256 << 20
 _LARGE_BODY_BYTES = 100_000
-_UNIT_HEADER = b"mainspring-unit"
 
 Handle = Callable[[Scope, Receive], Awaitable[Reply]]
-Refuse = Callable[[RequestError], Reply]
 
 
 class Endpoint:
@@ -68,7 +68,9 @@ class Endpoint:
         self._threads, self._ready, self._max_rows = threads, ready, max_rows
         self._intake = Intake(max_body_bytes, _BODIES_BYTES)
         self._feedback: dict[str, Feedback] = {}
-        self.app: ASGIApp = Door(self._routes(), hosts, self.measures, token_hash)
+        door = Door(self._routes(), hosts, self.measures, token_hash)
+        self.app: ASGIApp = door
+        self.quick = Quick(loops, door.refused, self.measures, max_body_bytes)
 
     def _routes(self) -> ASGIApp:
         """Every path; the ones that are called most come first, for they are tried in this order."""
@@ -136,18 +138,14 @@ class Endpoint:
             raise TooLarge(f"{len(rows):,} rows, at most {self._max_rows:,} are taken at once; send them in parts")
         answer = await served.predict(
             rows,
-            unit=(given.unit or bodies.header(scope["headers"], _UNIT_HEADER).decode("latin-1"))[:512] or None,
+            unit=(given.unit or bodies.header(scope["headers"], UNIT_HEADER).decode("latin-1"))[:512] or None,
             strict=given.strict,
             began=began,
             version=scope["path_params"].get("version"),
             explain=given.explain,
         )
         version = str(answer.loaded.version.number)
-        self.measures.count("mainspring_rows_total", len(rows), loop=served.name, version=version)
-        if answer.extra:
-            self.measures.count("mainspring_extra_columns_total", answer.extra, loop=served.name)
-        if not answer.recorded:
-            self.measures.count("mainspring_unrecorded_total", len(rows), loop=served.name)
+        self.measures.answered(served.name, version, len(rows), answer.extra, answer.recorded)
         return answer
 
     # ----------------------------------------------------------------------------------------------------- feedback
@@ -288,6 +286,8 @@ class _Asgi:
                 reply.headers.append((b"allow", ", ".join(self._methods).encode()))
             if not scope.get(_COUNTED):
                 self._measures.count("mainspring_refused_total", status=str(error.status))
+            if isinstance(error, TooMany):
+                await asyncio.sleep(bodies.held_seconds())
         except Exception:
             _log.exception("a request to %s failed", scope["path"])
             reply = Reply(bodies.problem("Failed", "the endpoint failed; its log says why"), 500)
@@ -341,8 +341,7 @@ class _Timed:
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         status = 200 if error is None else error.status if isinstance(error, RequestError) else 500
         version = str(self.version) if self.version else ""
-        self._measures.count("mainspring_requests_total", loop=self._loop, version=version, status=str(status))
-        self._measures.latency(time.perf_counter() - self._began, self._loop, version)
+        self._measures.request(self._loop, version, status, time.perf_counter() - self._began)
 
 
 def _standing(served: ServedLoop) -> dict[str, Any]:

@@ -38,9 +38,7 @@ class Loaded:
     it gives probabilities. pause: seconds between two looks at the model, in which other threads have Python.
     """
 
-    def __init__(
-        self, version: Version, model: Model, sample: pl.DataFrame | None = None, pause: float = 0.0
-    ) -> None:
+    def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None, pause: float = 0.0) -> None:
         manifest: Any = getattr(model, "manifest")  # noqa: B009
         self.version, self.model, self.manifest = version, model, manifest
         self.name, self.classes = version.name, tuple(manifest.classes)

@@ -61,6 +61,19 @@ class Measures:
         counts[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds[labels] += seconds  # type: ignore[assignment]
 
+    def request(self, loop: str, version: str, status: int, seconds: float) -> None:
+        """Count a request of a loop, and how long its answer took."""
+        self.count("mainspring_requests_total", loop=loop, version=version, status=str(status))
+        self.latency(seconds, loop, version)
+
+    def answered(self, loop: str, version: str, rows: int, extra: int, recorded: bool) -> None:
+        """Count what a request asked and got."""
+        self.count("mainspring_rows_total", rows, loop=loop, version=version)
+        if extra:
+            self.count("mainspring_extra_columns_total", extra, loop=loop)
+        if not recorded:
+            self.count("mainspring_unrecorded_total", rows, loop=loop)
+
     def text(self, others: Iterable[Mapping[str, list[str]]] = ()) -> str:
         """The exposition format, with the lines of *others*."""
         told = [self.lines(), *others]

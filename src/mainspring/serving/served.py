@@ -28,9 +28,9 @@ from mainspring.store.records import Arm, PredictionRecord, Records
 
 _log = logging.getLogger(__name__)
 _SLOW_SECONDS = 0.005
-_MOST_WAITING = 256
+_MOST_WAITING = 100
 _MOST_SECONDS = 4.0
-_MANY_ROWS = 500
+MANY_ROWS = 500
 _PINNED = -1
 """The route's revision of an answer whose version the request chose: a release counts only units that it drew."""
 
@@ -91,6 +91,10 @@ class Answer(msgspec.Struct, frozen=True):
     explanations: list[dict[str, Any]] | None = None
 
 
+Settle = Callable[[Answer | Exception], None]
+"""Who is told the answer, or why there is none."""
+
+
 class _Ask(msgspec.Struct):
     """A request on its way through the model."""
 
@@ -101,7 +105,8 @@ class _Ask(msgspec.Struct):
     unit: str
     ids: list[str]
     began: float
-    answered: asyncio.Future[Answer] | None = None
+    settle: Settle | None = None
+    seconds: float = 0.0
     said: Said | None = None
     error: Exception | None = None
     records: list[PredictionRecord] = []
@@ -181,63 +186,81 @@ class ServedLoop:
 
         InvalidRows names what doesn't fit.
         """
+        ask = self._begun(rows, unit, began, version)
+        try:
+            ask.rows = await self._read(ask.loaded, rows, strict)
+        except InvalidRows as error:
+            self._refused(ask, error)
+            raise
+        explanations = None
+        if explain:
+            explanations = await self._in_thread(partial(ask.loaded.explain, ask.rows.typed))
+            ask.began = time.perf_counter()  # how long the explanation took says nothing of the version
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._await(ask, partial(_settle, answered))
+        answer = await answered
+        return answer if explanations is None else msgspec.structs.replace(answer, explanations=explanations)
+
+    def ask(self, rows: Sequence[Row], *, unit: str | None, strict: bool, began: float, settle: Settle) -> None:
+        """As `predict`, for fewer than MANY_ROWS rows, without a task: *settle* is told later. Raises what is wrong
+        with the rows."""
+        ask = self._begun(rows, unit, began)
+        try:
+            ask.rows = ask.loaded.columns.read(self._completed(ask.loaded, rows), strict=strict)
+        except InvalidRows as error:
+            self._refused(ask, error)
+            raise
+        self._await(ask, settle)
+
+    def _begun(self, rows: Sequence[Row], unit: str | None, began: float, version: str | None = None) -> _Ask:
+        """What is asked, its rows yet to be read."""
         routing = self.live()
         self.admit()
         ids = self.identify(len(rows))
         unit = _unit(unit, rows[0], routing.champion) or ids[0]
-        arm, loaded = routing.pick(unit) if version is None else ("champion", routing.version(version))
-        revision = routing.route.revision if version is None else _PINNED
-        propensity, shadow = (routing.propensity(arm), routing.shadow(unit)) if version is None else (1.0, None)
-        try:
-            read = await self._read(loaded, rows, strict)
-        except InvalidRows as error:
-            if arm == "canary":
-                failed = _Ask(arm, loaded, revision, _NO_ROWS, unit, ids, began, error=error, propensity=propensity)
-                self._refused(failed, rows)
-            raise
-        explanations = None
-        if explain:
-            explanations = await self._in_thread(partial(loaded.explain, read.typed))
-            began = time.perf_counter()  # how long the explanation took says nothing of the version
-        ask = _Ask(arm, loaded, revision, read, unit, ids, began, propensity=propensity, shadow=shadow, given=rows)
-        answer = await self._answered(ask)
-        return answer if explanations is None else msgspec.structs.replace(answer, explanations=explanations)
+        if version is not None:
+            return _Ask("champion", routing.version(version), _PINNED, _NO_ROWS, unit, ids, began, given=rows)
+        arm, loaded = routing.pick(unit)
+        return _Ask(
+            arm, loaded, routing.route.revision, _NO_ROWS, unit, ids, began, propensity=routing.propensity(arm),
+            shadow=routing.shadow(unit), given=rows,
+        )  # fmt: skip
 
     def admit(self) -> None:
         """Refuse what would wait too long: by count, and by the seconds that the model needs for those before."""
         if self._in_flight >= _MOST_WAITING or self._seconds_in_flight > _MOST_SECONDS:
             raise TooMany(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
 
-    async def _answered(self, ask: _Ask) -> Answer:
-        """The answer, with those of the same turn of the event loop."""
-        loop = asyncio.get_running_loop()
-        ask.answered = loop.create_future()
+    def _await(self, ask: _Ask, settle: Settle) -> None:
+        """Have *ask* answered with those of the same turn of the event loop."""
+        ask.settle, ask.seconds = settle, self._expected_seconds([ask])
         if not self._waiting:
-            loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(ask)
-        seconds = self._expected_seconds([ask])
         self._in_flight += 1
-        self._seconds_in_flight += seconds
-        try:
-            return await ask.answered
-        finally:
-            self._in_flight -= 1
-            self._seconds_in_flight -= seconds
+        self._seconds_in_flight += ask.seconds
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.threads, call)
 
     async def _read(self, loaded: Loaded, rows: Sequence[Row], strict: bool) -> Rows:
         """Many rows are checked in a thread, so that a large request doesn't stop the small ones."""
-        if self.lookups is not None and self.lookups.any:
-            rows = self.lookups.complete(loaded.columns.protection.rows(rows), loaded.columns.inputs.names)
-        check = partial(loaded.columns.read, rows, strict=strict)
-        return check() if len(rows) < _MANY_ROWS else await self._in_thread(check)
+        check = partial(loaded.columns.read, self._completed(loaded, rows), strict=strict)
+        return check() if len(rows) < MANY_ROWS else await self._in_thread(check)
 
-    def _refused(self, ask: _Ask, rows: Sequence[Row]) -> None:
+    def _completed(self, loaded: Loaded, rows: Sequence[Row]) -> Sequence[Row]:
+        """*rows* with what joins find for them."""
+        if self.lookups is None or not self.lookups.any:
+            return rows
+        return self.lookups.complete(loaded.columns.protection.rows(rows), loaded.columns.inputs.names)
+
+    def _refused(self, ask: _Ask, error: InvalidRows) -> None:
         """Rows that the champion takes and the canary doesn't count against the canary."""
+        if ask.arm != "canary":
+            return
+        ask.error = error
         try:
-            ask.rows = self.live().champion.columns.read(rows)
+            ask.rows = self.live().champion.columns.read(ask.given)
         except InvalidRows:
             return
         self._record(self._records(ask))
@@ -290,14 +313,15 @@ class ServedLoop:
         """Record, then answer: a prediction that somebody saw is on record."""
         recorded = self._record([record for ask in group for record in ask.records])
         for ask in group:
-            if ask.answered is None or ask.answered.done():  # the client went away
-                continue
+            self._in_flight -= 1
+            self._seconds_in_flight -= ask.seconds
+            assert ask.settle is not None
             if ask.said is None:
                 said = type(ask.error).__name__
                 what = f"{ask.loaded.name} failed on these rows ({said}); it is on record as {ask.ids[0]}"
-                ask.answered.set_exception(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
+                ask.settle(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
             else:
-                ask.answered.set_result(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
+                ask.settle(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
                 if ask.shadow is not None and self.mirror is not None:
                     asked = (ask.unit, ask.ids, ask.given, ask.rows.raw, ask.said.labels)
                     self.mirror.offer(Mirrored(ask.shadow, ask.revision, self.clock(), *asked))
@@ -334,6 +358,15 @@ class ServedLoop:
         if self.labels_ready:
             self.labels.add(records, frame)
         return True
+
+
+def _settle(answered: asyncio.Future[Answer], said: Answer | Exception) -> None:
+    if answered.done():  # the client went away
+        return
+    if isinstance(said, Answer):
+        answered.set_result(said)
+    else:
+        answered.set_exception(said)
 
 
 def _groups(asks: list[_Ask]) -> list[list[_Ask]]:

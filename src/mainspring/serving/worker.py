@@ -30,6 +30,7 @@ from mainspring.serving.door import loopback
 from mainspring.serving.endpoint import MAX_BODY_BYTES, MAX_ROWS, Endpoint
 from mainspring.serving.loaded import Open, opener
 from mainspring.serving.push import notify
+from mainspring.serving.quick import Quick
 from mainspring.serving.switchboard import Switchboard, Versions, prepared
 from mainspring.store.home import Home
 
@@ -112,6 +113,7 @@ def serve(settings: Settings, open: Open | None = None, loaded: Versions | None 
             worker=str(settings.worker) if beside else None,
             beside=beside,
         )
+        connection = type("Plain", (Connection,), {"quick": endpoint.quick})
         config = uvicorn.Config(
             endpoint.app,
             log_level="warning",
@@ -121,14 +123,14 @@ def serve(settings: Settings, open: Open | None = None, loaded: Versions | None 
             proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            http=Connection,
+            http=connection,
             ws="none",
             ssl_certfile=settings.cert,
             ssl_keyfile=settings.key,
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             telling = [partial(beside.keep_telling, endpoint.measure)] if beside else []
-            runner.run(_run(Parting(config), board, sock, settings.request_seconds, telling))
+            runner.run(_run(Parting(config, endpoint.quick), board, sock, settings.request_seconds, telling))
 
 
 def _beside(settings: Settings) -> Beside | None:
@@ -174,8 +176,9 @@ def _prepared(settings: Settings, open: Open | None) -> Versions:
 class Parting(uvicorn.Server):
     """Ends without a reset: for a moment each answer closes its connection; only then are idle ones closed."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, quick: Quick) -> None:
         answer: ASGIApp = config.app  # type: ignore[assignment]
+        self._quick = quick
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await answer(scope, receive, _closing(send) if self.should_exit else send)
@@ -184,6 +187,7 @@ class Parting(uvicorn.Server):
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._quick.closed = True
         await asyncio.sleep(PARTING_SECONDS)
         await super().shutdown(sockets)
 
