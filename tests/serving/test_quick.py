@@ -1,0 +1,184 @@
+"""The short way of plain predictions: it says what the long one says, and leaves to it what isn't plain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from answering import World
+from stand_in import ROW, Process, home, route
+
+from mainspring.serving.bodies import Headers, Reply
+from mainspring.store.records import Records
+
+DOORS = ("/predict/flights", "/v1/models/flights:predict", "/v2/models/flights/infer", "/loops/flights/invocations")
+PLAIN = [(b"host", b"127.0.0.1:8700"), (b"content-type", b"application/json")]
+TENSOR = {"name": "delay", "datatype": "FP64", "shape": [1], "data": [1.0]}
+VALID = ({"rows": [ROW]}, {"instances": [ROW]}, {"inputs": [TENSOR]}, {"dataframe_records": [ROW]})
+VALUES = (b"", b"null", b"-1", b"1e999", b"NaN", b"[]", b"{}", b'"\\ud800"', b'"\xff"', b"[[[[]]]]", b'{"rows": NaN}')
+BODIES = [
+    *VALUES,
+    *(json.dumps(body).encode() for body in VALID),
+    *(
+        json.dumps(body).encode()
+        for body in (ROW, [ROW, ROW], {**ROW, "more": 1}, {**ROW, "delay": "late"}, {"rows": []})
+    ),
+    b'{"rows": [{"delay": 1',
+]
+
+
+async def _short(world: World, url: str, content: bytes, headers: Headers = PLAIN) -> Reply | None:
+    """What the short way says; None where it leaves it to the long one."""
+    quick, said = world.endpoint.quick, asyncio.get_running_loop().create_future()
+    headers = [*headers, (b"content-length", b"%d" % len(content))]
+    way = quick.way(url.encode())
+    if way is None or not quick.takes(headers, "http") or not quick.ask(way, headers, content, said.set_result):
+        return None
+    reply: Reply = await said
+    return reply
+
+
+def _without_ids(text: Any) -> Any:
+    said = json.loads(text)
+    return {key: value for key, value in said.items() if key not in ("ids", "outputs")} if "ids" in said else said
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_it_says_what_the_long_way_says(world: World, door: str) -> None:
+    taken = 0
+    for body in BODIES:
+        reply = asyncio.run(_short(world, door, body))
+        long = world.post(door, content=body, headers={"content-type": "application/json"})
+        if reply is not None:
+            taken += 1
+            assert reply.status == long.status_code, body
+            if not door.startswith("/v2") or reply.status != 200:
+                assert _without_ids(reply.body) == _without_ids(long.text), body
+
+    assert taken >= len(BODIES) - 2
+    counted = [line for line in world.get("/metrics").text.splitlines() if line.startswith("mainspring_requests_total")]
+    assert sum(int(line.split()[-1]) for line in counted) == taken + len(BODIES)
+
+
+def test_what_it_answers_is_on_record(world: World) -> None:
+    reply = asyncio.run(
+        _short(world, "/predict/flights", json.dumps(ROW).encode(), [*PLAIN, (b"mainspring-unit", b"u")])
+    )
+
+    assert reply is not None
+    (record,) = world.predictions()
+    assert (record.id, record.unit, record.row) == (json.loads(reply.body)["ids"][0], "u", ROW)
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("/predict/flights?explain=true", []),
+        ("/predict/trains", []),
+        ("/feedback/flights", []),
+        ("/v2/models/flights/versions/1/infer", []),
+        ("/predict/flights", [(b"transfer-encoding", b"chunked")]),
+        ("/predict/flights", [(b"content-encoding", b"gzip")]),
+        ("/predict/flights", [(b"expect", b"100-continue")]),
+        ("/predict/flights", [(b"connection", b"close")]),
+        ("/predict/flights", [(b"origin", b"http://evil.example")]),
+        ("/predict/flights", [(b"host", b"evil.example")]),
+    ],
+)
+def test_it_leaves_to_the_long_way_what_is_not_plain(world: World, url: str, more: Headers) -> None:
+    assert asyncio.run(_short(world, url, json.dumps(ROW).encode(), [*PLAIN, *more])) is None
+    assert world.predictions() == []
+
+
+def test_who_finds_no_room_is_told_a_moment_later(world: World) -> None:
+    world.served._seconds_in_flight = 5.0
+
+    async def asked() -> tuple[Reply | None, float]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        return await _short(world, "/predict/flights", json.dumps(ROW).encode()), loop.time() - began
+
+    reply, seconds = asyncio.run(asked())
+
+    assert reply is not None and reply.status == 429 and (b"retry-after", b"1") in reply.headers
+    assert seconds > 0.2, "it would be back at once, and take time from those that are answered"
+
+
+# ------------------------------------------------------------------------------------------------ a real connection
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    made = home(tmp_path_factory.mktemp("short"), ("good",))
+    route(made)
+    running = Process(made).ready()
+    yield running
+    assert running.stop() == ""
+
+
+def _request(path: str = "/predict/flights", body: bytes = json.dumps(ROW).encode(), more: bytes = b"") -> bytes:
+    head = b"POST %b HTTP/1.1\r\nhost: localhost:%%d\r\n%bcontent-length: %d\r\n\r\n" % (path.encode(), more, len(body))
+    return head + body.replace(b"%", b"%%")
+
+
+def _answers(process: Process, *parts: bytes) -> list[int]:
+    """The statuses of what is said to *parts*, each sent when an answer to those before has begun, until it is calm."""
+    port, said = process.sock.getsockname()[1], b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+        for part in parts:
+            asking.sendall(part.replace(b"%d", b"%d" % port))
+            said += asking.recv(1 << 16)
+        asking.settimeout(0.15)
+        try:
+            while more := asking.recv(1 << 16):
+                said += more
+        except TimeoutError:
+            pass
+    return [int(each[:3]) for each in said.split(b"HTTP/1.1 ")[1:]]
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(process: Process) -> None:
+    plain, wrong, long = _request(), _request(body=b'{"rows": 1}'), _request("/predict/flights?explain=true")
+
+    assert _answers(process, plain + wrong + plain + wrong) == [200, 422, 200, 422]
+    assert _answers(process, wrong + long + plain) == [422, 422, 200]
+
+
+def test_one_connection_takes_both_ways_in_turn(process: Process) -> None:
+    chunked = (
+        b"POST /predict/flights HTTP/1.1\r\nhost: localhost:%d\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
+    )
+    elsewhere = _request().replace(b"localhost:%d", b"evil.example")
+    health = b"GET /healthz HTTP/1.1\r\nhost: localhost:%d\r\n\r\n"
+
+    assert _answers(process, _request(), health, chunked, _request(), elsewhere, _request()) == [
+        200, 200, 422, 200, 403, 200,
+    ]  # fmt: skip
+
+
+def test_a_body_in_pieces_and_a_closing_connection_are_understood(process: Process) -> None:
+    body = json.dumps(ROW).encode()
+    asked = _request(body=body, more=b"connection: close\r\n")
+    port = process.sock.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+        for piece in (_request(body=body)[: -len(body)], body[:5], body[5:]):
+            asking.sendall(piece.replace(b"%d", b"%d" % port))
+        assert asking.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+    assert _answers(process, asked) == [200]
+
+
+def test_who_goes_away_before_the_answer_leaves_its_record(process: Process) -> None:
+    before = len(Records(process.home, "flights").predictions()[0])
+    port = process.sock.getsockname()[1]
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+            asking.sendall(_request().replace(b"%d", b"%d" % port))
+
+    assert _answers(process, _request()) == [200]
+    assert len(Records(process.home, "flights").predictions()[0]) == before + 21
