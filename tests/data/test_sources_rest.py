@@ -133,6 +133,56 @@ class TestPaging:
             with pytest.raises(SourceError, match="at 'items', no number of rows; mend total="):
                 rows_of(ms.rest(server.url, rows="items", total="items", access=OWN))
 
+    @pytest.mark.parametrize(
+        ("said", "headers"),
+        [({"total": 9}, {}), ({"meta": {"pageCount": 3}}, {}), ({}, {"X-Total-Count": "9"}), ({}, {"Content-Range": "items 0-2/9"})],
+    )  # fmt: skip
+    def test_more_rows_than_came_are_found_out_without_total(self, said: Any, headers: dict[str, str]) -> None:
+        items = answer({"items": ALL[:3], **said}, headers=headers)
+        with serving(lambda asked: items) as server:
+            with pytest.raises(SourceError, match=r"gave (3 rows|1 page) but tells of [39] at .* paging=ms.Paging"):
+                rows_of(ms.rest(server.url, rows="items", access=OWN))
+            assert len(ids(ms.rest(server.url, rows="items", total=None, access=OWN))) == 3
+
+    def test_a_server_that_stops_giving_is_found_out_by_what_it_told(self) -> None:
+        def window(asked: Asked) -> Answer:
+            offset = int(asked.query["offset"])
+            return answer({"items": ALL[offset : offset + 5] if offset < 10 else [], "count": 25})
+
+        with serving(window) as server, pytest.raises(SourceError, match="gave 10 rows but tells of 25 at 'count'"):
+            rows_of(ms.rest(server.url, rows="items", paging=ms.Paging("offset", "offset"), access=OWN))
+
+    def test_a_total_of_all_rows_is_no_fault_where_only_the_new_ones_are_asked_for(self) -> None:
+        known = ALL[:10]
+
+        def since(asked: Asked) -> Answer:
+            rows = [row for row in known if row["at"] >= asked.query.get("after", "")]
+            return answer({"items": rows[:10], "total": len(known)})
+
+        with serving(since) as server:
+            source = ms.rest(server.url, rows="items", since=("after", "at"), access=OWN)
+            cursor = [cursor for _, cursor in reader(source).read(None)][-1]
+            known = ALL[:12]
+            assert ids(source, cursor) == [10, 11]
+            known = ALL
+            with pytest.raises(SourceError, match="tells of 25 at 'total'"):
+                ids(source, cursor)
+
+    def test_a_page_that_is_not_there_is_the_end_only_where_all_rows_have_come(self) -> None:
+        def strict(asked: Asked, told: bool = True) -> Answer:
+            page = int(asked.query["page"])
+            said = {"items": ALL[(page - 1) * 5 : page * 5], **({"count": 25} if told else {})}
+            return answer(said) if said["items"] else Answer(status=404)
+
+        paging = ms.Paging("page", "page")
+        with serving(strict) as server:
+            assert len(ids(ms.rest(server.url, rows="items", paging=paging, access=OWN))) == 25
+        with (
+            serving(lambda asked: strict(asked, told=False)) as server,
+            pytest.raises(SourceError, match="has no page at page=6; say where an answer has the number of all rows"),
+        ):
+            ids(ms.rest(server.url, rows="items", paging=paging, access=OWN))
+
     def test_a_total_that_changes_between_pages_is_an_error(self) -> None:
         pages = [answer({"items": ALL[:10], "total": 25}), answer({"items": ALL[10:20], "total": 24})]
         with (
@@ -223,7 +273,7 @@ class TestFaults:
     def test_both_forms_of_retry_after_are_honoured(self, waits: list[float]) -> None:
         soon = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
         limits = [Answer(status=429, headers={"Retry-After": "7"}), Answer(status=503, headers={"Retry-After": soon})]
-        with serving(Script([*limits, answer(ALL)])) as server:
+        with serving(Script([*limits, *limits, answer(ALL)])) as server:
             assert len(ids(ms.rest(server.url, access=OWN))) == 25
 
         assert waits[0] == 7.0 and 30 < waits[1] <= 40

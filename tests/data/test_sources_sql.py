@@ -15,7 +15,7 @@ import pytest
 from mainspring.core import declarations as ms
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
-from mainspring.data.ingest import new_rows
+from mainspring.data.ingest import ingest, new_rows
 from mainspring.data.sources import reader
 from mainspring.store.home import Home
 from mainspring.store.tables import Table
@@ -303,14 +303,35 @@ def test_postgres_types_become_plain_columns(postgres: str) -> None:
     run("create type mood as enum ('sad', 'ok')")
     run("create table strange as select 1.25::numeric(10, 2) n, now() z, '2013-01-02'::date d, 'ok'::mood m, "
         "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid u, '{\"a\": 1}'::jsonb j, interval '1 day' i, true b, "
-        "'c'::char(1) c, '10.0.0.1'::inet ip, 12.5::money mo")  # fmt: skip
+        "'c'::char(1) c, '10.0.0.1'::inet ip, 12.5::money mo, array[1, null, 2] l, array[array['a b'], array['c']] ll, "
+        "array[1.5]::numeric[] ln, array['ok']::mood[] lm, 12345678901234567890::numeric(20) id")  # fmt: skip
     row = rows_of(ms.sql(postgres, "strange")).row(0, named=True)
 
     assert {name: row[name] for name in ("n", "d", "m", "i", "b", "c", "mo")} == {
         "n": 1.25, "d": date(2013, 1, 2), "m": "ok", "i": 86400.0, "b": True, "c": "c", "mo": 12.5,
     }  # fmt: skip
+    assert [row[name] for name in ("l", "ll", "ln", "lm", "id")] == [
+        "[1,null,2]", '[["a b"],["c"]]', "[1.5]", '["ok"]', "12345678901234567890",
+    ]  # fmt: skip
     assert row["u"].startswith("a0eebc99") and row["j"] == '{"a": 1}' and row["ip"].startswith("10.0.0.1")
     assert abs((row["z"] - datetime.now(UTC)).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_ids_beyond_what_a_float_holds_keep_their_digits_as_keys_and_as_cursor(
+    kind: str, home: Home, request: pytest.FixtureRequest
+) -> None:
+    address = request.getfixturevalue(kind)
+    run = _in_postgres(address) if kind == "postgres" else _in_mariadb(address)
+    run("create table wide (id decimal(20,0), y int)")
+    run("insert into wide values (1760000000000000001, 0), (1760000000000000002, 1)")
+    source, roles = ms.sql(address, "wide", cursor="id"), Roles("y", key="id")
+    assert ingest(source=source, roles=roles, home=home, loop="wide").rows == 2
+    run("insert into wide values (1760000000000000003, 1)")
+    more = ingest(source=source, roles=roles, home=home, loop="wide")
+
+    assert more.rows == 3 and more.new_rows == 1
+    assert sorted(Table(home, "wide", "rows").read(more.version)["id"]) == [1760000000000000000 + n for n in (1, 2, 3)]
 
 
 def test_a_postgres_that_does_not_answer_is_named_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ class RestSource:
     paging: Paging | None = None
     parameters: tuple[tuple[str, str], ...] = ()
     since: tuple[str, str] | None = None
-    total: str = ""
+    total: str | None = ""
     unique: str = ""
     access: Http = field(default_factory=Http)
 
@@ -297,13 +297,13 @@ def excel(path: str, *, sheet: str = "", access: S3 | Http | None = None) -> Exc
 
 def rest(
     url: str, *, rows: str = "", paging: Paging | None = None, parameters: Mapping[str, Any] | None = None,
-    since: tuple[str, str] | None = None, total: str = "", unique: str = "", access: Http | None = None,
+    since: tuple[str, str] | None = None, total: str | None = "", unique: str = "", access: Http | None = None,
 ) -> RestSource:  # fmt: skip
     """Rows that an API answers with as JSON, page by page; all of them, or the run fails.
 
     rows: where an answer has its list, such as "data.items". since: (parameter, column): the next run asks only for
-    rows whose column is beyond the last seen. total: where an answer says how many rows there are; unique: a column
-    that no two rows share. Both are checked.
+    rows whose column is beyond the last seen. total: where an answer says how many rows there are (None: what answers
+    tell of rows and pages counts something else); unique: a column that no two rows share. Both are checked.
     """
     given = tuple((str(name), str(value)) for name, value in (parameters or {}).items())
     return RestSource(str(url), rows, paging, given, since, total, unique, access or Http())

@@ -19,6 +19,8 @@ _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _DAYS = (-719_162, 2_932_896)
 _MICROSECONDS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """From the first day of the year 1 to the last of 9999, as dates and instants are counted."""
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
 _WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
 
@@ -127,7 +129,9 @@ def _plain(column: pl.Series) -> tuple[pl.Series | None, str]:
         return column.dt.total_microseconds() / 1e6, f"column {name!r} holds durations: they are taken as seconds"
     if dtype.is_integer():
         return _plain_integers(column)
-    if dtype.is_float() or dtype.is_decimal():
+    if isinstance(dtype, pl.Decimal):
+        return _plain_decimals(column)
+    if dtype.is_float():
         return _plain_floats(column)
     if dtype == pl.Object:
         return pl.Series(name, [None if value is None else str(value) for value in column.to_list()], pl.String), ""
@@ -150,6 +154,14 @@ def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
         return narrow, ""
     told = f"column {column.name!r} has integers beyond a signed 64-bit one: they are taken as text, as ids"
     return column.cast(pl.String), told
+
+
+def _plain_decimals(column: pl.Series) -> tuple[pl.Series, str]:
+    """Floats; of decimals without a fraction integers, and also of others that are whole and that no float holds."""
+    floats = column.cast(pl.Float64)
+    if column.dtype.scale == 0 or ((floats.abs() > EXACT).any() and (column == column.round(0)).all()):  # type: ignore[attr-defined]
+        return _plain_integers(column.cast(pl.Decimal(38, 0)))
+    return floats, ""
 
 
 def _plain_floats(column: pl.Series) -> tuple[pl.Series, str]:

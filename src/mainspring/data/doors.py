@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import polars as pl
 
 from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.wording import listed
+from mainspring.data.casting import EXACT
 from mainspring.data.nested import flat
 
 BATCH_ROWS = 50_000
@@ -22,8 +24,8 @@ _AS_THEY_ARE = frozenset(
     ["bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "date", "timestamp",
      "timestamptz", "time", "bytea", "oid"]
 )  # fmt: skip
-_CASTS = {"numeric": "{0}::float8", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
-"""What PostgreSQL makes of columns that Arrow has no type for; of any other it makes text."""
+_CASTS = {"numeric": "{0}::text", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
+"""What PostgreSQL makes of columns that Arrow has no type for; of any other it makes text, of arrays JSON text."""
 POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -168,7 +170,7 @@ class _Postgres:
             for batch in cursor.fetch_record_batch():
                 made = pl.from_arrow(pa.Table.from_batches([batch]))
                 assert isinstance(made, pl.DataFrame)
-                yield made
+                yield made.with_columns(_of_numeric(made[name]) for name, kind in types if kind == "numeric")
 
     def newest(self, query: str, column: str) -> tuple[Any, int]:
         with closing(self._run(_newest(query, self.quoted(column)))) as cursor:
@@ -190,8 +192,10 @@ class _Postgres:
 
     def _cast(self, name: str, kind: str) -> str:
         column = self.quoted(name)
-        if kind in _AS_THEY_ARE or kind.startswith("_"):
+        if kind in _AS_THEY_ARE:
             return column
+        if kind.startswith("_"):
+            return f"to_json({column})::text"
         return _CASTS.get(kind, "{0}::text").format(column)
 
     def _run(self, query: str, values: Sequence[Any] = ()) -> Any:
@@ -321,8 +325,20 @@ def _refuse_twice(names: Sequence[str]) -> None:
         raise SourceError(f"the query gives column {listed(twice)} twice; name each by 'as' in the query")
 
 
+def _of_numeric(texts: pl.Series) -> pl.Series:
+    """Numbers as floats; whole ones that no float holds keep their digits, as integers or as text."""
+    floats = texts.cast(pl.Float64, strict=False)
+    beyond = (floats.is_finite() & (floats.abs() > EXACT)).any()
+    if not beyond or texts.str.contains(".", literal=True).any():
+        return floats
+    integers = texts.cast(pl.Int64, strict=False)
+    return integers if integers.null_count() == texts.null_count() else texts
+
+
 def _sent(value: Any) -> Any:
     """A cursor from a commit as a driver takes it."""
+    if isinstance(value, dict) and "decimal" in value:
+        return Decimal(value["decimal"])
     if isinstance(value, dict):
         return datetime.fromisoformat(value["datetime"]) if "datetime" in value else date.fromisoformat(value["date"])
     return value

@@ -137,6 +137,8 @@ class Outbound:
             else:
                 self._answered += 1
                 return made
+            if wait:  # who waits as it is told presses nobody
+                self._calls -= 1
             if attempt == ATTEMPTS or self._calls >= CALLS_PER_ANSWER * (self._answered + 1):
                 raise SourceError(f"{shown(url)!r} failed {attempt} times, last: {reason}; run again later")
             if wait is not None and wait > self._max_time:

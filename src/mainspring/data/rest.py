@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -13,22 +12,15 @@ from urllib.parse import urljoin
 import httpx
 import polars as pl
 
-from mainspring.core.errors import SourceError
+from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.sources import RestSource
+from mainspring.core.wording import count
+from mainspring.data import told
 from mainspring.data.declared import identity
 from mainspring.data.json_rows import at, objects, parsed
 from mainspring.data.nested import frame_of
 from mainspring.data.outbound import Answer, Outbound, shown
 
-_TELL_MORE = frozenset({
-    "next", "nextpage", "nexturl", "nextlink", "nexthref", "nextcursor", "nexttoken", "nextpagetoken", "nextpageurl",
-    "continuationtoken", "hasmore", "hasnext", "hasnextpage",
-})  # fmt: skip
-"""Where APIs tell that more pages follow, in letters only."""
-_TELL_EARLIER = frozenset({
-    "previous", "prev", "previouspage", "prevpage", "previousurl", "prevurl", "previouslink", "prevlink",
-    "previoushref", "prevhref", "hasprevious", "hasprev", "haspreviouspage", "hasprevpage",
-})  # fmt: skip
 _Rows = list[dict[str, Any]]
 
 
@@ -54,27 +46,36 @@ class Api:
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         """The rows, page by page; the cursor moves with the last page, as only then nothing can be missing."""
         newest = _Newest(self._source, since)
+        known = 0 if since is None else since.get("count")
         with Outbound(self._source.url, self._source.access) as server:
+            walk = _Walk(self._source, server, known)
             held: pl.DataFrame | None = None
-            for rows in _Walk(self._source, server).pages(newest.value):
+            for rows in walk.pages(newest.value):
                 if held is not None:
                     yield held, since
                 held = frame_of(newest.beyond(rows), self.name)
         if held is not None:
-            yield held, newest.cursor()
+            yield held, newest.cursor(walk.count)
 
 
 class _Walk:
-    """One walk over all pages, and what they must have in common."""
+    """One walk over all pages, and what they must have in common. known: so many rows came at earlier walks, from
+    behind which since= goes on; None: nobody has counted them."""
 
-    def __init__(self, source: RestSource, server: Outbound) -> None:
+    def __init__(self, source: RestSource, server: Outbound, known: int | None = 0) -> None:
         self._source, self._server, self._name = source, server, shown(source.url)
-        self._paging = source.paging
+        self._paging, self._known = source.paging, known
         self._count = 0
+        self._totals: list[told.Total] = []
         self._total: int | None = None
         self._sizes: list[int] = []
         self._seen: set[bytes] = set()
         self._keys: set[Any] = set()
+
+    @property
+    def count(self) -> int | None:
+        """The rows of this walk and of those before it."""
+        return None if self._known is None else self._known + self._count
 
     def pages(self, since: Any) -> Iterator[_Rows]:
         """Each page's rows, the first one's also if it has none."""
@@ -82,10 +83,21 @@ class _Walk:
         place = self._paging.start if self._paging is not None and self._paging.by == "page" else 0
         while True:
             moving = self._moving(place)
-            document, answer = self._server.ask(url, self._read, parameters=[*parameters, *moving])
+            try:
+                document, answer = self._server.ask(url, self._read, parameters=[*parameters, *moving])
+            except SourceNotFound:
+                if not self._sizes or not moving:
+                    raise
+                if self._all_told():  # some answer so behind the last page
+                    break
+                raise SourceError(
+                    f"{self._name!r} has no page at {moving[0][0]}={place}; say where an answer has the number of all "
+                    "rows: total='count', or the address of the next page: ms.Paging('link', next='next')"
+                ) from None
             rows = objects(at(document, self._source.rows, self._name), repr(self._name), self._source.rows)
             if not self._sizes:
                 self._refuse_earlier(document, answer)
+                self._totals = told.totals(document, self._source.rows, answer.headers)
             self._check(rows, document)
             if rows or not self._sizes[1:]:
                 yield rows
@@ -97,6 +109,7 @@ class _Walk:
             if self._paging is not None and self._paging.by == "link":
                 url, parameters = place, []
         self._refuse_other_total()
+        self._refuse_fewer()
 
     def _parameters(self, since: Any) -> list[tuple[str, str]]:
         given = list(self._source.parameters)
@@ -118,7 +131,7 @@ class _Walk:
         """Where the next page is; None behind the last one."""
         paging = self._paging
         if paging is None:
-            if "next" in _links(answer):
+            if "next" in told.links(answer.headers):
                 raise SourceError(
                     f"{self._name!r} has more pages than the one that was asked for; give paging=ms.Paging('link')"
                 )
@@ -129,7 +142,7 @@ class _Walk:
             return None if not rows or self._complete() else place + len(rows)
         if paging.by == "cursor":
             return self._unseen(_found(document, paging.next))
-        link = _found(document, paging.next) if paging.next else _links(answer).get("next")
+        link = _found(document, paging.next) if paging.next else told.links(answer.headers).get("next")
         if link is not None and not isinstance(link, str):
             raise SourceError(f"{self._name!r} has no address at {paging.next!r} but {link!r}; mend next=")
         return self._unseen(urljoin(answer.url, link) if link else None, link=True)
@@ -147,24 +160,18 @@ class _Walk:
         """Raise where the first answer tells of a page before it: of an API whose pages count from 0."""
         if self._paging is None or self._paging.by != "page":
             return
-        told = [
-            path
-            for path, value in _around(document, self._source.rows)
-            if (value and _tells(path, _TELL_EARLIER)) or (value is False and path.split(".")[-1] == "first")
-        ]
-        if told or "prev" in _links(answer):
+        path = told.earlier(document, self._source.rows)
+        if path is not None or "prev" in told.links(answer.headers):
             raise SourceError(
                 f"{self._name!r} has a page before page {self._paging.start}: its answer tells of it at "
-                f"{told[0] if told else 'Link'!r}; give the number of its first one: start=0"
+                f"{path or 'Link'!r}; give the number of its first one: start=0"
             )
 
     def _refuse_untold(self, rows: _Rows, document: Any) -> None:
         """Raise where the walk ends, but the answer tells of more pages elsewhere than where that was looked for."""
         if not rows or (self._paging is not None and self._paging.by in ("page", "offset")):
             return
-        path = next(
-            (path for path, value in _around(document, self._source.rows) if value and _tells(path, _TELL_MORE)), None
-        )
+        path = told.more(document, self._source.rows)
         if path is not None:
             mend = "say how: paging=ms.Paging(...)" if self._paging is None else f"mend next={self._paging.next!r}"
             raise SourceError(
@@ -233,6 +240,24 @@ class _Walk:
                 f"{self._name!r} gave {self._count:,} rows but says that there are {self._total:,}; check paging="
             )
 
+    def _all_told(self) -> bool:
+        return any(not total.pages and total.number == self.count for total in self._totals)
+
+    def _refuse_fewer(self) -> None:
+        """Raise where the first answer told of more rows or pages than came: where paging= wasn't given or is wrong,
+        or where the server stops giving."""
+        if self._source.total != "" or self.count is None:
+            return
+        pages = sum(1 for size in self._sizes if size)
+        for total in self._totals:
+            if total.number > (pages if total.pages else self.count) and not (total.pages and self._known):
+                what = f"{count(pages, 'page')}" if total.pages else f"{count(self._count, 'row')}"
+                mend = "give paging=ms.Paging(...)" if self._paging is None else "check paging="
+                raise SourceError(
+                    f"{self._name!r} gave {what} but tells of {total.number:,} at {total.path!r}, so some are missing; "
+                    f"{mend}; if that counts something else: total=None"
+                )
+
 
 class _Newest:
     """The greatest value seen of the column that since= names, and which rows have it."""
@@ -261,8 +286,8 @@ class _Newest:
             self._note(value, mark)
         return kept
 
-    def cursor(self) -> Any:
-        return None if self.value is None else {"value": self.value, "rows": sorted(self._at)}
+    def cursor(self, count: int | None) -> Any:
+        return None if self.value is None else {"value": self.value, "rows": sorted(self._at), "count": count}
 
     def _was_seen(self, value: Any, mark: str) -> bool:
         before = self._order(self._before["value"])
@@ -297,25 +322,6 @@ def _found(document: Any, path: str) -> Any:
     for name in path.split("."):
         document = document.get(name) if isinstance(document, dict) else None
     return document
-
-
-def _around(document: Any, rows: str, path: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:
-    """The single values around the rows, each with its path."""
-    if isinstance(document, dict) and depth and (path != rows or not path):
-        for name, value in document.items():
-            yield from _around(value, rows, f"{path}.{name}" if path else name, depth - 1)
-    elif not isinstance(document, list | dict):
-        yield path, document
-
-
-def _tells(path: str, words: frozenset[str]) -> bool:
-    names = [re.sub(r"[^a-z]", "", name.lower()) for name in path.split(".")[-2:]]
-    return names[-1] in words or "".join(names) in words
-
-
-def _links(answer: Answer) -> dict[str, str]:
-    response = httpx.Response(200, headers=[("link", value) for value in answer.headers.get_list("link")])
-    return {name or "": link["url"] for name, link in response.links.items() if "url" in link}
 
 
 def _server(url: str) -> tuple[str, str, int | None]:
