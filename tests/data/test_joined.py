@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import SourceEmpty
 from mainspring.core.joins import Join, join
 from mainspring.core.sources import sql
-from mainspring.data.ingest import ingest, new_rows
+from mainspring.data import contract
+from mainspring.data.ingest import ingest, new_rows, refresh
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 from mainspring.store.tables import Table
@@ -61,12 +63,7 @@ def test_rows_carry_what_was_known_and_only_new_ones_are_read(home: Home, tmp_pa
     first = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
     rows = rows_of(home, first.version)
 
-    by_hand = {(row["origin"], row["measured"]): row["temp"] for row in weather(range(12)).to_dicts()}
-    for row in rows.to_dicts():
-        hour = row["at"].replace(minute=0)
-        known = next((by_hand[key] for back in range(3) if (key := (row["origin"], hour - timedelta(hours=back)))
-                      in by_hand and row["at"] - key[1] <= timedelta(hours=2)), None)  # fmt: skip
-        assert row["temp"] == known, row
+    assert_known_by_then(rows, range(12))
     again = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
     assert again.version == first.version and again.digest == first.digest
 
@@ -74,8 +71,18 @@ def test_rows_carry_what_was_known_and_only_new_ones_are_read(home: Home, tmp_pa
     flights(40, 4).write_csv(tmp_path / "flights-2.csv")
     more = ingest(source=declared(tmp_path), roles=ROLES, home=home, loop="delays")
     later = rows_of(home, more.version)
-    assert later.height == 44 and later.head(40)["temp"].equals(rows["temp"])
+    assert later.height == 44 and more.new_rows == 4
+    assert_known_by_then(later, range(20))
     assert later.tail(4)["temp"].to_list() == [190.0, 191.0, 190.0, None]  # by half past nine it is too old
+
+
+def assert_known_by_then(rows: pl.DataFrame, hours: range) -> None:
+    by_hand = {(row["origin"], row["measured"]): row["temp"] for row in weather(hours).to_dicts()}
+    for row in rows.to_dicts():
+        hour = row["at"].replace(minute=0)
+        known = next((by_hand[key] for back in range(3) if (key := (row["origin"], hour - timedelta(hours=back)))
+                      in by_hand and row["at"] - key[1] <= timedelta(hours=2)), None)  # fmt: skip
+        assert row["temp"] == known, row
 
 
 def test_a_request_finds_what_the_training_rows_had(home: Home, tmp_path: Path) -> None:
@@ -129,6 +136,101 @@ def test_new_rows_behind_a_cursor_are_those_of_the_left_side(home: Home, tmp_pat
         add(database, "flights", flights(40, 4))
     assert new_rows(data, home, "delays") == 4
     database.close()
+
+
+class TestWhatComesLate:
+    @pytest.fixture
+    def airline(self, tmp_path: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(tmp_path / "airline.db")
+        database.execute("create table flights (seen, flight, origin, plane, at, late)")
+        database.execute("create table weather (seen, origin, measured, temp)")
+        database.execute("create table planes (seen, plane, seats)")
+        return database
+
+    def source(self, folder: Path, planes: bool = False) -> Join:
+        address = f"sqlite:///{folder / 'airline.db'}"
+        flown = sql(address, "flights", cursor="seen")
+        known = sql(address, "select seen as weather_seen, origin, measured, temp from weather", cursor="weather_seen")
+        told = join(flown, known, on="origin", as_of="at", right_time="measured", within="3h")
+        seats = sql(address, "select seen as planes_seen, plane, seats from planes", cursor="planes_seen")
+        return join(told, seats, on="plane") if planes else told
+
+    @pytest.mark.parametrize("key", ["flight", None])
+    def test_is_joined_to_the_rows_of_before_and_never_from_the_future(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection, key: str | None
+    ) -> None:
+        roles = Roles("late", key=key, time="at")
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "JFK", "p", hour(2), 1))
+        insert(airline, "flights", (2, "f3", "LGA", "p", hour(2), 0))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5), (2, "JFK", hour(2), 2.5))
+        first = ingest(source=self.source(tmp_path), roles=roles, home=home, loop="delays")
+        assert rows_of(home, first.version)["temp"].to_list() == [0.5, 2.5, None]
+
+        late = ("JFK", hour(1), 1.5), ("LGA", hour(2), 7.5), ("JFK", hour(2), 2.75), ("LGA", hour(3), 99.0)
+        insert(airline, "weather", *((3 + place, *row) for place, row in enumerate(late)))
+        more = ingest(source=self.source(tmp_path), roles=roles, home=home, loop="delays")
+        assert rows_of(home, more.version)["temp"].to_list() == [1.5, 2.75, 7.5]
+        assert more.rows == 3 and "3 rows of earlier versions joined with what came late" in more.notes
+        assert rows_of(home, first.version)["temp"].to_list() == [0.5, 2.5, None]
+        assert ingest(source=self.source(tmp_path), roles=roles, home=home, loop="delays").version == more.version
+
+    def test_of_what_the_endpoint_has_looked_up_already_too(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5))
+        ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        insert(airline, "weather", (2, "JFK", hour(1), 1.5))
+        assert refresh(self.source(tmp_path), home, "delays")
+        more = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        assert rows_of(home, more.version)["temp"].to_list() == [1.5]
+
+    def test_through_joins_one_after_another(self, home: Home, tmp_path: Path, airline: sqlite3.Connection) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "JFK", "q", hour(2), 1))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5))
+        insert(airline, "planes", (1, "p", 100))
+        ingest(source=self.source(tmp_path, planes=True), roles=ROLES, home=home, loop="delays")
+        insert(airline, "planes", (2, "q", 180))
+        insert(airline, "weather", (2, "JFK", hour(2), 2.5))
+        more = ingest(source=self.source(tmp_path, planes=True), roles=ROLES, home=home, loop="delays")
+        rows = rows_of(home, more.version)
+        assert rows["seats"].to_list() == [100, 180] and rows["temp"].to_list() == [0.5, 2.5]
+
+    def test_what_the_right_side_forgets_stays_known(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0))
+        weather(range(2)).write_csv(tmp_path / "weather.csv")
+        flown = sql(f"sqlite:///{tmp_path / 'airline.db'}", "flights", cursor="seen")
+        source = join(flown, str(tmp_path / "weather.csv"), on="origin", as_of="at", right_time="measured", within="2h")
+        ingest(source=source, roles=ROLES, home=home, loop="delays")
+        weather(range(30, 40)).write_csv(tmp_path / "weather.csv")
+        insert(airline, "flights", (2, "f2", "LGA", "p", hour(31), 0))
+        more = ingest(source=source, roles=ROLES, home=home, loop="delays")
+        assert rows_of(home, more.version)["temp"].to_list() == [10.0, 311.0]
+
+    def test_what_breaks_the_contract_leaves_the_row_as_it_was(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "JFK", "p", hour(2), 1))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5))
+        made = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        columns = (replace(each, maximum=50.0) if each.name == "temp" else each for each in made.schema)
+        contract.accept(home, "delays", replace(made.schema, columns=tuple(columns)))
+        ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        insert(airline, "weather", (2, "JFK", hour(1), 4000.0), (3, "JFK", hour(2), 2.5))
+        more = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        assert rows_of(home, more.version)["temp"].to_list() == [0.5, 2.5]
+        assert any("1 row of earlier versions stay as joined before" in note for note in more.notes)
+
+
+def hour(number: int) -> str:
+    return (BASE + timedelta(hours=number)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def insert(database: sqlite3.Connection, table: str, *rows: tuple[Any, ...]) -> None:
+    database.executemany(f"insert into {table} values ({', '.join('?' * len(rows[0]))})", rows)
+    database.commit()
 
 
 def add(database: sqlite3.Connection, name: str, rows: pl.DataFrame) -> None:

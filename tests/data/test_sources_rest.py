@@ -135,7 +135,8 @@ class TestPaging:
 
     @pytest.mark.parametrize(
         ("said", "headers"),
-        [({"total": 9}, {}), ({"meta": {"pageCount": 3}}, {}), ({}, {"X-Total-Count": "9"}), ({}, {"Content-Range": "items 0-2/9"})],
+        [({"total": 9}, {}), ({"meta": {"pageCount": 3}}, {}), ({}, {"X-Total-Count": "9"}),
+         ({}, {"Content-Range": "items 0-2/9"})],
     )  # fmt: skip
     def test_more_rows_than_came_are_found_out_without_total(self, said: Any, headers: dict[str, str]) -> None:
         items = answer({"items": ALL[:3], **said}, headers=headers)

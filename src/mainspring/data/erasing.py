@@ -163,7 +163,7 @@ def _next_version(home: Home, loop: str, of_subject: OfSubject, column: str) -> 
         told = {"dataset": {"new_rows": 0, "labelled_rows": 0, "quarantined_rows": 0,
                             "notes": (f"{gone:,} rows were erased",)}, "changed": 0, "removed": gone}  # fmt: skip
         reading = Reading(known["source"], known.get("name", ""), None, last.cursor, last.position, last.read,
-                          last.roles, "erase")  # fmt: skip
+                          last.roles, "erase", last.looked)  # fmt: skip
         versions.commit(
             content, labelled, _only(schema, last.dataset.schema), told, reading, base=base, staging=staging
         )

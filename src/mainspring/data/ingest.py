@@ -24,6 +24,7 @@ from mainspring.data.detection import Looking
 from mainspring.data.files import Files
 from mainspring.data.joined import Joined, source_of
 from mainspring.data.keys import names_of
+from mainspring.data.late import Late
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
 from mainspring.data.retention import Retention
@@ -146,11 +147,11 @@ class _Work:
         since = None if last is None or _anew(rows_of, last, frozen) else beyond(rows_of, last.cursor)
         loaded, cursor = self._read(rows_of, since, last, frozen, staging, texts)
         told = _plain(asdict(self._roles))
-        reading = Reading(identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run)
+        looked = rows_of.looked if isinstance(rows_of, Joined) else None
+        reading = Reading(identity, rows_of.name, since, cursor, stands, loaded.rows, told, self._run, looked)
         if last is not None and not loaded.rows and not reading.whole:
             loaded = replace(loaded, schema=frozen or loaded.schema)
-        noted = getattr(rows_of, "notes", ())
-        return self._committed(loaded, reading, last, base, overlap(rows_of), staging, noted)
+        return self._committed(rows_of, loaded, reading, last, base, staging)
 
     def _stands(self, last: Last, stands: Any, frozen: Schema) -> bool:
         """Whether nothing can have changed since the last version, so that nothing needs reading."""
@@ -202,12 +203,18 @@ class _Work:
     # ---------------------------------------------------------------------------------------------------- the commit
 
     def _committed(
-        self, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, column: str | None,
-        staging: Staging, noted: tuple[str, ...] = (),
-    ) -> Dataset:  # fmt: skip
+        self, rows_of: Reader, loaded: Loaded, reading: Reading, last: Last | None, base: int | None, staging: Staging
+    ) -> Dataset:
+        known = Content() if last is None else _in_types(last, loaded.schema, staging)
+        by_now, noted = known, getattr(rows_of, "notes", ())
+        if isinstance(rows_of, Joined) and last is not None and not reading.whole and last.looked != reading.looked:
+            late = Late(rows_of, loaded.schema, self._roles, self._loop, staging)
+            by_now = replace(known, source=late.joined(known.source))
+            loaded, noted = replace(loaded, schema=late.schema), (*noted, *late.notes)
         schema = loaded.schema
-        known = Content() if last is None else _in_types(last, schema, staging)
-        merged = self._merged(loaded, reading, known, column, staging)
+        merged = self._merged(rows_of, loaded, reading, by_now, staging)
+        if by_now is not known:
+            merged = replace(merged, changed=merged.changed + late.changed)
         labelled = self._labelled(schema)
         labels = labels_of(labelled)
         united = self._with_known(labelled, known, schema)
@@ -238,25 +245,28 @@ class _Work:
         self._retention.bury(self._run, rows=last is not None and self._retention.over(last.content.source))
         return made
 
-    def _merged(self, loaded: Loaded, reading: Reading, known: Content, column: str | None, staging: Staging) -> Merged:
+    def _merged(self, rows_of: Reader, loaded: Loaded, reading: Reading, known: Content, staging: Staging) -> Merged:
         """The rows of the source as they are now."""
         if self._compares and known.source:
             return merge.merged(known.source, loaded.parts, self._names, staging, remove=True)
         if not reading.whole:
-            new = loaded.parts
+            new, column = loaded.parts, overlap(rows_of)
             if not self._names and column in loaded.schema.names and known.source:
-                new = self._unrepeated(loaded, known, str(column), staging)
-            return merge.merged(known.source, new, self._names, staging)
+                new = self._unrepeated(rows_of, loaded, known, str(column), staging)
+            found = [name for name in _gives(rows_of) if name in loaded.schema.names]
+            return merge.merged(known.source, new, self._names, staging, found=found)
         if known.source and loaded.head == known.source_digest and known.dense and loaded.digest is not None:
             return Merged((*known.source, *merge.beyond(loaded.parts, known.rows, staging)))
         return Merged(loaded.parts)
 
-    def _unrepeated(self, loaded: Loaded, known: Content, column: str, staging: Staging) -> tuple[Part, ...]:
+    def _unrepeated(
+        self, rows_of: Reader, loaded: Loaded, known: Content, column: str, staging: Staging
+    ) -> tuple[Part, ...]:
         """The new rows without those at the cursor that a version has already."""
         newest: Any = max(
             (value for part in known.source if (value := part.read([column])[column].max()) is not None), default=None
         )
-        return merge.unrepeated(loaded.parts, known.source, column, newest, staging)
+        return merge.unrepeated(loaded.parts, known.source, column, newest, staging, _gives(rows_of))
 
     def _labelled(self, schema: Schema) -> pl.DataFrame:
         """The labelled predictions. A version that knew no rule of privacy yet may have recorded some."""
@@ -303,6 +313,10 @@ def _in_types(last: Last, schema: Schema, staging: Staging) -> Content:
         return known
     made = staging.settled([staging.put(retyped(part.read(), schema)) for part in known.source])
     return replace(known, source=made, blocks=(), source_digest="")
+
+
+def _gives(rows_of: Reader) -> tuple[str, ...]:
+    return rows_of.gives if isinstance(rows_of, Joined) else ()
 
 
 def _anew(rows_of: Reader, last: Last, frozen: Schema | None) -> bool:

@@ -10,25 +10,28 @@ import polars as pl
 
 from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.joins import Join
+from mainspring.core.schema import Type
 from mainspring.core.wording import count
-from mainspring.data.casting import first_values, instants, plain
+from mainspring.data.casting import cast, first_values, instants, plain
 from mainspring.data.sources import Reader, beyond, reader
 from mainspring.store.home import Home
-from mainspring.store.lookups import Lookups, given, looked_up
+from mainspring.store.lookups import Kept, Lookups, given, looked_up
 from mainspring.store.protection import NONE, Protection
+from mainspring.store.tables import DTYPES
 
-_INSTANT = pl.Datetime("us")
+_INSTANT, _THERE = pl.Datetime("us"), "_there"
 
 
 class Joined:
     """A join as a source. Its right side is kept in the home, where the endpoint looks up too, and is read on only for
-    what is new. A row that came is not joined anew: what the right side tells late wasn't known when it was needed."""
+    what is new. What it tells late is joined to the rows that a version has by `late`."""
 
     def __init__(self, how: Join, home: Home, loop: str, text_columns: Sequence[str], protection: Protection) -> None:
         self._how, self._lookups, self._protection = how, Lookups(home, loop), protection
         self.left = source_of(how.left, home, loop, text_columns, protection)
         self._right = reader(how.right, text_columns)
         self._notes: list[str] = []
+        self._found = Kept(how, pl.DataFrame(), -1, None)
 
     @property
     def name(self) -> str:
@@ -53,6 +56,24 @@ class Joined:
         """What was met in the sides that were read."""
         return (*getattr(self.left, "notes", ()), *self._notes)
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The columns of the left side by which is looked."""
+        inner = self.left.asks if isinstance(self.left, Joined) else ()
+        own = (*self._how.on, *([self._how.as_of] if self._how.as_of else []))
+        return (*inner, *(name for name in own if not isinstance(self.left, Joined) or name not in self.left.gives))
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The columns of the right sides, as they were read."""
+        inner = self.left.gives if isinstance(self.left, Joined) else ()
+        return (*inner, *given(self._found.rows, self._how).values())
+
+    @property
+    def looked(self) -> list[int]:
+        """In which of the kept versions of the right sides was looked."""
+        return [*(self.left.looked if isinstance(self.left, Joined) else ()), self._found.version]
+
     def position(self) -> Any:
         both = [self.left.position(), self._right.position()]
         return None if None in both else both
@@ -61,9 +82,21 @@ class Joined:
         return beyond(self.left, since) is not None
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
-        right, _ = self._refreshed()
+        self._found, _ = self._refreshed()
         for part, cursor in self.left.read(since):
-            yield self._joined(self._protection.frame(part), right), cursor
+            yield self._joined(self._protection.frame(part), self._found.rows), cursor
+
+    def rejoined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """*rows* that were joined once, with what is found for them by now; where that is nothing, as they are."""
+        left = self.left.rejoined(rows) if isinstance(self.left, Joined) else rows
+        names = list(given(self._found.rows, self._how).values())
+        known = [name for name in names if name in left.columns]
+        there = self._found.rows.with_columns(pl.lit(True).alias(_THERE))
+        now = self._joined(left.drop(known), there)
+        found = now[f"{self._how.prefix}{_THERE}"].fill_null(False)
+        return now.select(left.columns).with_columns(
+            _like(left[name], now[name]).zip_with(found, left[name]) for name in known
+        )
 
     def refresh(self) -> bool:
         """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too; whether
@@ -79,13 +112,13 @@ class Joined:
         joined = looked_up(part.with_columns(_moments(part[time], self.left.name)), right, self._how)
         return joined.with_columns(part[time])
 
-    def _refreshed(self) -> tuple[pl.DataFrame, bool]:
+    def _refreshed(self) -> tuple[Kept, bool]:
         """The rows of the right side, with what is new by now, and whether anything is."""
         kept = self._lookups.kept(self._how)
         known = kept.state if kept is not None and kept.state["identity"] == self._identity() else None
         stands = _json(self._right.position())
         if kept is not None and known and stands is not None and known["position"] == stands:
-            return kept.rows, False
+            return kept, False
         since = beyond(self._right, known["cursor"]) if known else None
         parts, cursor = ([kept.rows] if kept is not None and since is not None else []), since
         for part, cursor in self._right.read(since):  # noqa: B007 - the last one is used
@@ -105,9 +138,8 @@ class Joined:
             )
         if kept is None or not rows.equals(kept.rows):
             state = {"identity": self._identity(), "cursor": _json(cursor), "position": stands}
-            self._lookups.keep(self._how, rows, state)
-            return rows, True
-        return kept.rows, False
+            return Kept(self._how, rows, self._lookups.keep(self._how, rows, state), state), True
+        return kept, False
 
     def _identity(self) -> Any:
         """Of the right side, under the rules of privacy that it was kept by."""
@@ -149,6 +181,12 @@ def _moments(column: pl.Series, name: str) -> pl.Series:
             "write them as 2013-01-31T15:00:00, or convert them in the source"
         )
     return moments
+
+
+def _like(known: pl.Series, values: pl.Series) -> pl.Series:
+    """*values* in the type of the *known* ones, which a version has."""
+    kind = next(kind for kind, dtype in DTYPES.items() if dtype == known.dtype)
+    return cast(values.cast(pl.String) if kind is Type.TEXT else values, kind)
 
 
 def _json(value: Any) -> Any:

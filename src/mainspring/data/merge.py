@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,11 +24,13 @@ class Merged:
 
 
 def merged(
-    known: Sequence[Part], new: Sequence[Part], names: Sequence[str], staging: Staging, *, remove: bool = False
-) -> Merged:
+    known: Sequence[Part], new: Sequence[Part], names: Sequence[str], staging: Staging, *, remove: bool = False,
+    found: Collection[str] = (),
+) -> Merged:  # fmt: skip
     """*known* with the *new* rows: by the columns *names* in the place of the row that they replace, else behind.
 
-    remove: known rows that aren't among the new ones go. A row that is equal to the one it replaces changes nothing.
+    remove: known rows that aren't among the new ones go. A row that is equal to the one it replaces changes nothing,
+    nor does one that only lacks what a join *found* for that in these columns, and its right side has forgotten.
     """
     if not names or not known:
         return Merged((*known, *new), sum(part.rows for part in new))
@@ -46,7 +48,7 @@ def merged(
             continue
         old = part.read()
         rows = _replacing(hits, fetch, old.columns)
-        differing = _differing(old, rows)
+        differing = _differing(old, rows, found)
         changed, removed = changed + differing.height, removed + gone.height
         if not differing.height and not gone.height:
             parts.append(part)
@@ -59,17 +61,18 @@ def merged(
 
 
 def unrepeated(
-    new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging
-) -> tuple[Part, ...]:
+    new: Sequence[Part], known: Sequence[Part], column: str, value: object, staging: Staging,
+    besides: Collection[str] = (),
+) -> tuple[Part, ...]:  # fmt: skip
     """*new* without the rows that are known and come again: of those whose *column* is *value*, each as often as it is
-    among the *known* rows."""
+    among the *known* rows. besides: columns that may differ all the same."""
     there = [part.read([column, ORDER]).filter(pl.col(column) == value) for part in known]
     if not any(rows.height for rows in there):
         return tuple(new)
     old = pl.concat(
         part.read().filter(pl.col(column) == value) for part, rows in zip(known, there, strict=True) if rows.height
     )
-    columns = [name for name in old.columns if name != ORDER]
+    columns = [name for name in old.columns if name != ORDER and name not in besides]
     old = _counted(old, columns)
     parts = []
     for part in new:
@@ -127,11 +130,15 @@ def _replacing(hits: pl.DataFrame, fetch: object, columns: list[str]) -> pl.Data
     return pl.concat(found) if found else pl.DataFrame()
 
 
-def _differing(old: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+def _differing(old: pl.DataFrame, rows: pl.DataFrame, found: Collection[str]) -> pl.DataFrame:
     """Those of *rows* that aren't equal to the row of *old* with the same number."""
     if not rows.height:
         return old.head(0)
-    return rows.join(old, on=old.columns, how="anti", nulls_equal=True)
+    differing = rows.join(old, on=old.columns, how="anti", nulls_equal=True)
+    lacking = differing.filter(pl.all_horizontal(pl.col(found).is_null())) if found else differing.head(0)
+    besides = [name for name in old.columns if name not in found]
+    same = lacking.join(old, on=besides, how="semi", nulls_equal=True).select(ORDER)
+    return differing.join(same, on=ORDER, how="anti") if same.height else differing
 
 
 def _without(parts: Sequence[Part], taken: pl.DataFrame, staging: Staging) -> list[Part]:

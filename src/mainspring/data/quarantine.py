@@ -189,7 +189,7 @@ class Quarantine:
                                 "notes": (f"{count(good.height, 'row')} came back from quarantine",)},
                     "changed": 0, "removed": 0}  # fmt: skip
             reading = Reading(known["source"], known.get("name", ""), None, last.cursor, last.position, last.read,
-                              last.roles, run)  # fmt: skip
+                              last.roles, run, last.looked)  # fmt: skip
             return versions.commit(grown, labelled, schema, told, reading, base=base, staging=staging).version
 
     def _finish_last(self) -> None:

@@ -29,7 +29,8 @@ _OF = "of"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where a reading of a source went: from one cursor (None: its beginning) to another. run: who asked for it."""
+    """Where a reading of a source went: from one cursor (None: its beginning) to another. run: who asked for it;
+    looked: in which versions of what joins look up."""
 
     identity: Any
     source: str
@@ -39,6 +40,7 @@ class Reading:
     rows: int
     roles: Any = None
     run: str = ""
+    looked: Any = None
 
     @property
     def whole(self) -> bool:
@@ -90,6 +92,7 @@ class Last:
     position: Any = None
     read: int = 0
     roles: Any = None
+    looked: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Versions:
             same = _privacy(known["source"]) == _privacy(identity)
             return Last(dataset, content if same else Content(content.source, content.labelled))
         cursor = self._cursor(known["cursor"], version)
-        return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"))
+        return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"), known.get("looked"))
 
     def identity(self, version: int) -> Any:
         """Which source the cursor of *version* belongs to."""
@@ -186,6 +189,7 @@ class Versions:
             "position": reading.position, "read": reading.rows, "roles": reading.roles, "run": reading.run,
             "blocks": list(content.blocks), "source_digest": content.source_digest, "labels": content.labels,
             "at": datetime.now(UTC).isoformat(), "changed": told["changed"], "removed": told["removed"],
+            "looked": reading.looked,
         }  # fmt: skip
         contract.save(self._home, self._loop, schema)
         settled = staging.settled([*content.source, *parts])
@@ -198,6 +202,7 @@ class Versions:
         metadata = {
             **self._rows.metadata(base), _OF: last.dataset.version, "source": reading.identity, "name": reading.source,
             "cursor": reading.cursor, "position": reading.position, "read": reading.rows, "roles": reading.roles,
+            "looked": reading.looked,
         }  # fmt: skip
         self._rows.commit(self._rows.parts(base), self._rows.columns(base), base=base, metadata=metadata)
 

@@ -120,13 +120,13 @@ class Lookups:
         """What is kept for *how*; None before the first time."""
         return self._read(_name(how))
 
-    def keep(self, how: Join, rows: pl.DataFrame, state: Any) -> None:
-        """Put *rows* in the place of what was kept for *how*, with the *state* of their source (JSON)."""
+    def keep(self, how: Join, rows: pl.DataFrame, state: Any) -> int:
+        """Put *rows* in the place of what was kept for *how*, with the *state* of their source (JSON): the version."""
         told = {name: value for name, value in asdict(_bare(how)).items() if value is not None}
         metadata = {"join": told, "gives": list(given(rows, how).values()), "state": state}
         from mainspring.store.tables import Table  # who serves loops without joins needn't load Delta Lake
 
-        Table(self._home, self._loop, _name(how)).replace(rows, metadata=metadata)
+        return Table(self._home, self._loop, _name(how)).replace(rows, metadata=metadata)
 
     @property
     def any(self) -> bool:
