@@ -29,7 +29,8 @@ class Late:
 
     def joined(self, known: Sequence[Part]) -> tuple[Part, ...]:
         """*known* with the rows that changed in their places; files without such stay."""
-        if not all(name in self.schema.names for name in self._join.asks):
+        names = set(self.schema.names)
+        if not names.issuperset(self._join.asks) or names.isdisjoint(self._join.gives):
             return tuple(known)
         parts = [self._part(part) for part in known]
         return self._staging.settled(parts) if self.changed else tuple(known)
