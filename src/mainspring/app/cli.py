@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import importlib
 import json
 import os
 import sys
 from collections.abc import Callable
+from gc import freeze
 from typing import Any
 
 import click
@@ -429,7 +429,7 @@ def doctor(**arguments: Any) -> None:
 
 def main() -> None:
     """The entry point: errors on one line, exit codes as documented."""
-    atexit.register(gc.freeze)  # a process that ends needn't look all through its libraries for garbage: up to a second
+    atexit.register(freeze)  # a process that ends needn't look all through its libraries for garbage: up to a second
     debug = "--debug" in sys.argv  # wherever it stands
     words = ["--debug"] * debug + [word for word in sys.argv[1:] if word != "--debug"]
     try:
