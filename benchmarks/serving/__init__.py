@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import score
+from benchmarks.serving import change, score
 from benchmarks.serving.model import COLUMNS, home
 from benchmarks.timing import row
 
@@ -35,7 +35,18 @@ def main() -> None:
         onnx, python = home(folder / "onnx", "linear"), home(folder / "python", "forest")
         with _floor() as floor, _endpoint(onnx) as endpoint, _endpoint(python) as slower:
             _compare(program, folder, floor, endpoint, slower)
+            _overload(program, folder, endpoint)
+        several = home(folder / "several", "linear", change.VERSIONS)
+        with _endpoint(several) as port:
+            request, rate = folder / "one", str(change.RATE)
+            change.compare(several, lambda seconds: _run(program, port, 64, seconds, request, rate))
     score.main()
+
+
+def _overload(program: Path, folder: Path, endpoint: int) -> None:
+    few, many = (_run(program, endpoint, clients, SECONDS, folder / "one") for clients in (64, 640))
+    row("640 clients, p99 of what is answered / that of 64 clients", many[2] / few[2], "x", at_most=2)
+    row("640 clients, refused", many[4] / SECONDS, "/s")
 
 
 def _compare(program: Path, folder: Path, floor: int, endpoint: int, slower: int) -> None:
@@ -57,13 +68,20 @@ def _compare(program: Path, folder: Path, floor: int, endpoint: int, slower: int
 
 def _load(program: Path, port: int, clients: int, request: Path) -> tuple[float, float, float, float]:
     """Answers a second, and p50, p99 and the largest latency in milliseconds."""
-    command = ["taskset", "-c", str(_LOAD_CORE), str(program), str(port), str(clients)]
-    subprocess.run([*command, "0.5", str(request)], check=True, capture_output=True)
-    said = subprocess.run([*command, str(SECONDS), str(request)], check=True, capture_output=True, text=True)
-    rate, median, late, last, failed = map(float, said.stdout.split())
+    _run(program, port, clients, 0.5, request)
+    rate, median, late, last, failed = _run(program, port, clients, SECONDS, request)
     if failed:
         raise SystemExit(f"{failed:.0f} answers weren't 200")
     return rate, median, late, last
+
+
+def _run(
+    program: Path, port: int, clients: int, seconds: float, request: Path, *rate: str
+) -> tuple[float, float, float, float, float]:
+    command = ["taskset", "-c", str(_LOAD_CORE), str(program), str(port), str(clients), str(seconds), str(request)]
+    said = subprocess.run([*command, *rate], check=True, capture_output=True, text=True).stdout.split()
+    told, median, late, last, failed = map(float, said)
+    return told, median, late, last, failed
 
 
 def _request(folder: Path, name: str, rows: int, path: str = "/predict/bench") -> Path:

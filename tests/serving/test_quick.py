@@ -20,7 +20,7 @@ PLAIN = [(b"host", b"127.0.0.1:8700"), (b"content-type", b"application/json")]
 TENSOR = {"name": "delay", "datatype": "FP64", "shape": [1], "data": [1.0]}
 VALID = ({"rows": [ROW]}, {"instances": [ROW]}, {"inputs": [TENSOR]}, {"dataframe_records": [ROW]})
 VALUES = (b"", b"null", b"-1", b"1e999", b"NaN", b"[]", b"{}", b'"\\ud800"', b'"\xff"', b"[[[[]]]]", b'{"rows": NaN}')
-BODIES = [
+BODIES: list[bytes] = [
     *VALUES,
     *(json.dumps(body).encode() for body in VALID),
     *(
