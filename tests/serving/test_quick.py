@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,10 +166,16 @@ def test_a_body_in_pieces_and_a_closing_connection_are_understood(process: Proce
     body = json.dumps(ROW).encode()
     asked = _request(body=body, more=b"connection: close\r\n")
     port = process.sock.getsockname()[1]
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
-        for piece in (_request(body=body)[: -len(body)], body[:5], body[5:]):
-            asking.sendall(piece.replace(b"%d", b"%d" % port))
-        assert asking.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    for pieces in ((_request(body=body)[: -len(body)], body), (_request(body=body)[:-5], body[-5:])):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+            asking.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in (*pieces, *pieces):
+                time.sleep(0.03)
+                asking.sendall(piece.replace(b"%d", b"%d" % port))
+            said = b""
+            while said.count(b"HTTP/1.1 200") < 2 and (more := asking.recv(1 << 16)):
+                said += more
+            assert said.count(b"HTTP/1.1 200") == 2
 
     assert _answers(process, asked) == [200]
 

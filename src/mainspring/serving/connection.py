@@ -54,6 +54,13 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = time.monotonic()
         super().connection_made(transport)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._content and not self.transport.is_closing():  # the rest of the body comes later: it is bounded there
+            self._way, content = None, self._taken()
+            self._go_long()
+            super().on_body(content)
+
     def on_message_begin(self) -> None:
         self.idle_since = None
         if self.waiting_since is None:
@@ -75,15 +82,20 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = None
         way, self._way = self._way, None
         if way is not None:
+            content = self._taken()
             earlier, short = self.cycle, _Short()
             self.cycle = short  # type: ignore[assignment]
             assert self.quick is not None
-            if self.quick.ask(way, self.headers, self._content, partial(self._answer, short)):
+            if self.quick.ask(way, self.headers, content, partial(self._answer, short)):
                 return
             self.cycle = earlier
             self._go_long()
-            super().on_body(self._content)
+            super().on_body(content)
         super().on_message_complete()
+
+    def _taken(self) -> bytes:
+        content, self._content = self._content, b""
+        return content
 
     def _short_way(self) -> Way | None:
         """The way of the request whose headers have come; None where it is the long one."""
