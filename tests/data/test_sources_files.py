@@ -521,6 +521,19 @@ def test_a_blank_line_is_no_row(tmp_path: Path, line: str) -> None:
     assert csv_of(tmp_path, "x\n1\n\n3\n")["x"].to_list() == [1, None, 3]  # the only column may have gaps
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_lines_may_end_with_carriage_returns_alone_in_any_unicode(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "old.csv").write_bytes("id,word\r1,Ü\r2,b\r".encode(encoding))
+    rows = pl.concat([part for part, _ in reader(ms.csv(str(tmp_path / "old.csv"))).read(None)])
+    assert rows.rows() == [(1, "Ü"), (2, "b")]
+
+
+@pytest.mark.parametrize("row", ['1,5" pipe', '1,"5', '1,"a"b'])
+def test_a_stray_quote_is_named_as_such(tmp_path: Path, row: str) -> None:
+    with pytest.raises(SourceError, match=r"a quote within a value, or one that is never closed; .* say quote=''"):
+        csv_of(tmp_path, f"id,word\n{row}\n2,b\n")
+
+
 @pytest.mark.parametrize("content", ['[{"x": "\\ud800"}]', '[{"\\udfff": 1}]'])
 def test_half_a_character_in_json_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "half.json").write_text(content)

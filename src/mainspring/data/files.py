@@ -164,6 +164,8 @@ def _reason(error: BaseException) -> str:
         return f"{text}; give its encoding, such as ms.csv(..., encoding='latin-1')"
     if "found more fields" in text:
         return "a row has more fields than the header; quote values that hold the separator, or name another separator="
+    if text.startswith(("CSV malformed", 'could not parse `"')):
+        return "a quote within a value, or one that is never closed; double it within a quoted value, or say quote=''"
     return text or type(error).__name__
 
 

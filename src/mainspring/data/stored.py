@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import itertools
 import lzma
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,10 @@ from mainspring.core.wording import listed
 
 BLOCK_BYTES = 16 << 20
 MOST_BYTES_OF_A_ROW = 256 << 20
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,9 @@ def blocks(stored: Stored, encoding: str, size: int | None = None) -> Iterator[b
         mark, code = next(((mark, code) for mark, code in _MARKS if head.startswith(mark)), (b"", encoding))
         raw = _blocks(head[len(mark) :], stream, size or BLOCK_BYTES)
         if code.lower().replace("-", "").replace("_", "") in ("utf8", "utf8sig"):
-            yield from raw
+            yield from _with_line_feeds(raw)
         else:
-            yield from _recoded(raw, code, stored.name)
+            yield from _with_line_feeds(_recoded(raw, code, stored.name))
 
 
 Pieces = list[bytes | memoryview]
@@ -118,6 +122,14 @@ def _blocks(first: bytes, stream: BinaryIO, size: int) -> Iterator[bytes]:
     while block:
         yield block
         block = _filled(stream, size)
+
+
+def _with_line_feeds(text: Iterator[bytes]) -> Iterator[bytes]:
+    """*text*, also where its lines end with carriage returns alone."""
+    first = next(text, b"")
+    old = b"\r" in first and b"\n" not in first
+    for block in itertools.chain([first] if first else [], text):
+        yield block.replace(b"\r", b"\n") if old else block
 
 
 def _recoded(raw: Iterator[bytes], encoding: str, name: str) -> Iterator[bytes]:
