@@ -16,7 +16,7 @@ from mainspring.core.wording import count, percent
 
 LEAST = 30
 """So many rows of each kind are needed to say anything."""
-_SURE = 0.99
+_SURE, _FEW_WRONG, _MOST_CLASSES = 0.99, 0.1, 20
 _ID = re.compile(r"(?:^|[_\s-])(?i:id|uuid|guid|key)$|[a-z]I[dD]$")
 
 
@@ -51,6 +51,24 @@ def later_times(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
             yield (
                 f"column {column.name!r} is later than {roles.time!r} in {percent(later / both)} of the rows: unless "
                 f"it is a plan, it isn't known when predicting: write ignore=[{column.name!r}]"
+            )
+
+
+def nearly_the_target(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
+    """What to say of columns with as few levels as the target has, which tell it in nearly every row."""
+    classes = rows[roles.target].n_unique()
+    usual = rows.height - int(rows[roles.target].unique_counts().max() or 0)  # type: ignore[arg-type]
+    if rows.height < LEAST or classes > _MOST_CLASSES or usual < LEAST:
+        return
+    for column in rows.drop(roles.special, strict=False).iter_columns():
+        if column.dtype.is_float() or not 2 <= column.drop_nulls().n_unique() <= classes:
+            continue
+        counts = rows.group_by(column.name, roles.target).len()
+        right = int(counts.group_by(column.name).agg(pl.col("len").max())["len"].sum())
+        if 0 < rows.height - right <= _FEW_WRONG * usual:
+            yield (
+                f"column {column.name!r} alone tells {roles.target!r} in {right:,} of {count(rows.height, 'row')}: "
+                f"unless it is known when predicting, write ignore=[{column.name!r}]"
             )
 
 

@@ -50,6 +50,7 @@ def prepare(
     aim = target(rows[roles.target], task, roles.positive)
     rows = rows.with_columns(aim.values, *_weights(rows, roles)).drop(roles.ignore, strict=False)
     sample = _sample(rows)
+    notes += afterwards.nearly_the_target(sample, roles) if aim.classes else []
     made = checked_features(features, sample, roles.hidden)
     shown = made.drop(roles.special, strict=False)
     _refuse_nothing(shown, roles)
