@@ -17,6 +17,7 @@ from mainspring.core.joins import Join, join
 from mainspring.core.sources import sql
 from mainspring.data import contract
 from mainspring.data.ingest import ingest, new_rows, refresh
+from mainspring.data.joined import Joined
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 from mainspring.store.tables import Table
@@ -173,6 +174,17 @@ class TestWhatComesLate:
         assert more.rows == 3 and "3 rows of earlier versions joined with what came late" in more.notes
         assert rows_of(home, first.version)["temp"].to_list() == [0.5, 2.5, None]
         assert ingest(source=self.source(tmp_path), roles=roles, home=home, loop="delays").version == more.version
+
+    def test_is_looked_for_once(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5))
+        first = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        insert(airline, "weather", (2, "JFK", hour(5), 5.5))
+        assert ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays").version == first.version
+        monkeypatch.setattr(Joined, "rejoined", None)
+        assert ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays").version == first.version
 
     def test_of_what_the_endpoint_has_looked_up_already_too(
         self, home: Home, tmp_path: Path, airline: sqlite3.Connection

@@ -228,7 +228,8 @@ class _Work:
         same = last is not None and self._same(content, own, known, schema, last)
         self._versions.set_aside(loaded.bad, reading, base=base, only=same)
         if same and last is not None and base is not None:
-            if self._versions.identity(base) != reading.identity:
+            looked = not reading.whole and last.looked != reading.looked
+            if looked or self._versions.identity(base) != reading.identity:
                 self._versions.stay(last, reading, base=base)
             self._retention.bury(self._run, rows=False)
             return last.dataset

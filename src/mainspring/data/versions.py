@@ -197,8 +197,8 @@ class Versions:
         return _dataset(metadata["dataset"], version)
 
     def stay(self, last: Last, reading: Reading, *, base: int) -> None:
-        """Commit that another source gives the rows of the *last* version again, and how far it was read: they stay
-        that version."""
+        """Commit that another source, or a join that has looked again, gives the rows of the *last* version again, and
+        how far it was read: they stay that version."""
         metadata = {
             **self._rows.metadata(base), _OF: last.dataset.version, "source": reading.identity, "name": reading.source,
             "cursor": reading.cursor, "position": reading.position, "read": reading.rows, "roles": reading.roles,
