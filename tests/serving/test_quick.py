@@ -13,6 +13,7 @@ import pytest
 from answering import World
 from stand_in import ROW, Process, home, route
 
+from mainspring.core.errors import TooMany
 from mainspring.serving.bodies import Headers, Reply
 from mainspring.store.records import Records
 
@@ -107,6 +108,24 @@ def test_who_finds_no_room_is_told_a_moment_later(world: World) -> None:
 
     assert reply is not None and reply.status == 429 and (b"retry-after", b"1") in reply.headers
     assert seconds > 0.2, "it would be back at once, and take time from those that are answered"
+
+
+def test_a_burst_after_a_calm_is_answered_as_a_whole_and_a_standing_queue_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, now = world.served, 1000.0
+    monkeypatch.setattr("mainspring.serving.served.time.monotonic", lambda: now)
+    served._in_flight = 500
+    served.admit()
+    now += 0.04
+    served.admit()
+    now += 0.04
+    for seconds in (0.0, 0.9, 0.9, 0.9):  # it has stood for longer than a burst, and goes on
+        now += seconds
+        with pytest.raises(TooMany, match="500 requests wait for loop 'flights' already"):
+            served.admit()
+    now += 1.1
+    served.admit()
 
 
 # ------------------------------------------------------------------------------------------------ a real connection

@@ -28,7 +28,9 @@ from mainspring.store.records import Arm, PredictionRecord, Records
 
 _log = logging.getLogger(__name__)
 _SLOW_SECONDS = 0.005
-_MOST_WAITING = 100
+_MOST_WAITING, _MOST_AT_ONCE = 100, 2_000
+_BURST_SECONDS, _CALM_SECONDS = 0.05, 1.0
+"""So long more than _MOST_WAITING may wait, after so long in which there never were."""
 _MOST_SECONDS = 4.0
 MANY_ROWS = 500
 _PINNED = -1
@@ -143,6 +145,8 @@ class ServedLoop:
     _waiting: list[_Ask] = field(default_factory=list)
     _in_flight: int = 0
     _seconds_in_flight: float = 0.0
+    _many_since: float = 0.0
+    _many_last: float = -_CALM_SECONDS
     _row_seconds: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -227,9 +231,17 @@ class ServedLoop:
         )  # fmt: skip
 
     def admit(self) -> None:
-        """Refuse what would wait too long: by count, and by the seconds that the model needs for those before."""
-        if self._in_flight >= _MOST_WAITING or self._seconds_in_flight > _MOST_SECONDS:
+        """Refuse what would wait too long: by the seconds that the model needs for those before, and by their number,
+        save for a burst after a calm: of it all are answered."""
+        if self._seconds_in_flight > _MOST_SECONDS or (self._in_flight >= _MOST_WAITING and not self._is_burst()):
             raise TooMany(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
+
+    def _is_burst(self) -> bool:
+        now = time.monotonic()
+        if now - self._many_last > _CALM_SECONDS:
+            self._many_since = now
+        self._many_last = now
+        return now - self._many_since <= _BURST_SECONDS and self._in_flight < _MOST_AT_ONCE
 
     def _await(self, ask: _Ask, settle: Settle) -> None:
         """Have *ask* answered with those of the same turn of the event loop."""
