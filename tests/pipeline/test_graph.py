@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -124,6 +125,10 @@ def typed(
     other: int | str = 1,
     noted: Annotated[int, "many"] = 1,
     free: Any = None,
+    span: timedelta = timedelta(1),
+    price: Decimal = Decimal(1),
+    rates: dict[str, float] = {},  # noqa: B006
+    names: list = [],  # type: ignore[type-arg]  # noqa: B006
 ) -> None: ...
 
 
@@ -150,6 +155,10 @@ def typed(
         ("other", "3", 3),
         ("noted", "3", 3),
         ("free", '{"a": 1}', {"a": 1}),
+        ("span", "12h", timedelta(hours=12)),
+        ("price", "1.10", Decimal("1.10")),
+        ("rates", '{"a": 1}', {"a": 1}),
+        ("names", "a,b", ["a", "b"]),
     ],
 )
 def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> None:
@@ -171,6 +180,9 @@ def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> 
         ("colour", "x", "run parameter colour='x' is no Colour; write --set colour=RED or --set colour=BLUE"),
         ("sizes", "1,x", "run parameter sizes='1,x' is no list of int; write --set sizes=3"),
         ("pair", "x", "run parameter pair='x' is no tuple of str"),
+        ("span", "soon", "run parameter span='soon' is no timedelta; write --set span=5d"),
+        ("price", "dear", "run parameter price='dear' is no Decimal; write --set price=1.50"),
+        ("rates", "[1]", "run parameter rates='[1]' is no dict; write --set rates="),
     ],
 )
 def test_typed_text_that_fits_no_annotation_is_refused_with_an_example(name: str, text: str, words: str) -> None:

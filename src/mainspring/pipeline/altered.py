@@ -25,16 +25,17 @@ from mainspring.pipeline.modules import canonical_name, is_project_namespace, na
 from mainspring.pipeline.names import Unit
 
 _MOST = 20_000
+_DEEPEST = 60
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), date, time, timedelta, Decimal, PurePath)
 _SHARES_STATE = ("abc", "builtins", "collections", "dataclasses", "pydantic", "sklearn", "types", "typing")
 """Libraries whose classes keep in an object what its own class put there, and nothing of the process."""
 
 
 def state(value: Any) -> Any:
-    """What *value* holds, as plain values; None where no object of the user's, and no estimator, is in it."""
+    """What *value* holds, as plain values; None where it has no object of the user's and no estimator, or too much."""
     reader = _Reader()
     told = reader.tell(value)
-    return told if reader.objects else None
+    return told if reader.objects and not reader.full else None
 
 
 def members(unit: Unit, kind: Any) -> dict[str, Any]:
@@ -44,14 +45,15 @@ def members(unit: Unit, kind: Any) -> dict[str, Any]:
     if kind.__qualname__ != unit.name:
         return {}
     written = dict(_written(unit.node))
-    found = ((name, value) for name, value in vars(kind).items() if not name.startswith("__"))
+    found = [(name, value) for name, value in list(vars(kind).items()) if not name.startswith("__")]
     return {name: value for name, value in found if not _told(unit, written.get(name), kind, value)}
 
 
 def state_of(attributes: Mapping[str, Any]) -> Any:
     """Such attributes as plain values; None where there are none."""
     reader = _Reader()
-    return [[name, reader.tell(value)] for name, value in sorted(attributes.items())] or None
+    told = [[name, reader.tell(attributes[name])] for name in sorted(attributes)]
+    return None if reader.full else told or None
 
 
 class Held(Protocol):
@@ -89,7 +91,7 @@ def lasting(held: Held) -> str | None:
 
 def settle() -> None:
     """What has been altered since it was looked at was altered by steps that ran."""
-    for known in _SEEN.values():
+    for known in list(_SEEN.values()):
         known.now = known.held.digest()
 
 
@@ -133,12 +135,16 @@ class _Reader:
         self._left = _MOST
         self._inside: list[Any] = []
 
+    @property
+    def full(self) -> bool:
+        return self._left < 0
+
     def tell(self, value: Any) -> Any:
         if isinstance(value, Enum):
             return [_name(type(value)), value.name]
         if isinstance(value, _PLAIN):
             return value
-        self._left -= 1
+        self._left -= _MOST if len(self._inside) > _DEEPEST else 1
         if self._left < 0 or any(value is each for each in self._inside):
             return "..."
         self._inside.append(value)
@@ -156,19 +162,21 @@ class _Reader:
             return [self.tell(value.func), self._each(value.args), self._pairs(value.keywords)]
         if isinstance(value, property | staticmethod | classmethod):
             return self.tell(function_of(value))
-        if isinstance(value, list | tuple | deque):
-            return [self._each(value), self._attributes(value)]
         if isinstance(value, set | frozenset):
             return sorted(self._each(value), key=repr)
-        if isinstance(value, Mapping):
-            return [self._pairs(value) if isinstance(value, dict) else None, self._attributes(value)]
+        if isinstance(value, dict):
+            return [self._pairs(value), self._attributes(value)]
+        if isinstance(value, list | tuple | deque):
+            return [self._each(value), self._attributes(value)]
         return self._attributes(value)
 
     def _each(self, values: Any) -> list[Any]:
-        return [self.tell(value) for value in values]
+        """The items, whatever the class of the user's makes of them; another thread may add some meanwhile."""
+        kind = next(kind for kind in (list, tuple, set, frozenset, deque) if isinstance(values, kind))
+        return [self.tell(value) for value in list(kind.__iter__(values))]
 
-    def _pairs(self, values: Mapping[Any, Any]) -> list[Any]:
-        return [[self.tell(key), self.tell(value)] for key, value in values.items()]
+    def _pairs(self, values: dict[Any, Any]) -> list[Any]:
+        return [[self.tell(key), self.tell(value)] for key, value in list(dict.items(values))]
 
     def _attributes(self, thing: Any) -> Any:
         """What the attributes of an object of the user's hold; of an estimator its parameters; else nothing."""
@@ -177,7 +185,7 @@ class _Reader:
             return live.digest_of(thing)
         if kind is SimpleNamespace or (_is_own(kind) and all(map(_keeps_to_itself, kind.__mro__))):
             self.objects = True
-            return self._pairs(dict(sorted(_held(thing))))
+            return self._pairs(dict(sorted(_held(thing), key=lambda pair: pair[0])))
         if isinstance(getattr(kind, "get_params", None), FunctionType):
             self.objects = True
             try:
@@ -190,7 +198,7 @@ class _Reader:
 def _held(thing: Any) -> Iterator[tuple[str, Any]]:
     attributes = getattr(thing, "__dict__", None)
     if isinstance(attributes, dict):
-        yield from ((str(name), value) for name, value in attributes.items())
+        yield from ((str(name), value) for name, value in list(attributes.items()))
     for kind in type(thing).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in [slots] if isinstance(slots, str) else list(slots):

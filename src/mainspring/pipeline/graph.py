@@ -70,6 +70,8 @@ class Graph:
     def __init__(self, steps: Iterable[Any]) -> None:
         declared = [as_step(step) for step in steps]
         known = {step.name for step in declared}
+        if not declared:
+            raise DeclarationError("there are no steps; name at least one, such as ms.Pipeline('sums', [total])")
         if len(known) < len(declared):
             twice = next(step.name for step in declared if sum(other.name == step.name for other in declared) > 1)
             raise DeclarationError(f"two steps are called {twice!r}; rename one, for a step's name is its output")

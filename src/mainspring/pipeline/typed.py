@@ -6,18 +6,20 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
+
+from mainspring.core.errors import DeclarationError
+from mainspring.core.quantities import seconds
 
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 _NOTHING = ("none", "null", "")
 _EXAMPLES: dict[Any, str] = {
     bool: "true", int: "3", float: "0.5", date: "2026-01-31", datetime: "2026-01-31T12:00", type(None): "none",
-}  # fmt: skip
-_READERS: dict[type, Callable[[str], Any]] = {
-    str: str, int: int, float: float, date: date.fromisoformat, datetime: datetime.fromisoformat,
+    time: "12:00", timedelta: "5d", Decimal: "1.50", dict: '{"a": 1}', list: "1,2", tuple: "1,2", set: "1,2",
 }  # fmt: skip
 
 
@@ -34,9 +36,10 @@ def parsed(text: str, wanted: Any) -> Any:
         return _first(text, arguments)
     if origin is typing.Literal:
         return _found(each for each in arguments if str(each) == text)
-    if origin in (list, tuple, set, frozenset):
-        return _several(text, origin, arguments)
-    return _one(text, wanted)
+    kind = origin or wanted
+    if kind in (list, tuple, set, frozenset):
+        return _several(text, kind, arguments)
+    return _pairs(text) if kind is dict else _one(text, wanted)
 
 
 def title(wanted: Any) -> str:
@@ -66,7 +69,7 @@ def examples(wanted: Any) -> list[str]:
         return ["true", "false"]
     if isinstance(wanted, type) and issubclass(wanted, Enum):
         return [each.name for each in wanted]
-    return [_EXAMPLES.get(wanted, "...")]
+    return [_EXAMPLES.get(origin or wanted, "...")]
 
 
 def _one(text: str, wanted: Any) -> Any:
@@ -82,6 +85,33 @@ def _one(text: str, wanted: Any) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(text) from error
+
+
+def _span(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=seconds(text))
+    except (DeclarationError, OverflowError) as error:
+        raise ValueError(text) from error
+
+
+_READERS: dict[type, Callable[[str], Any]] = {
+    str: str, int: int, float: float, date: date.fromisoformat, datetime: datetime.fromisoformat,
+    time: time.fromisoformat, timedelta: _span, Decimal: _decimal,
+}  # fmt: skip
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return found
 
 
 def _first(text: str, kinds: tuple[Any, ...]) -> Any:
