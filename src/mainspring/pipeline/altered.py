@@ -134,6 +134,7 @@ class _Reader:
         self.objects = False
         self._left = _MOST
         self._inside: list[Any] = []
+        self._kinds: dict[int, tuple[str, bool]] = {}
 
     @property
     def full(self) -> bool:
@@ -141,7 +142,7 @@ class _Reader:
 
     def tell(self, value: Any) -> Any:
         if isinstance(value, Enum):
-            return [_name(type(value)), value.name]
+            return [self._kind(type(value))[0], value.name]
         if isinstance(value, _PLAIN):
             return value
         self._left -= _MOST if len(self._inside) > _DEEPEST else 1
@@ -149,9 +150,15 @@ class _Reader:
             return "..."
         self._inside.append(value)
         try:
-            return [_name(type(value)), self._parts(value)]
+            return [self._kind(type(value))[0], self._parts(value)]
         finally:
             self._inside.pop()
+
+    def _kind(self, kind: type) -> tuple[str, bool]:
+        """The name of a class, and whether its objects hold what the user's code put there; looked up once."""
+        if id(kind) not in self._kinds:
+            self._kinds[id(kind)] = _name(kind), _holds(kind)
+        return self._kinds[id(kind)]
 
     def _parts(self, value: Any) -> Any:
         if isinstance(value, type | FunctionType):
@@ -183,7 +190,7 @@ class _Reader:
         kind = type(thing)
         if kind.__module__ == "numpy":
             return live.digest_of(thing)
-        if kind is SimpleNamespace or (_is_own(kind) and all(map(_keeps_to_itself, kind.__mro__))):
+        if kind is SimpleNamespace or self._kind(kind)[1]:
             self.objects = True
             return self._pairs(dict(sorted(_held(thing), key=lambda pair: pair[0])))
         if isinstance(getattr(kind, "get_params", None), FunctionType):
@@ -206,6 +213,11 @@ def _held(thing: Any) -> Iterator[tuple[str, Any]]:
                 yield str(name), object.__getattribute__(thing, name)
             except (AttributeError, TypeError):
                 continue
+
+
+def _holds(kind: type) -> bool:
+    """Whether objects of *kind* are the user's, and hold what the user's code put there."""
+    return _is_own(kind) and all(map(_keeps_to_itself, kind.__mro__))
 
 
 def _is_own(kind: type) -> bool:
