@@ -130,7 +130,7 @@ def test_labels_count_only_when_their_window_is_closed(world: SimpleNamespace) -
 
     early, late = tick(world, strategy, 10), tick(world, strategy, 62)
 
-    assert early.kind == "wait" and "no label yet" in early.reason
+    assert early.kind == "wait" and "labels count 1 hour after their prediction" in early.reason
     assert late.kind == "promote"
 
 

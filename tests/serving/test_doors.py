@@ -119,6 +119,7 @@ def test_kserves_first_protocol_answers_as_predict_does(flights: Process, form: 
     labels, _ = expected(flights, ROWS)
     assert answer.json() == {"predictions": labels}
     assert recorded(flights, answer.headers["mainspring-ids"].split(",")) == labels
+    assert httpx.get(f"{flights.url}/").json() == {"status": "alive"}
     assert httpx.get(f"{flights.url}/v1/models").json() == {"models": ["flights"]}
     assert httpx.get(f"{flights.url}/v1/models/flights").json() == {"name": "flights", "ready": True}
 

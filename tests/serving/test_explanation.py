@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import lightgbm
 import numpy as np
+import polars as pl
 import pytest
 import xgboost
 from bundled import INPUTS, ROWS, bundled, flights, table
@@ -22,6 +23,7 @@ from mainspring.serving.explanation import explainer
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.encoding import Encoding
+from mainspring.store.lightgbm_text import LightgbmText
 from mainspring.store.records import Records
 
 __all__ = ["flights"]
@@ -86,6 +88,18 @@ def test_a_numbers_parts_add_up_to_it(make: Any) -> None:
 
     assert "label" not in explained[0]
     assert [total(each) for each in explained] == pytest.approx(model.predict(matrix[:30]), rel=1e-3)
+
+
+@pytest.mark.parametrize("make", [xgboost.XGBRegressor, lightgbm.LGBMRegressor])
+def test_a_booster_that_was_fitted_elsewhere_on_names_or_kept_as_text_is_explained(make: Any) -> None:
+    rows = table(300)
+    encoding = Encoding.fit(rows, "scaled")
+    named = pl.DataFrame(encoding.transform(rows), [f"theirs{place}" for place in range(len(encoding.names))])
+    model = make(verbosity=0).fit(named.to_pandas(), rows["distance"].fill_null(900).to_numpy())
+    kept = LightgbmText(model.booster_.model_to_string()) if make is lightgbm.LGBMRegressor else model
+    explained = explainer(kept, encoding, ()).explain(named[:30].to_numpy())
+
+    assert [total(each) for each in explained] == pytest.approx(model.predict(named[:30].to_pandas()), rel=1e-3)
 
 
 @pytest.mark.parametrize("model", [RandomForestClassifier(5), PoissonRegressor()])

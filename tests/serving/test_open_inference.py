@@ -96,6 +96,10 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(
         ({"inputs": []}, "inputs is empty"),
         ({**good(), "outputs": [{"name": "p"}]}, "output 'p' is unknown; there are predictions, probabilities, ids"),
         ({**good(), "outputs": {}}, "outputs must be a list"),
+        (
+            {**good(), "outputs": [{"name": "predictions", "parameters": {"classification": 2}}]},
+            "ask for probabilities",
+        ),
         ({**good(), "id": 7}, "id '7' is not text"),
         ({**good(), "parameters": 1}, "parameters of the request"),
     ],

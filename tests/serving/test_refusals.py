@@ -60,6 +60,16 @@ def test_every_door_refuses_in_one_shape(
     assert flat.status_code == status and isinstance(flat.json()["error"], str) and flat.json()["code"] == code
 
 
+@pytest.mark.parametrize("flag", ["strict", "explain"])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(world: World, flag: str) -> None:
+    by_query = world.post(f"/predict/flights?{flag}=maybe", ROW)
+    by_body = world.post("/predict/flights", {"rows": [ROW], flag: "true"})
+
+    for answer in (by_query, by_body):
+        assert (answer.status_code, shape(answer)) == (400, "InvalidRequest"), answer.text
+    assert world.post(f"/predict/flights?{flag}=false", ROW).status_code == 200
+
+
 @pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_packed_body_is_unpacked(world: World, coding: str, packed: Any) -> None:
     answer = world.post("/predict/flights", content=packed(b'{"rows": []}'), headers={"content-encoding": coding})
@@ -192,6 +202,28 @@ def test_a_request_that_comes_too_slowly_is_given_up(slow: Process, begun: bytes
 
     assert said.startswith(b"HTTP/1.1 408 ") and b'"TooSlow"' in said and 0.9 < time.monotonic() - began < 4
     assert httpx.get(f"{slow.url}/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: {host}\r\nX: " + b"a" * 600_000, 431, "TooLarge"),
+        (b"GET /healthz HTTP/1.1\r\nHost: {host}\r\n" + b"X: a\r\n" * 20_000 + b"\r\n", 431, "TooLarge"),
+        (b"no request at all\r\n\r\n", 400, "InvalidRequest"),
+        (b"GET /healthz HTTP/1.1\r\nHost: {host}\r\nX: " + b"a" * 50_000 + b"\r\n\r\n", 200, "ok"),
+        (b"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n" * 3_000, 200, "ok"),
+    ],
+    ids=["endless", "many", "no HTTP", "long", "pipelined"],
+)
+def test_a_header_has_its_limit_and_what_is_no_http_the_shape_of_other_refusals(
+    slow: Process, sent: bytes, status: int, code: str
+) -> None:
+    port = slow.sock.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        sock.sendall(sent.replace(b"{host}", b"127.0.0.1:%d" % port))
+        said = sock.recv(65536)
+
+    assert said.startswith(b"HTTP/1.1 %d " % status) and code.encode() in said
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -57,7 +58,7 @@ def round_trip(model: Any, references: Any = None, signed_here: bool = True) -> 
         GaussianNB(),
         SVC(random_state=0),
         MLPClassifier((4,), max_iter=5, random_state=0),
-        make_pipeline(StandardScaler(), LogisticRegression()),
+        make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()),
         VotingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(2, random_state=0))]),
         StackingClassifier([("a", GaussianNB()), ("b", RandomForestClassifier(2, random_state=0))], cv=2),
     ],

@@ -299,7 +299,7 @@ def _told(found: ShadowEvidence) -> str:
 
 def _judged(found: ShadowEvidence, declaration: Shadow) -> str:
     if found.paired.count < 2:
-        return "no label yet"
+        return f"no unit judged yet: labels count {duration(seconds(declaration.window))} after their prediction"
     low, high = _interval(found, declaration)
     what = "less absolute error" if found.regression else "more right predictions"
     return (

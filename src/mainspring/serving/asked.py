@@ -15,6 +15,7 @@ from mainspring.serving.served import Answer
 
 MOST_IDS = 100
 """As many prediction ids fit a header; doors whose protocol has no place for ids tell them there."""
+_TRUTHS = {b"true": True, b"True": True, b"1": True, b"false": False, b"False": False, b"0": False}
 _NO_JSON = ("text/csv", "multipart/", "image/", "audio/", "video/", "application/vnd.", "application/x-parquet")
 
 
@@ -26,8 +27,14 @@ class Body(msgspec.Struct, frozen=True):
     query: bytes = b""
 
     def asks_for(self, flag: bytes) -> bool:
-        """Whether the query has flag=true."""
-        return bool(self.query) and flag + b"=true" in self.query.split(b"&")
+        """Whether the query has flag=true; raises InvalidRequest for anything but true and false."""
+        if not self.query:
+            return False
+        said = [value for name, _, value in (part.partition(b"=") for part in self.query.split(b"&")) if name == flag]
+        if any(value not in _TRUTHS for value in said):
+            told = f"{flag.decode()}={said[-1].decode('latin-1')[:40]}"
+            raise InvalidRequest(f"{told!r} in the query is neither true nor false")
+        return any(_TRUTHS[value] for value in said)
 
     def json(self, *, nan: bool = False) -> Any:
         """The JSON value; a body that says it is something else is refused. nan: whether NaN is a missing value."""
@@ -62,12 +69,19 @@ def own(body: Body, loaded: Loaded) -> Asked:
             if "rows" in given and given.keys() <= {"rows", "strict", "explain"}:
                 raise InvalidRows(f"rows must be a list of objects, not {str(given['rows'])[:60]!r}")
             return Asked([given], _told, strict, explain)
-        strict, explain = strict or given.get("strict") is True, explain or given.get("explain") is True
+        strict, explain = _flag(given, "strict") or strict, _flag(given, "explain") or explain
         given = given["rows"]
     for number, row in enumerate(given):
         if not isinstance(row, dict):
             raise InvalidRows(f"row {number} is {str(row)[:60]!r}, not an object with a value for each column")
     return Asked(given, _told, strict, explain)
+
+
+def _flag(given: dict[str, Any], name: str) -> bool:
+    said = given.get(name)
+    if said is None or isinstance(said, bool):
+        return bool(said)
+    raise InvalidRequest(f"{name} is {str(said)[:40]!r}, neither true nor false")
 
 
 def mlflow(body: Body, loaded: Loaded) -> Asked:

@@ -18,8 +18,12 @@ from mainspring.serving.quick import Quick, Way
 
 REQUEST_SECONDS = 20.0
 """How long a request, header and body, may take to come."""
+MOST_HEADER_BYTES = 65_536
+"""Of a request's first line and headers."""
+_TOO_LONG = f"the first line and the headers take more than {MOST_HEADER_BYTES:,} bytes; send less"
 _LOOK_SECONDS = 0.5
 _CLOSE = (b"connection", b"close")
+_BODY = -(2**62)
 
 
 class _Short:
@@ -49,6 +53,8 @@ class Connection(HttpToolsProtocol):
     _way: Way | None = None
     _content = b""
     _plain: Headers | None = None
+    _head = 0
+    """How many bytes of a header have come; far below zero behind it."""
 
     def connection_made(self, transport: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -67,19 +73,29 @@ class Connection(HttpToolsProtocol):
             self.waiting_since = time.monotonic()
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
-    def on_headers_complete(self) -> None:
-        self._way, self._content = self._short_way(), b""
-        if self._way is None:
-            self._go_long()
-
     def on_body(self, body: bytes) -> None:
         if self._way is None:
             super().on_body(body)
         else:
             self._content += body
 
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        super().data_received(data)
+        if self._head > MOST_HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(431, "TooLarge", _TOO_LONG)
+
+    def on_headers_complete(self) -> None:
+        came, self._head = self._head, _BODY
+        if came > MOST_HEADER_BYTES and self._header_bytes() > MOST_HEADER_BYTES:
+            self._refuse(431, "TooLarge", _TOO_LONG)
+            raise ValueError(_TOO_LONG)  # the parser stops
+        self._way, self._content = self._short_way(), b""
+        if self._way is None:
+            self._go_long()
+
     def on_message_complete(self) -> None:
-        self.waiting_since = None
+        self.waiting_since, self._head = None, 0
         way, self._way = self._way, None
         if way is not None:
             content = self._taken()
@@ -96,6 +112,9 @@ class Connection(HttpToolsProtocol):
     def _taken(self) -> bytes:
         content, self._content = self._content, b""
         return content
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)  # ": " and the line's end
 
     def _short_way(self) -> Way | None:
         """The way of the request whose headers have come; None where it is the long one."""
@@ -143,11 +162,18 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self._way is not None or not self.cycle.response_started:
-            message = f"the request did not come whole within {REQUEST_SECONDS:g} seconds"
-            body = bodies.problem("TooSlow", message)
-            head = f"HTTP/1.1 408 Request Timeout\r\ncontent-length: {len(body)}\r\n"
-            fixed = "content-type: application/json\r\nconnection: close\r\n\r\n"
-            self.transport.write((head + fixed).encode() + body)
+            self._refuse(408, "TooSlow", f"the request did not come whole within {REQUEST_SECONDS:g} seconds")
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What isn't HTTP is refused in the shape of every other refusal."""
+        if not self.transport.is_closing():
+            self._refuse(400, "InvalidRequest", "this is no HTTP request; send method, path and headers as in HTTP/1.1")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        body = bodies.problem(code, message)
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
 

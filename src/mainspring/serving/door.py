@@ -56,7 +56,7 @@ class Door:
             await self.app(scope, receive, send)
 
 
-OPEN = frozenset({"/healthz", "/ping", "/v2/health/live", "/v2/health/ready"})
+OPEN = frozenset({"/", "/healthz", "/ping", "/v2/health/live", "/v2/health/ready"})
 """What a load balancer asks, which has no token; these answers name nothing."""
 
 

@@ -89,6 +89,7 @@ class Endpoint:
             *self._get(self._openapi, "/openapi.json"),
             *self._get(self._docs, "/docs"),
             *self._get(_mlflow_version, "/version"),
+            *self._get(_kserve_alive, "/"),
             *self._get(self._kserve_models, "/v1/models"),
             *self._get(self._kserve_model, "/v1/models/{loop}"),
             *self._get(_v2_server, "/v2", "/v2/", refuse=_V2),
@@ -306,6 +307,10 @@ async def _nowhere(scope: Scope, receive: Receive) -> Reply:
 
 async def _mlflow_version(scope: Scope, receive: Receive) -> Reply:
     return Reply(_installed("mlflow-skinny").encode(), content_type=b"text/plain; charset=utf-8")
+
+
+async def _kserve_alive(scope: Scope, receive: Receive) -> Reply:
+    return Reply(bodies.encode({"status": "alive"}))
 
 
 async def _v2_server(scope: Scope, receive: Receive) -> Reply:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mainspring.core.errors import NotExplained
 from mainspring.store.encoding import Encoding
+from mainspring.store.lightgbm_text import LightgbmText
 
 Array = npt.NDArray[np.float64]
 Contribute = Callable[[Any], Array]
@@ -58,7 +59,7 @@ def explainer(model: Any, encoding: Encoding, classes: Sequence[Any]) -> Explain
         raise NotExplained(f"{name} takes its columns by name; only linear models and boosters can be explained here")
     if type(model).__module__.startswith("xgboost."):
         return Explainer(encoding, lambda matrix: _xgboost(model, matrix), classes)
-    if type(model).__module__.startswith("lightgbm."):
+    if isinstance(model, LightgbmText) or type(model).__module__.startswith("lightgbm."):
         return Explainer(encoding, lambda matrix: _lightgbm(model, matrix), classes)
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         return Explainer(encoding, lambda matrix: _linear(model, matrix), classes)
@@ -87,10 +88,12 @@ def _xgboost(model: Any, matrix: Any) -> Array:
     booster = model.get_booster()
     best = getattr(model, "best_iteration", None) if booster.attr("best_iteration") is not None else None
     trees = (0, 0) if best is None else (0, best + 1)
-    parts = np.asarray(booster.predict(xgboost.DMatrix(matrix), pred_contribs=True, iteration_range=trees))
+    rows = xgboost.DMatrix(matrix)  # a model fitted on a frame knows names, which our matrix doesn't carry
+    parts = np.asarray(booster.predict(rows, pred_contribs=True, iteration_range=trees, validate_features=False))
     return parts.astype(np.float64).reshape(len(matrix), -1, matrix.shape[1] + 1)
 
 
 def _lightgbm(model: Any, matrix: Any) -> Array:
-    parts = np.asarray(model.booster_.predict(matrix, pred_contrib=True), dtype=np.float64)
-    return parts.reshape(len(matrix), -1, matrix.shape[1] + 1)
+    text = isinstance(model, LightgbmText)
+    told = model.contributions(matrix) if text else model.booster_.predict(matrix, pred_contrib=True)
+    return np.asarray(told, dtype=np.float64).reshape(len(matrix), -1, matrix.shape[1] + 1)

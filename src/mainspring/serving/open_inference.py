@@ -164,7 +164,10 @@ def _wanted(given: Mapping[str, Any], parameters: Mapping[str, Any], known: list
     unknown = [str(each["name"])[:60] for each in outputs if each["name"] not in known]
     if unknown:
         raise InvalidRequest(f"output {unknown[0]!r} is unknown; there are {', '.join(known)}")
-    binary = {str(each["name"]): _parameters(each, "an output").get("binary_data", every) is True for each in outputs}
+    asked = {str(each["name"]): _parameters(each, "an output") for each in outputs}
+    if any("classification" in each for each in asked.values()):
+        raise InvalidRequest("outputs aren't given as Triton's classification; ask for probabilities")
+    binary = {name: each.get("binary_data", every) is True for name, each in asked.items()}
     return _Wanted(tuple(binary), frozenset(name for name, is_binary in binary.items() if is_binary), False, identity)
 
 

@@ -41,6 +41,10 @@ class LightgbmText:
         values: npt.NDArray[Any] = np.asarray(self._booster().predict(np.asarray(matrix)))
         return values
 
+    def contributions(self, matrix: Any) -> npt.NDArray[Any]:
+        """What each column adds to an answer, and the base, as LightGBM counts them."""
+        return np.asarray(self._booster().predict(np.asarray(matrix), pred_contrib=True))
+
     def __getattr__(self, name: str) -> Any:
         """`predict_proba` is there for classes only, as in scikit-learn."""
         if name == "predict_proba" and "classes_" in self.__dict__:
