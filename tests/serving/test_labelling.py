@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,12 +52,20 @@ def given(world: SimpleNamespace, file: str, *more: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl", "delta", "db#told"])
 def test_a_file_of_labels_is_taken_and_again_changes_nothing(world: SimpleNamespace, suffix: str) -> None:
     frame = pl.DataFrame({"id": world.ids, "label": ["yes", "no", "no"] * 10, "at": [AT.isoformat()] * 30, "note": "x"})
     file = f"labels.{suffix}"
-    write: Any = {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix]
-    write(file)
+    write: Any = {
+        "csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson, "delta": frame.write_delta,
+    }.get(suffix)  # fmt: skip
+    if write is None:
+        file = f"sqlite:///{file}"
+        with closing(sqlite3.connect("labels.db")) as database, database:
+            database.execute("create table told (id text, label text, at text, note text)")
+            database.executemany("insert into told values (?, ?, ?, ?)", frame.iter_rows())
+    else:
+        write(file)
 
     first, again = given(world, file), given(world, file)
 

@@ -222,6 +222,7 @@ def feedback(**arguments: Any) -> None:
     """Labels and events in bulk, for a running endpoint: a CSV, Parquet or JSON lines file, a table, any source.
 
     \b
+    FILE may be an address, a Delta table's folder or URL#TABLE of a database too.
     Columns: id, or key and time; label or event; if known, at (since when) and propensity.
     """
     _call("feedback", **arguments)

@@ -15,7 +15,7 @@ import httpx
 
 from mainspring.app.config import Settings
 from mainspring.core.errors import ServiceError, SourceError
-from mainspring.core.sources import source
+from mainspring.data.named import named
 from mainspring.data.sources import reader
 from mainspring.store.secrets import secret
 
@@ -56,7 +56,7 @@ def feedback(settings: Settings, name: str, data: str, *, url: str | None, refus
 
 
 def _labels(data: str) -> Iterator[dict[str, Any]]:
-    for frame, _ in reader(source(data), ("id",)).read(None):
+    for frame, _ in reader(named(data), ("id",)).read(None):
         names = [name for name in FIELDS if name in frame.columns]
         if not {"label", "event"} & set(names) or not {"id", "key"} & set(names):
             raise SourceError(

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from blake3 import blake3
 
-from mainspring.core import declarations, sources
 from mainspring.core.errors import InvalidRows, UsageError
 from mainspring.core.schema import Type
 from mainspring.data import outputs
 from mainspring.data.batches import ahead
+from mainspring.data.named import named
 from mainspring.data.sources import Reader, reader
 from mainspring.loop import given
 from mainspring.loop.champion import current
@@ -65,7 +63,7 @@ def score(
     model = runtime.load(folder, threads=len(os.sched_getaffinity(0)))
     sample = pl.read_ipc(folder / "sample.arrow")
     texts = tuple(column.name for column in model.manifest.inputs if column.type is Type.TEXT)
-    rows = reader(declared(source, query), texts)
+    rows = reader(named(source, query), texts)
     position = rows.position()
     said = [chosen.digest, rows.identity, position, list(keep), None if position is not None else time.time_ns()]
     job = blake3(json.dumps(said, default=str).encode()).hexdigest()
@@ -81,20 +79,6 @@ def score(
             raise InvalidRows(f"{source} gives no rows; there is nothing to score")
         output.finish()
     return Scored(chosen.name, done, resumed, time.monotonic() - began)
-
-
-def declared(text: str, query: str | None) -> Any:
-    """The source that a person names: a file or address, the folder of a Delta table, or URL#TABLE of a database."""
-    url, separator, table = text.rpartition("#")
-    if query is not None:
-        return sources.sql(text, query)
-    if separator and ("://" in url or url.startswith("env:")):
-        if not re.fullmatch(r"[\w.$]+", table):
-            raise UsageError(f"{text!r}: what stands after # must be a table's name; write a select with --query")
-        return sources.sql(url, table)
-    if Path(text, "_delta_log").is_dir():
-        return sources.delta(text)
-    return declarations.source(text)
 
 
 def _beyond(rows: Reader, done: int) -> Iterator[pl.DataFrame]:

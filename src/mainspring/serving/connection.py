@@ -114,7 +114,9 @@ class Connection(HttpToolsProtocol):
         return content
 
     def _header_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)  # ": " and the line's end
+        return len(self.url) + sum(
+            len(name) + len(value) + 4 for name, value in self.headers
+        )  # ": " and the line's end
 
     def _short_way(self) -> Way | None:
         """The way of the request whose headers have come; None where it is the long one."""
