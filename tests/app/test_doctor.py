@@ -90,8 +90,10 @@ def test_a_file_that_is_no_database_is_noticed(settings: Settings) -> None:
     assert "restore it from a backup" in finding.mend
 
 
-def test_damage_inside_the_database_is_noticed(settings: Settings) -> None:
-    path = settings.home / "mainspring.db"
+@pytest.mark.parametrize("name", ["mainspring.db", "records/flights/compacted.db"])
+def test_damage_inside_a_database_is_noticed(settings: Settings, name: str) -> None:
+    path = settings.home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("create table ballast (text)")
     connection.executemany("insert into ballast values (?)", [("x" * 500,)] * 500)

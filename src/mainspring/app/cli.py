@@ -198,7 +198,7 @@ def predict(**arguments: Any) -> None:
 @click.argument("rows", metavar="IN")
 @click.argument("out", metavar="OUT")
 @click.option("--query", metavar="SQL", help="The rows of this select of the database IN.")
-@click.option("--keep", multiple=True, metavar="COLUMN", help="Write this column of IN too (default: the key).")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Write this column of IN (default: the key).")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it is there.")
 @_json
 def score(**arguments: Any) -> None:

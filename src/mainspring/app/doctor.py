@@ -9,19 +9,20 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from mainspring.app.config import Settings
-from mainspring.core.errors import MainspringError
+from mainspring.core.errors import HomeDamaged, MainspringError
 from mainspring.store import gc
 from mainspring.store.bundles import Bundles
 from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
 from mainspring.store.files import Files
-from mainspring.store.home import Home
+from mainspring.store.home import Database, Home
 from mainspring.store.journal import Journal
 from mainspring.store.registry import Registry
 
@@ -128,11 +129,22 @@ def _writable(path: Path) -> Finding:
 
 
 def _database(home: Home) -> Iterator[Finding]:
-    answer = " ".join(str(home.database.query("pragma integrity_check(1)")[0][0]).split())
+    answer = _soundness(home.database)
     if answer != "ok":
         yield Finding("state", "wrong", f"{home.database.path}: {answer}", "restore it from a backup")
     else:
         yield Finding("state", "ok", f"{home.database.path} is sound")
+    for path in sorted(home.folder("records").glob("*/compacted.db")):
+        with closing(Database(path)) as index:
+            if (answer := _soundness(index)) != "ok":
+                yield Finding("records", "wrong", f"{path}: {answer}", "restore it from a backup")
+
+
+def _soundness(database: Database) -> str:
+    try:
+        return " ".join(str(database.query("pragma integrity_check(1)")[0][0]).split())
+    except HomeDamaged as error:
+        return str(error).partition(";")[0]
 
 
 def _runs(home: Home) -> Iterator[Finding]:
