@@ -61,7 +61,10 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        self._head += len(data)
         super().data_received(data)
+        if self._head > MOST_HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(431, "TooLarge", _TOO_LONG)
         if self._content and not self.transport.is_closing():  # the rest of the body comes later: it is bounded there
             self._way, content = None, self._taken()
             self._go_long()
@@ -78,12 +81,6 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
         else:
             self._content += body
-
-    def data_received(self, data: bytes) -> None:
-        self._head += len(data)
-        super().data_received(data)
-        if self._head > MOST_HEADER_BYTES and not self.transport.is_closing():
-            self._refuse(431, "TooLarge", _TOO_LONG)
 
     def on_headers_complete(self) -> None:
         came, self._head = self._head, _BODY
