@@ -35,6 +35,7 @@ from mainspring.store.deployments import Deployments
 from mainspring.store.encoded_columns import Named, Number, Output
 from mainspring.store.encoding import Encoding
 from mainspring.store.home import Home
+from mainspring.store.mlflow_pyfunc import MlflowPyfunc
 from mainspring.store.profile import Profile
 from mainspring.store.registry import Registry
 
@@ -58,7 +59,7 @@ def bring(
     """The model at *uri* as the next version of *loop*: its first takes all traffic, another waits for `promote`.
 
     rows: rows of its inputs, against which drift is judged. target, key: their columns where the loop is new. trust:
-    a pickle may be read, and run its code. What an existing loop's requests carry stays as it is.
+    the model's own code may run. What an existing loop's requests carry stays as it is.
     """
     registry, deployments = Registry(home, mlflow), Deployments(home)
     folder = home.folder("tmp") / f"import-{uuid.uuid4().hex}"
@@ -72,7 +73,8 @@ def bring(
     candidate, notes = _candidate(found, champion, rows, target or found.target or "target", key)
     run, at = f"import-{uuid.uuid4().hex[:12]}", now or deployments.now()
     told = f"imported from {uri} ({found.flavour}, {found.form}); no holdout has judged it"
-    trusted = ("its pickle was read, and its code run, at a person's word (--trust)",) if found.trusted else ()
+    trust_given = "its author's code was run at a person's word (--trust)" if found.trusted else ""
+    trusted = tuple(reason for reason in (trust_given, found.assumed) if reason)
     bundle = package(
         replace(candidate, notes=(told, *trusted, *notes)),
         features=(), unit=None if champion is None else champion.manifest.unit, loop=loop, home=home,
@@ -107,6 +109,9 @@ def _candidate(
     reference = _reference(found, champion, rows, inputs)
     model, used = found.model, found.inputs or inputs
     encoding = _encoding(model, used, reference)
+    if isinstance(model, MlflowPyfunc):
+        known = () if champion is None else champion.manifest.classes
+        model.learn_classes(encoding.transform(reference), known)
     classes = _classes(model, champion)
     task: Task = {0: "regression", 2: "binary"}.get(len(classes), "multiclass")  # type: ignore[assignment]
     if champion is not None and task != champion.manifest.task:

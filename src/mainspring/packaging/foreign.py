@@ -16,12 +16,14 @@ import numpy as np
 from mainspring.core.errors import BundleError, BundleUntrusted
 from mainspring.core.quiet import heard
 from mainspring.core.schema import Column, Schema, Type
+from mainspring.packaging import torch_module
 from mainspring.store import estimators
 from mainspring.store.lightgbm_text import LightgbmText
+from mainspring.store.mlflow_pyfunc import MlflowPyfunc
 from mainspring.store.onnx_graph import OnnxGraph
 
-_READ = ("onnx", "lightgbm", "xgboost", "sklearn")
-"""The flavours that are read, the safest first."""
+_READ = ("onnx", "lightgbm", "xgboost", "sklearn", "pytorch", "python_function")
+"""The flavours that are read, the safest first. The last two run their author's code."""
 _FILES = {"onnx": "data", "lightgbm": "data", "xgboost": "data", "sklearn": "pickled_model"}
 _TYPES = {
     "integer": Type.INTEGER, "long": Type.INTEGER, "float": Type.FLOAT, "double": Type.FLOAT, "boolean": Type.BOOLEAN,
@@ -42,12 +44,13 @@ class Foreign:
     example: list[dict[str, Any]]
     target: str | None
     trusted: bool
+    assumed: str = ""
 
 
 def read(folder: Path, *, trust: bool) -> Foreign:
     """The model in the MLflow *folder*.
 
-    trust: a pickle may run its code. Raises BundleUntrusted for one that may not, BundleError for what can't be read.
+    trust: its author's code may run. Raises BundleUntrusted where it may not, BundleError for what can't be read.
     """
     _refuse_links(folder)
     mlmodel = _mlmodel(folder)
@@ -57,6 +60,8 @@ def read(folder: Path, *, trust: bool) -> Foreign:
     if flavour is None:
         known = ", ".join(sorted(flavours)) or "none"
         raise BundleError(f"the model's flavours ({known}) aren't read; log it as {', '.join(_READ)}")
+    if flavour not in _FILES:
+        return _of_code(folder, mlmodel, flavour, trust)
     content = _content(folder, str(flavours[flavour].get(_FILES[flavour]) or _FILES[flavour]))
     form = form_of(content)
     if form == "pickle" and not trust:
@@ -65,12 +70,50 @@ def read(folder: Path, *, trust: bool) -> Foreign:
             "serialization_format='skops', as ONNX or as a native booster, or say --trust if you know who made it"
         )
     model = _loaded(content, form)
-    signature = mlmodel.get("signature")
-    signature = signature if isinstance(signature, dict) else {}
-    inputs = _inputs(signature.get("inputs"), model)
+    signature = _signature(mlmodel)
+    inputs = _inputs(_told(signature.get("inputs")), model)
     return Foreign(
         model, flavour, form, inputs, _example(folder, mlmodel, inputs), _target(signature), form == "pickle"
     )
+
+
+def _of_code(folder: Path, mlmodel: Mapping[str, Any], flavour: str, trust: bool) -> Foreign:
+    """A model that can't be read without its author's code: a PyTorch module, or whatever MLflow's pyfunc loads."""
+    if not trust:
+        raise BundleUntrusted(
+            f"the {flavour} model is code of its author's, which runs when it is read; log it as one of "
+            f"{', '.join(_FILES)}, or say --trust if you know who made it"
+        )
+    config, told = mlmodel["flavors"][flavour], _told(_signature(mlmodel).get("inputs"))
+    inputs = _inputs(told, None)
+    if inputs is None:
+        raise BundleError(f"the {flavour} model doesn't say its columns; log it with a signature of plain columns")
+    example = _example(folder, mlmodel, inputs)
+    code = _folder(folder, config["code"]) if config.get("code") else None
+    model: Any
+    if flavour == "pytorch":
+        data = _folder(folder, config.get("model_data") or "data")
+        model, assumed = torch_module.read(data, code, _matrix(example, inputs))
+        form = "exported to ONNX"
+    else:
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        model = MlflowPyfunc(files, config.get("code"), _pyfunc_types(told))
+        model.load()
+        form, assumed = str(config.get("loader_module")), "its author's code runs whenever it answers"
+    return Foreign(model, flavour, form, inputs, example, _target(_signature(mlmodel)), True, assumed)
+
+
+def _matrix(example: list[dict[str, Any]], inputs: Schema) -> np.ndarray[Any, Any]:
+    """The example's rows for a module that takes numbers only."""
+    if other := [column.name for column in inputs if column.type not in (Type.INTEGER, Type.FLOAT, Type.BOOLEAN)]:
+        raise BundleError(f"the pytorch model's column {other[0]!r} is no number; a module of numbers only is served")
+    rows = [[row.get(name) for name in inputs.names] for row in example]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(inputs.names))
+
+
+def _pyfunc_types(told: list[dict[str, Any]]) -> dict[str, str] | str:
+    tensor = told[0].get("tensor-spec")
+    return str(tensor["dtype"]) if tensor else {str(each["name"]): str(each["type"]) for each in told}
 
 
 def form_of(content: bytes) -> str:
@@ -202,20 +245,44 @@ def _content(folder: Path, name: str) -> bytes:
     return path.read_bytes()
 
 
-def _inputs(text: Any, model: Any) -> Schema | None:
-    """The model's columns, by its signature or by the names it was fitted with."""
+def _folder(folder: Path, name: Any) -> Path:
+    path = (folder / str(name)).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BundleUntrusted(f"MLmodel names {name!r}, a folder outside of the model's")
+    return path
+
+
+def _signature(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = mlmodel.get("signature")
+    return found if isinstance(found, dict) else {}
+
+
+def _told(text: Any) -> list[dict[str, Any]]:
+    """What a signature tells of each column, or of the one matrix."""
     try:
         told = json.loads(text) if isinstance(text, str) else []
     except ValueError as error:
         raise BundleError("the model's signature isn't JSON; log the model again") from error
-    columns = [each for each in told if isinstance(each, dict) and each.get("name") and each.get("type") in _TYPES]
+    return [each if isinstance(each, dict) else {} for each in told] if isinstance(told, list) else []
+
+
+def _inputs(told: list[dict[str, Any]], model: Any) -> Schema | None:
+    """The model's columns, by its signature or by the names it was fitted with."""
+    columns = [each for each in told if each.get("name") and str(each.get("type")) in _TYPES]
     if columns and len(columns) == len(told):
         return Schema(tuple(Column(str(each["name"]), _TYPES[each["type"]]) for each in columns))
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        count = getattr(model, "n_features_in_", None)
+        count = getattr(model, "n_features_in_", _width(told))
         names = None if count is None else [f"x{place}" for place in range(int(count))]
     return None if names is None else Schema(tuple(Column(str(name), Type.FLOAT) for name in names))
+
+
+def _width(told: list[dict[str, Any]]) -> int | None:
+    """How many columns the one matrix has that a signature tells of."""
+    spec = told[0].get("tensor-spec") if len(told) == 1 else None
+    shape = spec.get("shape") if isinstance(spec, dict) else None
+    return shape[1] if isinstance(shape, list) and len(shape) == 2 and type(shape[1]) is int and shape[1] > 0 else None
 
 
 def _target(signature: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ import onnxruntime
 from mainspring.core.quiet import heard
 from mainspring.packaging import trees
 from mainspring.packaging.graph import NotConvertible, standard
+from mainspring.store.mlflow_pyfunc import MlflowPyfunc
 from mainspring.store.onnx_graph import OnnxGraph
 from mainspring.store.onnx_names import CLASS, INPUT, PROBABILITY, VALUE
 
@@ -53,6 +54,8 @@ def convert(model: Any, matrix: Any, seed: int = 0, named: Sequence[Any] = ()) -
     """
     if isinstance(model, OnnxGraph):
         return model.content, ""
+    if isinstance(model, MlflowPyfunc):
+        return None, "served by MLflow's pyfunc, which runs the model's own code"
     if not isinstance(matrix, np.ndarray):
         return None, "served by scikit-learn: the model takes a named frame"
     rows = np.concatenate([matrix, *_perturbed(matrix, np.random.default_rng(seed))])

@@ -46,9 +46,14 @@ class OnnxGraph:
             graph.output.append(helper.make_tensor_value_info(ours, kind, None))
         self.content = model.SerializeToString(deterministic=True)
         self._session: Any = None
-        if PROBABILITY in names.values():
-            width = self._run(np.zeros((1, columns)))[PROBABILITY].reshape(1, -1).shape[1]
-            self.classes_ = np.arange(width)
+        said = self._run(np.zeros((2, columns)))
+        if PROBABILITY in said:
+            self.classes_ = np.arange(said[PROBABILITY].reshape(2, -1).shape[1])
+        elif said[VALUE].size != 2:
+            raise BundleError(
+                f"the ONNX graph answers {said[VALUE].size // 2} numbers a row; one is served, or a class and a matrix "
+                "of probabilities"
+            )
 
     def predict(self, matrix: Any) -> npt.NDArray[Any]:
         said = self._run(matrix)

@@ -336,10 +336,15 @@ class _NotYet(Exception):
     """Something that must come first isn't in MLflow."""
 
 
-def _client(tracking_uri: str) -> Any:
-    """MLflow's client, its database from a template where it is new; no telemetry, no noise, no endless retries."""
+def settle() -> None:
+    """Before MLflow is imported: no telemetry, no endless retries, where the user hasn't said otherwise."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def _client(tracking_uri: str) -> Any:
+    """MLflow's client, its database from a template where it is new; no telemetry, no noise, no endless retries."""
+    settle()
     imported_by_user = "mlflow" in sys.modules
     with heard():  # of MLflow about its own libraries
         from mlflow import MlflowClient
