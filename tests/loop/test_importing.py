@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from mainspring.core.values import Release
 from mainspring.loop import champion
 from mainspring.loop.importing import bring
 from mainspring.loop.watch import Watch
+from mainspring.serving.runtime import load
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
+from mainspring.store.keys import Keys
 from mainspring.store.registry import Registry
 
 NUMBERS = ["delay", "load"]
@@ -215,12 +218,132 @@ def test_a_model_without_example_asks_for_rows(empty: Home, tmp_path: Path) -> N
         brought(empty, tmp_path / "model")
 
 
-def test_a_pyfunc_of_its_own_code_is_not_read(empty: Home, tmp_path: Path) -> None:
-    class Own(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-            return model_input
+OWN = """
+import mlflow
 
-    mlflow.pyfunc.save_model(str(tmp_path / "model"), python_model=Own(), pip_requirements=["x"])
+class Own(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        import words  # as late as can be
+        return {answer}
 
-    with pytest.raises(BundleError, match="python_function"):
+mlflow.models.set_model(Own())
+"""
+NUMBER = "model_input['delay'] * 2 + model_input['load'] * words.FACTOR"
+WORD = "[words.say(value) for value in model_input['delay']]"
+
+
+def of_own_code(folder: Path, answer: str, says: str, target: Any, from_code: bool = True) -> Path:
+    """A pyfunc whose answer is made with its module `words`."""
+    folder.mkdir()
+    (folder / "words.py").write_text(says)
+    (folder / "own.py").write_text(OWN.format(answer=answer))
+    inputs = rows()[NUMBERS]
+    if not from_code:  # as an object, its class in the pickle
+        found: dict[str, Any] = {}
+        exec((folder / "own.py").read_text(), found)
+    mlflow.pyfunc.save_model(
+        str(folder / "model"), python_model=str(folder / "own.py") if from_code else found["Own"](),
+        code_paths=[str(folder / "words.py")], pip_requirements=["x"], input_example=None,
+        signature=infer_signature(inputs, target),
+    )  # fmt: skip
+    return folder / "model"
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> str:
+    rows()[NUMBERS].to_csv(tmp_path / "rows.csv", index=False)
+    return str(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("from_code", [True, False])
+def test_a_pyfunc_of_its_own_code_answers_at_a_persons_word(
+    empty: Home, tmp_path: Path, rows_file: str, from_code: bool
+) -> None:
+    """Two of them with modules of one name, in one process, and nothing left behind."""
+    first = of_own_code(tmp_path / "1", NUMBER, "FACTOR = 1", np.zeros(3), from_code)
+    second = of_own_code(tmp_path / "2", NUMBER, "FACTOR = -1", np.zeros(3), from_code)
+
+    with pytest.raises(BundleUntrusted, match="--trust"):
+        brought(empty, first, rows=rows_file)
+    for name, model in ("first", first), ("second", second):
+        brought(empty, model, name, rows=rows_file, trust=True)
+    table = pl.from_pandas(rows()[NUMBERS])
+    said = [champion.predict(empty, name, table) for name in ("first", "second", "first")]
+
+    for answers, factor in zip(said, (1, -1, 1), strict=True):
+        assert np.allclose(answers, rows()["delay"] * 2 + rows()["load"] * factor)
+    assert "words" not in sys.modules and not any("mainspring-pyfunc" in path for path in sys.path)
+
+
+def test_a_pyfuncs_labels_are_those_that_it_answers(empty: Home, tmp_path: Path, rows_file: str) -> None:
+    says = "say = lambda value: 'late' if value > {limit} else 'in time'"
+    model = of_own_code(tmp_path / "labels", WORD, says.format(limit=rows()["delay"].median()), np.array(["late"]))
+    same = of_own_code(tmp_path / "same", WORD, says.format(limit=1e9), np.array(["late"]))
+
+    released = brought(empty, model, rows=rows_file, trust=True)
+    manifest, table = Bundles(empty).manifest(released.bundle.digest), pl.from_pandas(rows()[NUMBERS])
+    said = champion.predict(empty, "brought", table)
+
+    assert (manifest.task, manifest.classes, manifest.model_format) == ("binary", ("in time", "late"), "pickle")
+    assert (said == "late").tolist() == (rows()["delay"] > rows()["delay"].median()).tolist()
+    assert "whenever it answers" in Deployments(empty).decisions("brought")[0].reason
+    with pytest.raises(BundleError, match="'in time' on all"):
+        brought(empty, same, "another", rows=rows_file, trust=True)
+    assert brought(empty, same, trust=True).version == 2  # the loop's classes are known
+
+
+def test_a_pyfuncs_bundle_is_loaded_on_its_installation_only(empty: Home, tmp_path: Path, rows_file: str) -> None:
+    released = brought(
+        empty, of_own_code(tmp_path / "own", NUMBER, "FACTOR = 1", np.zeros(3)), rows=rows_file, trust=True
+    )
+    elsewhere = Keys(tmp_path / "elsewhere")
+    (elsewhere.folder / "trusted").mkdir(parents=True)
+    (elsewhere.folder / "trusted" / "ours.pub").write_text(Keys().public)
+
+    with pytest.raises(BundleUntrusted, match="only the installation that signed it"):
+        load(Bundles(empty).path(released.bundle.digest), keys=elsewhere)
+
+
+def test_a_pyfunc_that_answers_no_one_thing_a_row_is_refused(empty: Home, tmp_path: Path, rows_file: str) -> None:
+    for name, answer, reason in (
+        ("table", "model_input", "of shape"),
+        ("mapping", "[{'a': 1}] * len(model_input)", "number, a text or a truth value"),
+        ("broken", "missing", "missing"),
+    ):
+        model = of_own_code(tmp_path / name, answer, "", np.zeros(3))
+        with pytest.raises(BundleError, match=reason):
+            brought(empty, model, rows=rows_file, trust=True)
+
+
+def test_a_model_that_only_its_own_code_loads_runs_it(empty: Home, tmp_path: Path) -> None:
+    """Which it may; what it needs is told."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    columns = '[{"type": "double", "name": "a"}]'
+    (tmp_path / "model" / "MLmodel").write_text(
+        f"flavors:\n  python_function:\n    loader_module: net\n    code: code\nsignature:\n  inputs: '{columns}'\n"
+    )
+
+    with pytest.raises(BundleError, match="_load_pyfunc"):
         brought(empty, tmp_path / "model", trust=True)
+
+    assert (tmp_path / "ran").exists() and "net" not in sys.modules
+
+
+@pytest.mark.parametrize("form", ["pickle", "pt2"])
+def test_a_torch_module_is_served_as_onnx(empty: Home, tmp_path: Path, form: str) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(dim=1)).eval()
+    example = rows()[NUMBERS].head(5).to_numpy(np.float32)
+    mlflow.pytorch.save_model(
+        module, str(tmp_path / "model"), input_example=example, serialization_format=form, pip_requirements=["x"]
+    )
+
+    released = brought(empty, tmp_path / "model", trust=True)
+    manifest = Bundles(empty).manifest(released.bundle.digest)
+    matrix = rows()[NUMBERS].to_numpy(np.float32)
+    said = champion.predict(empty, "brought", pl.DataFrame(matrix.astype(float), schema=["x0", "x1"]))
+
+    assert (manifest.runtime, manifest.model_format, manifest.classes) == ("onnx", "onnx", (0, 1))
+    with torch.no_grad():
+        assert said.tolist() == module(torch.from_numpy(matrix)).argmax(1).tolist()

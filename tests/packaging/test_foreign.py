@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import io
 import json
 import pickle
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +24,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mainspring.core.errors import BundleError, BundleUntrusted
 from mainspring.packaging import foreign
+from mainspring.store.onnx_graph import OnnxGraph
+from mainspring.store.own_code import OwnCode
 
 SENTINEL = Path("ran")
 """What code of a hostile file would make, in the test's own folder."""
@@ -195,3 +199,140 @@ def test_a_graph_of_other_shape_says_what_is_served(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match="one matrix"):
         foreign.read(saved(tmp_path / "model", helper.make_model(graph).SerializeToString(), "onnx"), trust=False)
+
+
+def test_a_graph_of_several_numbers_a_row_is_refused(tmp_path: Path) -> None:
+    """Logits, such as a network answers without a softmax."""
+    model = ModelProto.FromString(outside())
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(helper.make_tensor("w", TensorProto.FLOAT, [2, 3], [1.0] * 6))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 21))
+    model.ir_version = 10
+
+    with pytest.raises(BundleError, match="3 numbers a row"):
+        foreign.read(saved(tmp_path / "model", model.SerializeToString(), "onnx"), trust=False)
+
+
+# ------------------------------------------------------------------------------------------- models of their own code
+
+TWO = ("a", "b")
+COLUMNS = json.dumps([{"type": "double", "name": name} for name in TWO])
+TRAP = f"open({str(SENTINEL)!r}, 'w').close()\n"
+
+
+def of_code(folder: Path, flavour: str, config: str, columns: str = COLUMNS, **files: bytes) -> Path:
+    """An MLflow model with *files* ("data__model_dot_pth": bytes), its code folder full of traps."""
+    for name, content in {"code__net_dot_py": TRAP.encode(), "loader_dot_py": TRAP.encode(), **files}.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / "MLmodel").write_text(
+        f"flavors:\n  {flavour}:\n    code: code\n{config}\nsignature:\n  inputs: '{columns}'\n"
+    )
+    return folder
+
+
+TRAPS: dict[str, tuple[str, str, dict[str, bytes]]] = {
+    "torch's pickle": ("pytorch", "    model_data: data", {"data__model_dot_pth": hostile()}),
+    "torch's archive": (
+        "pytorch", "    model_data: data", {"data__model_dot_pth": archived(model__data_dot_pkl=hostile())}
+    ),
+    "an exported program": ("pytorch", "    model_data: data", {"data__model_dot_pt2": hostile()}),
+    "the pickle's module": (
+        "pytorch", "    model_data: data",
+        {"data__model_dot_pth": hostile(), "data__pickle_module_info_dot_txt": b"loader"},
+    ),
+    "a python model": (
+        "python_function", "    loader_module: mlflow.pyfunc.model\n    python_model: model.pkl",
+        {"model_dot_pkl": hostile()},
+    ),
+    "a model from code": (
+        "python_function", "    loader_module: mlflow.pyfunc.loaders.code_model\n    model_code_path: loader.py", {}
+    ),
+    "a loader in the code folder": ("python_function", "    loader_module: net", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TRAPS)
+def test_a_models_own_code_runs_only_at_a_persons_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flavour, config, files = TRAPS[what]
+
+    with pytest.raises(BundleUntrusted, match="--trust"):
+        foreign.read(of_code(tmp_path / "model", flavour, config, **files), trust=False)
+
+    assert not SENTINEL.exists()
+
+
+def test_a_module_needs_torch_which_an_extra_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    folder = of_code(tmp_path / "model", "pytorch", "    model_data: data", data__model_dot_pth=b"")
+
+    with pytest.raises(BundleError, match=r"mainspring\[torch\]"):
+        foreign.read(folder, trust=True)
+
+
+NET = b"""
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width, last):
+        super().__init__()
+        self.chain = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, width), *last)
+
+    def forward(self, rows):
+        return self.chain(rows)
+"""
+
+
+def of_torch(folder: Path, thing: Any, columns: str = COLUMNS) -> Path:
+    import torch
+
+    file = io.BytesIO()
+    torch.save(thing, file)
+    config = "    model_data: data"
+    return of_code(folder, "pytorch", config, columns, code__net_dot_py=NET, data__model_dot_pth=file.getvalue())
+
+
+def test_a_torch_module_becomes_a_graph_that_answers_as_it_did(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    (tmp_path / "net.py").write_bytes(NET)
+    with OwnCode(tmp_path).at_hand():
+        made = importlib.import_module("net").Net
+        classes, double, logits = made(3, [torch.nn.Softmax(dim=1)]).eval(), made(1, []).double().eval(), made(3, [])
+        folders = [of_torch(tmp_path / f"model{place}", each) for place, each in enumerate((classes, double, logits))]
+    matrix = np.random.default_rng(0).normal(size=(9, 2))
+
+    probable, number = (foreign.read(folder, trust=True) for folder in folders[:2])
+    with torch.no_grad():
+        expected = classes(torch.from_numpy(matrix).float()).numpy(), double(torch.from_numpy(matrix)).numpy()
+
+    assert isinstance(probable.model, OnnxGraph) and "probabilities" in probable.assumed
+    assert np.allclose(probable.model.predict_proba(matrix), expected[0], atol=1e-6)
+    assert probable.model.predict(matrix).tolist() == expected[0].argmax(axis=1).tolist()
+    assert np.allclose(number.model.predict(matrix), expected[1].ravel()) and "that number" in number.assumed
+    assert "net" not in sys.modules and number.inputs is not None and number.inputs.names == TWO
+    with pytest.raises(BundleError, match="Softmax"):
+        foreign.read(folders[2], trust=True)
+    (folders[0] / "code" / "net.py").unlink()
+    with pytest.raises(BundleError, match="code_paths"):
+        foreign.read(folders[0], trust=True)
+
+
+def test_what_is_no_module_of_one_matrix_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    linear, words = torch.nn.Linear(2, 1), json.dumps([{"type": "string", "name": "a"}])
+
+    for name, thing, columns, reason in (
+        ("weights", linear.state_dict(), COLUMNS, "weights only"),
+        ("list", [1], COLUMNS, "holds a list"),
+        ("words", linear, words, "'a' is no number"),
+        ("width", linear, json.dumps([{"type": "double", "name": "a"}]), "can't answer 256 rows"),
+        ("silent", linear, "[]", "columns"),
+    ):
+        with pytest.raises(BundleError, match=reason):
+            foreign.read(of_torch(tmp_path / name, thing, columns), trust=True)

@@ -293,7 +293,7 @@ def models(**arguments: Any) -> None:
 @click.option("--rows", metavar="FILE", help="Rows of the model's inputs, against which drift is judged.")
 @click.option("--target", metavar="COLUMN", help="What a new loop predicts.")
 @click.option("--key", metavar="COLUMN", help="What names a row of a new loop.")
-@click.option("--trust", is_flag=True, help="Read a pickle, which can run any code. It is written down.")
+@click.option("--trust", is_flag=True, help="Let the model's code run (pickle, torch, pyfunc). It is written down.")
 @_json
 def import_(**arguments: Any) -> None:
     """Take a model of MLflow under a loop: models:/NAME/3, models:/NAME@ALIAS, runs:/ID/PATH, or a folder.

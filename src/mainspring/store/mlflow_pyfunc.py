@@ -83,7 +83,8 @@ class MlflowPyfunc:
 
     def _load(self) -> _Loaded:
         registry.settle()
-        import mlflow.pyfunc
+        with heard():  # of MLflow about its own libraries
+            import mlflow.pyfunc
 
         folder = Path(tempfile.mkdtemp(prefix="mainspring-pyfunc-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
