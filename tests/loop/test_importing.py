@@ -272,7 +272,7 @@ def test_a_pyfunc_of_its_own_code_answers_at_a_persons_word(
 
     for answers, factor in zip(said, (1, -1, 1), strict=True):
         assert np.allclose(answers, rows()["delay"] * 2 + rows()["load"] * factor)
-    assert "words" not in sys.modules and not any("mainspring-pyfunc" in path for path in sys.path)
+    assert "words" not in sys.modules and not any("mainspring-unpacked" in path for path in sys.path)
 
 
 def test_a_pyfuncs_labels_are_those_that_it_answers(empty: Home, tmp_path: Path, rows_file: str) -> None:

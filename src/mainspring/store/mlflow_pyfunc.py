@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from mainspring.core.errors import BundleError, InvalidRows
 from mainspring.core.quiet import heard
 from mainspring.store import registry
 from mainspring.store.own_code import OwnCode
+from mainspring.store.unpacked import unpacked
 
 _WHOLE = {"integer": "int32", "long": "int64", "boolean": "bool"}
 _TYPES = {**_WHOLE, "float": "float32", "double": "float64", "datetime": "datetime64[ns]", "string": "object"}
@@ -86,11 +84,7 @@ class MlflowPyfunc:
         with heard():  # of MLflow about its own libraries
             import mlflow.pyfunc
 
-        folder = Path(tempfile.mkdtemp(prefix="mainspring-pyfunc-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        for name, content in self.files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+        folder = unpacked(self.files, self)
         code = OwnCode(folder / self.code if self.code else None)
         try:
             with code.at_hand(), heard():
