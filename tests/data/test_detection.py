@@ -15,6 +15,7 @@ import mainspring as ms
 from mainspring.core.declarations import FrameSource, Roles
 from mainspring.core.errors import PersonalData, SchemaMismatch
 from mainspring.core.privacy import Privacy
+from mainspring.data import contract
 from mainspring.data.detection import luhn, personal
 from mainspring.data.ingest import ingest
 from mainspring.data.sources import reader
@@ -110,6 +111,18 @@ def test_the_run_is_told_and_what_is_declared_is_no_news(tmp_path: Path) -> None
 
     assert any("column 'contact' holds e-mail addresses (100 % of the values)" in note for note in told)
     assert not any("zqx" in note for note in told) and not any("holds" in note for note in quiet)
+
+
+def test_a_contract_that_is_made_holds_no_value_of_what_looks_personal(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / ".mainspring")
+    told = rows().with_columns(fare=pl.int_range(60, eager=True))
+
+    ingest(source=ms.frame(told), roles=Roles("late"), home=home, loop="a")
+    ingest(source=ms.frame(told), roles=Roles("late"), home=home, loop="b", privacy=ms.Privacy(detect="off"))
+
+    kept, unasked = contract.load(home, "a"), contract.load(home, "b")
+    assert kept is not None and unasked is not None and "zqx" not in str(kept.to_json())
+    assert (kept["contact"].personal, kept["fare"].personal, unasked["contact"].personal) == (True, False, False)
 
 
 def test_where_it_blocks_nothing_is_kept(tmp_path: Path) -> None:

@@ -43,10 +43,11 @@ class Finding:
 
 class Looking:
     """Looks at the first rows of a reading, for columns of which neither *privacy* nor the *contract* knows that they
-    are personal."""
+    are personal. notes, columns: what there is to say of them, and their names."""
 
     def __init__(self, privacy: Privacy, contract: Schema | None) -> None:
         self.notes: tuple[str, ...] = ()
+        self.columns: tuple[str, ...] = ()
         self._detect, self._looked = privacy.detect, privacy.detect == "off"
         self._known = {*privacy.rules, *privacy.personal, *(c.name for c in contract or () if c.personal)}
 
@@ -54,7 +55,8 @@ class Looking:
         """Look at *rows* if they are the first; raises PersonalData where detect="block"."""
         if not self._looked:
             self._looked = True
-            self.notes = told(personal(rows.gather_every(max(1, rows.height // ROWS)), self._known), self._detect)
+            found = personal(rows.gather_every(max(1, rows.height // ROWS)), self._known)
+            self.notes, self.columns = told(found, self._detect), tuple(finding.column for finding in found)
 
 
 def personal(rows: pl.DataFrame, known: Collection[str] = ()) -> list[Finding]:

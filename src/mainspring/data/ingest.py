@@ -181,7 +181,7 @@ class _Work:
             header = ", ".join(batch.columns[:30])
             if batch.height:
                 looked.at(batch)
-                load.take(batch)
+                load.take(batch, looked.columns)
         if since is None and not load.rows:
             only = f", only a header: {header}" if header else ""
             raise SourceEmpty(f"{rows_of.name} has no rows{only}; give it some and run again")

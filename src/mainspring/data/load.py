@@ -85,7 +85,7 @@ class Load:
 
     first: the number of the first row. head: a digest of the first so many rows is wanted. retyped: whether the source
     can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again.
-    personal: columns of which no value is shown.
+    personal: columns of which no value is shown; those that look so are added where the contract is yet to be made.
     """
 
     def __init__(
@@ -96,14 +96,15 @@ class Load:
         self._staging, self._home, self._loop, self._roles, self._name = staging, home, loop, roles, name
         self._frozen, self._schema, self._max_bad, self._retyped = frozen is not None, frozen, max_bad, retyped
         self._first, self._head_rows, self._head = first, head, None if head else ""
-        self._aside, self._personal = aside, personal
+        self._aside, self._personal = aside, set(personal)
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
         self.rows = 0
 
-    def take(self, raw: pl.DataFrame) -> None:
-        """Check the rows of a batch and write them."""
+    def take(self, raw: pl.DataFrame, personal: Collection[str] = ()) -> None:
+        """Check the rows of a batch and write them. personal: columns that look so."""
+        self._personal |= set(personal) - {self._roles.target}
         _refuse_reserved(raw, self._name)
         frame, said = plain(raw)
         if not self._written:

@@ -142,9 +142,7 @@ def failure(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> Ex
         return HomeUnwritable(f"{path} can't be written ({error}); make room or mend it, then run again")
     if code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE) or isinstance(error, sqlite3.ProgrammingError):
         return error
-    return HomeDamaged(
-        f"{path} is damaged ({error}); restore it from a backup, or move {path.parent} away and run again"
-    )
+    return HomeDamaged(f"{path} is damaged ({error}); restore it from a backup, or move the home away and run again")
 
 
 _UNWRITABLE = frozenset(
