@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
@@ -118,9 +119,9 @@ def _differs(module: ModuleType, text: ModuleText) -> bool:
 def _functions(code: CodeType, prefix: str) -> Iterator[tuple[str, CodeType]]:
     """The functions and methods in a module's code, by qualified name; those with a namesake are left out."""
     inner = [each for each in code.co_consts if isinstance(each, CodeType) and not each.co_name.startswith("<")]
-    names = [each.co_name for each in inner]
+    named = Counter(each.co_name for each in inner)
     for each in inner:
-        if names.count(each.co_name) == 1:
+        if named[each.co_name] == 1:
             if each.co_flags & inspect.CO_NEWLOCALS:
                 yield f"{prefix}{each.co_name}", each
             else:
