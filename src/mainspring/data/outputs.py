@@ -113,7 +113,7 @@ class _Parquet:
 
     def finish(self) -> None:
         parts, writing = self._found(), _beside(self._path, "writing")
-        with pq.ParquetWriter(writing, pq.read_schema(parts[0][2]), compression="zstd") as writer:
+        with pq.ParquetWriter(writing, pq.read_schema(parts[0][2]), compression="lz4") as writer:
             for _, _, part in parts:
                 writer.write_table(pq.read_table(part))
         durable.sync(writing)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +70,18 @@ def score(
     job = blake3(json.dumps(said, default=str).encode()).hexdigest()
     scorer = _Scorer(model, sample, tuple(keep))
     began = time.monotonic()
-    with outputs.opened(out, job, overwrite=overwrite) as output:
+    with outputs.opened(out, job, overwrite=overwrite) as output, ThreadPoolExecutor(1, "write") as writer:
         done = resumed = output.begun()
+        writing: Future[None] | None = None
         for part in _beyond(rows, done):
-            output.write(scorer.answers(part, done), done)
+            answers = scorer.answers(part, done)  # while the part before is written
+            if writing is not None:
+                writing.result()
+                tell(done, (done - resumed) / max(time.monotonic() - began, 1e-9))
+            writing = writer.submit(output.write, answers, done)
             done += part.height
+        if writing is not None:
+            writing.result()
             tell(done, (done - resumed) / max(time.monotonic() - began, 1e-9))
         if not done:
             raise InvalidRows(f"{source} gives no rows; there is nothing to score")
