@@ -81,7 +81,7 @@ def _forests() -> None:
         model = RandomForestClassifier(100, max_depth=depth, random_state=0).fit(matrix, label)
         content, why = convert(model, matrix)
         assert content is not None, why
-        answer = runtime._onnx(content, len(os.sched_getaffinity(0)))
+        answer = runtime._onnx(content, measured=True)
         taken = _seconds({"sklearn": partial(model.predict_proba, many), "onnx": partial(answer, many)}, 7)
         row(f"100 trees, depth {depth}, 10,000 rows: ONNX / scikit-learn", taken["sklearn"] / taken["onnx"], "x",
             at_least=1)  # fmt: skip

@@ -8,9 +8,11 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,23 @@ def test_one_row_is_answered_as_the_whole_table(served: Runtime) -> None:
     assert together.labels is not None and together.probabilities is not None
     assert [one.labels[0] for one in alone] == together.labels.tolist()
     np.testing.assert_array_equal(np.concatenate([one.probabilities for one in alone]), together.probabilities)
+
+
+@pytest.mark.parametrize("seconds", [(4.0, 1.0, 2.0), (4.0, 2.0, 2.0)], ids=["worth it", "not"])
+def test_threads_are_taken_where_they_are_measured_to_be_quicker_and_change_no_answer(
+    home: Home, forest: Path, served: Runtime, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...]
+) -> None:
+    clock = iter([0.0, seconds[0], 0.0, seconds[1], 0.0, seconds[2]])
+    monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(runtime, "os", SimpleNamespace(sched_getaffinity=lambda process: {0, 1}))
+    monkeypatch.setattr(runtime, "_PART_ROWS", 100)
+    rows, before = candidates.flights(1_050, seed=3), threading.active_count()
+
+    loaded = runtime.load(forest, keys=candidates.keys(home), measured=True)
+    said = loaded.predict(rows)
+
+    assert np.array_equal(said.probabilities, served.predict(rows).probabilities)
+    assert (threading.active_count() > before) is (seconds[1] < seconds[2])
 
 
 def test_extra_columns_and_other_orders_change_nothing(served: Runtime) -> None:

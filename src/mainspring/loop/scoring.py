@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,7 +60,7 @@ def score(
     """
     chosen = current(home, loop) if version is None else Deployments(home).version(loop, version)
     folder = Bundles(home).path(chosen.digest)
-    model = runtime.load(folder, threads=len(os.sched_getaffinity(0)))
+    model = runtime.load(folder, measured=True)
     sample = pl.read_ipc(folder / "sample.arrow")
     texts = tuple(column.name for column in model.manifest.inputs if column.type is Type.TEXT)
     rows = reader(named(source, query), texts)

@@ -43,7 +43,7 @@ class Alone:
                         size, told.notes)  # fmt: skip
         version = Version(told.loop, 1, sealed.digest, bundle, "", None, {}, "champion", now)
         sample = pl.read_ipc(io.BytesIO(sealed.read("sample.arrow")))
-        champion = load(version, runtime.load(self._folder), sample)
+        champion = load(version, runtime.load(self._folder, measured=True), sample)
         served = ServedLoop(
             told.loop, cast(Records, _Nowhere()), lambda: datetime.now(UTC), identifiers(told.loop), self._threads
         )

@@ -94,7 +94,7 @@ def opener(home: Home) -> Open:
 
     def opened(digest: str) -> tuple[Model, pl.DataFrame]:
         sealed = bundles.open(digest)
-        return runtime.load(sealed.folder), pl.read_ipc(io.BytesIO(sealed.read("sample.arrow")))
+        return runtime.load(sealed.folder, measured=True), pl.read_ipc(io.BytesIO(sealed.read("sample.arrow")))
 
     return opened
 
