@@ -132,6 +132,7 @@ def test_the_file_names_itself() -> None:
         (("1,234.5", "12/31/2013", "7"), 'separator=";", thousands=",", dates="%m/%d/%Y"'),
         (("1,234", "01/02/2013", "7"), 'separator=";"'),  # of either there are two readings
         (("12", "2013-12-31", "7,5 kg"), 'separator=";"'),
+        (("3.830,70", "2013-12-31", "43.657"), 'separator=";"'),  # 43657 in a file whose points are groups
         (("3,5", "31.12.2013", "31-Dec-2013"), 'decimal=",", dates={"at": "%d.%m.%Y", "more": "%d-%b-%Y"}'),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +129,65 @@ def test_a_burst_after_a_calm_is_answered_as_a_whole_and_a_standing_queue_is_not
     served.admit()
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_a_value_that_no_record_can_hold_keeps_nobody_waiting(world: World, door: str) -> None:
+    half = b'{"delay": NaN, "carrier": "\\ud800"}'
+    tensor = json.dumps(TENSOR).replace("1.0", "NaN").encode()
+    body = {
+        "/predict/flights": b'{"rows": [%b]}' % half,
+        "/v1/models/flights:predict": b'{"instances": [%b]}' % half,
+        "/loops/flights/invocations": b'{"dataframe_records": [%b]}' % half,
+        "/v2/models/flights/infer": b'{"parameters": {"unit": "\\ud800"}, "inputs": [%b]}' % tensor,
+    }[door]
+
+    reply = asyncio.run(asyncio.wait_for(_short(world, door, body), 5))
+
+    assert reply is not None and reply.status == 400
+    assert (world.served._in_flight, world.served._seconds_in_flight) == (0, 0.0)
+
+
+def test_who_waits_is_answered_when_records_or_answers_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise TypeError("no record holds it")
+
+    monkeypatch.setattr(world.served.records, "append", broken)
+    unrecorded = asyncio.run(_short(world, "/predict/flights", json.dumps(ROW).encode()))
+    monkeypatch.setattr(type(world.served), "_records", broken)
+    failed = asyncio.run(_short(world, "/predict/flights", json.dumps(ROW).encode()))
+
+    assert unrecorded is not None and unrecorded.status == 200 and world.served.unrecorded == 1
+    assert failed is not None and failed.status == 500
+    assert (world.served._in_flight, world.served._seconds_in_flight) == (0, 0.0)
+
+
+def test_more_rows_than_the_endpoint_takes_go_the_long_way(world: World) -> None:
+    world.endpoint.quick._most_rows = 2
+
+    assert asyncio.run(_short(world, "/predict/flights", json.dumps({"rows": [ROW] * 3}).encode())) is None
+    assert asyncio.run(_short(world, "/predict/flights", json.dumps({"rows": [ROW] * 2}).encode())) is not None
+
+
+def test_queries_of_any_number_keep_no_path_from_it(world: World) -> None:
+    quick = world.endpoint.quick
+    for number in range(300):
+        assert quick.way(b"/predict/flights?number=%d" % number) is not None
+
+    assert not quick._ways and quick.way(b"/v1/models/flights:predict") is not None
+
+
+def test_a_row_among_many_is_expected_to_take_less_than_alone(world: World) -> None:
+    served = world.served
+    served._row_seconds = {(1, False): 0.01, (1, True): 0.0001}
+    loaded = served.live().champion
+
+    def expected(rows: int, beside: int = 0) -> float:
+        ask = SimpleNamespace(loaded=loaded, ids=["id"] * rows)
+        return served._expected_seconds([ask], beside)  # type: ignore[list-item]
+
+    assert loaded.version.number == 1
+    assert (expected(1), expected(5000), expected(1, beside=40)) == pytest.approx((0.01, 0.5, 0.0001))
+
+
 # ------------------------------------------------------------------------------------------------ a real connection
 
 
@@ -208,3 +268,14 @@ def test_who_goes_away_before_the_answer_leaves_its_record(process: Process) -> 
 
     assert _answers(process, _request()) == [200]
     assert len(Records(process.home, "flights").predictions()[0]) == before + 21
+
+
+def test_what_stands_behind_a_body_is_bounded(process: Process) -> None:
+    port = process.sock.getsockname()[1]
+    head = b"POST /feedback/flights HTTP/1.1\r\nhost: localhost:%d\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" % port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as asking, pytest.raises(OSError):
+        asking.sendall(head)
+        for _ in range(400):
+            asking.sendall(b"x-more: %b\r\n" % (b"y" * 50_000))
+
+    assert _answers(process, _request()) == [200]

@@ -45,3 +45,13 @@ def test_files_live_with_their_owner_and_those_of_the_killed_are_cleared(
     assert (folder / "code" / "net.py").read_bytes() == b"x" and not left.exists()
     del owner
     assert not folder.exists()
+
+
+def test_a_fork_that_ends_leaves_them(tmp_path: Path) -> None:
+    fork = "sys.exit() if os.fork() == 0 else os.wait(); print(os.listdir(sys.argv[1]))"
+    forking = KILLED.replace("os.kill(os.getpid(), 9)", fork)
+
+    said = subprocess.run([sys.executable, "-c", forking, str(tmp_path)], capture_output=True, text=True)
+
+    folder, left = said.stdout.splitlines()
+    assert Path(folder).name in left

@@ -39,7 +39,8 @@ def told(source: CsvSource, table: pl.DataFrame) -> CsvSource:
     commas = [column for column in numbers if _written(column, _COMMA) and not _written(column, _GROUPS)]
     if commas:
         dotted = any(column.str.contains(r"\d\.\d{3}").any() for column in commas)
-        said = replace(said, decimal=",", thousands="." if dotted else "")
+        if not (dotted and any(column.dtype.is_float() for column in table)):  # 43.657: a fraction, or groups?
+            said = replace(said, decimal=",", thousands="." if dotted else "")
     elif any(_written(column, _GROUPS) and not _written(column, _COMMA) for column in numbers):
         said = replace(said, thousands=",")
     return said if said == source or _has_columns(said) else source

@@ -136,6 +136,7 @@ def _with_nan(body: bytes) -> Any:
     try:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_missing)
         _keys(value)  # not too deep
+        json.dumps(value, ensure_ascii=False).encode()  # half a pair of surrogates, which no record could hold
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {str(error)[:200]}") from None
     return value

@@ -19,11 +19,10 @@ from mainspring.serving.quick import Quick, Way
 REQUEST_SECONDS = 20.0
 """How long a request, header and body, may take to come."""
 MOST_HEADER_BYTES = 65_536
-"""Of a request's first line and headers."""
-_TOO_LONG = f"the first line and the headers take more than {MOST_HEADER_BYTES:,} bytes; send less"
+"""Of a request's first line and headers, and of what stands behind its body."""
+_TOO_LONG = f"the first line and the headers, or trailers, take more than {MOST_HEADER_BYTES:,} bytes; send less"
 _LOOK_SECONDS = 0.5
 _CLOSE = (b"connection", b"close")
-_BODY = -(2**62)
 
 
 class _Short:
@@ -54,7 +53,7 @@ class Connection(HttpToolsProtocol):
     _content = b""
     _plain: Headers | None = None
     _head = 0
-    """How many bytes of a header have come; far below zero behind it."""
+    """How many bytes have come since the last of a body or, in a header, of a message."""
 
     def connection_made(self, transport: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -77,13 +76,14 @@ class Connection(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_body(self, body: bytes) -> None:
+        self._head = 0
         if self._way is None:
             super().on_body(body)
         else:
             self._content += body
 
     def on_headers_complete(self) -> None:
-        came, self._head = self._head, _BODY
+        came, self._head = self._head, 0
         if came > MOST_HEADER_BYTES and self._header_bytes() > MOST_HEADER_BYTES:
             self._refuse(431, "TooLarge", _TOO_LONG)
             raise ValueError(_TOO_LONG)  # the parser stops
@@ -92,7 +92,7 @@ class Connection(HttpToolsProtocol):
             self._go_long()
 
     def on_message_complete(self) -> None:
-        self.waiting_since, self._head = None, 0
+        self.waiting_since, self.idle_since, self._head = None, None, 0
         way, self._way = self._way, None
         if way is not None:
             content = self._taken()
@@ -105,6 +105,15 @@ class Connection(HttpToolsProtocol):
             self._go_long()
             super().on_body(content)
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """As uvicorn's, which answers what has begun: a request whose body is yet to come has."""
+        if self._way is not None:
+            self._way, content = None, self._taken()
+            self._go_long()
+            if content:
+                super().on_body(content)
+        super().shutdown()
 
     def _taken(self) -> bytes:
         content, self._content = self._content, b""

@@ -70,7 +70,7 @@ class Endpoint:
         self._feedback: dict[str, Feedback] = {}
         door = Door(self._routes(), hosts, self.measures, token_hash)
         self.app: ASGIApp = door
-        self.quick = Quick(loops, door.refused, self.measures, max_body_bytes)
+        self.quick = Quick(loops, door.refused, self.measures, max_body_bytes, max_rows)
 
     def _routes(self) -> ASGIApp:
         """Every path; the ones that are called most come first, for they are tried in this order."""

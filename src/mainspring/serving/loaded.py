@@ -19,6 +19,8 @@ from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import Version
 from mainspring.store.home import Home
 
+SAMPLE_ROWS = 32
+"""So many of a bundle's sample rows are looked at."""
 Open = Callable[[str], tuple[Model, Any]]
 """A bundle's digest -> its model, which has the bundle's `manifest`, and its sample of raw rows (None: it has none)."""
 
@@ -34,8 +36,9 @@ class Loaded:
     """One version in memory.
 
     joins: whether rows of several requests may share a model call; only where the sample's answers are the same, bit
-    for bit, row by row and all at once. row_seconds: what one row takes, measured on the sample. probabilistic: whether
-    it gives probabilities. pause: seconds between two looks at the model, in which other threads have Python.
+    for bit, row by row and all at once. row_seconds: what a row takes alone, and among SAMPLE_ROWS, measured on the
+    sample. probabilistic: whether it gives probabilities. pause: seconds between two looks at the model, in which other
+    threads have Python.
     """
 
     def __init__(self, version: Version, model: Model, sample: pl.DataFrame | None = None, pause: float = 0.0) -> None:
@@ -43,13 +46,14 @@ class Loaded:
         self.version, self.model, self.manifest = version, model, manifest
         self.name, self.classes = version.name, tuple(manifest.classes)
         self.regression = manifest.task == "regression"
-        sample = None if sample is None or sample.is_empty() else sample.head(32)
+        sample = None if sample is None or sample.is_empty() else sample.head(SAMPLE_ROWS)
         self.probabilistic = not self.regression and (sample is None or _probabilistic(model, sample.head(1)))
         self.columns = Columns(manifest.inputs, manifest.roles, needless(model, manifest, sample))
         seen = None if sample is None else _Seen(model, sample, pause)
         self._direct = None if seen is None else seen.direct()
         self.joins = seen is not None and seen.joins()
-        self.row_seconds = 0.0 if sample is None else self._seconds(sample.head(1).to_dicts())
+        rows = [] if sample is None else sample.to_dicts()
+        self.row_seconds = (self._seconds(rows[:1]), self._seconds(rows))
 
     def say(self, typed: Sequence[Any]) -> Said:
         """The answers for rows that `columns` has read."""
@@ -57,11 +61,13 @@ class Loaded:
         said = self.model.predict(self.columns.frame(typed)) if predict is None else predict(typed)
         return _plain(said, self.classes, len(typed))
 
-    def _seconds(self, row: Sequence[Any]) -> float:
-        """What an answer to one row takes."""
+    def _seconds(self, rows: Sequence[Any]) -> float:
+        """What an answer to one of *rows*, asked together, takes."""
+        if not rows:
+            return 0.0
         start = time.perf_counter()
-        self.say(row)
-        return time.perf_counter() - start
+        self.say(rows)
+        return (time.perf_counter() - start) / len(rows)
 
     def explain(self, typed: Sequence[Any]) -> list[dict[str, Any]]:
         """What each feature column adds to the answers; raises NotExplained where the model can't tell."""

@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 MOST_BYTES = 64_000
 UNIT_HEADER = b"mainspring-unit"
 _LONG = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
-_MOST_WAYS = 256
 
 Tell = Callable[[Reply], None]
 Door = Callable[[Headers, str, str], Reply | None]
@@ -53,9 +52,11 @@ class Quick:
     """Answers from *loops*, and counts it in *measures*. door: what a request is told, by its headers, scheme and path,
     that may not come in. closed: all take the long way."""
 
-    def __init__(self, loops: Mapping[str, ServedLoop], door: Door, measures: Measures, max_body_bytes: int) -> None:
+    def __init__(
+        self, loops: Mapping[str, ServedLoop], door: Door, measures: Measures, max_body_bytes: int, max_rows: int
+    ) -> None:
         self._loops, self._door, self._measures = loops, door, measures
-        self._most_bytes = min(MOST_BYTES, max_body_bytes)
+        self._most_bytes, self._most_rows = min(MOST_BYTES, max_body_bytes), min(MANY_ROWS - 1, max_rows)
         self._ways: dict[bytes, Way] = {}
         self.closed = False
 
@@ -68,8 +69,11 @@ class Quick:
         for before, after, read, refuse in _DOORS:
             if path.startswith(before) and path.endswith(after):
                 name = path[len(before) : len(path) - len(after)].decode("latin-1")
-                if name in self._loops and len(self._ways) < _MOST_WAYS:
-                    return self._ways.setdefault(url, Way(name, read, refuse, query))
+                if name in self._loops:
+                    way = Way(name, read, refuse, query)
+                    if not query:  # of loops that are served there are only so many
+                        self._ways[url] = way
+                    return way
         return None
 
     def takes(self, headers: Headers, scheme: str) -> bool:
@@ -92,7 +96,7 @@ class Quick:
         try:
             served.admit()
             given = way.read(Body(content, headers, way.query), served.live().champion)
-            if given.explain or not 0 < len(given.rows) < MANY_ROWS:
+            if given.explain or not 0 < len(given.rows) <= self._most_rows:
                 return False
             named = given.unit or bodies.header(headers, UNIT_HEADER).decode("latin-1")
             settle = partial(self._told, way, given, began, tell)

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.errors import InvalidRows, NotServed, RequestError, StoreError, TooMany, Unavailable
+from mainspring.core.errors import InvalidRows, NotServed, RequestError, TooMany, Unavailable
 from mainspring.core.protocols import Clock
-from mainspring.serving.loaded import Loaded, Said
+from mainspring.serving.loaded import SAMPLE_ROWS, Loaded, Said
 from mainspring.serving.mirror import Mirror, Mirrored
 from mainspring.serving.rows import Row, Rows
 from mainspring.statistics.assignment import assigned
@@ -147,7 +147,7 @@ class ServedLoop:
     _seconds_in_flight: float = 0.0
     _many_since: float = 0.0
     _many_last: float = -_CALM_SECONDS
-    _row_seconds: dict[int, float] = field(default_factory=dict)
+    _row_seconds: dict[tuple[int, bool], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.labels = Labels(self.records, self.compacted)
@@ -233,7 +233,10 @@ class ServedLoop:
     def admit(self) -> None:
         """Refuse what would wait too long: by the seconds that the model needs for those before, and by their number,
         save for a burst after a calm: of it all are answered."""
-        if self._seconds_in_flight > _MOST_SECONDS or (self._in_flight >= _MOST_WAITING and not self._is_burst()):
+        if self._seconds_in_flight > _MOST_SECONDS:
+            work = f"about {self._seconds_in_flight:.0f} seconds of work wait for loop {self.name!r} already"
+            raise TooMany(f"{work}; try again in a second")
+        if self._in_flight >= _MOST_WAITING and not self._is_burst():
             raise TooMany(f"{self._in_flight} requests wait for loop {self.name!r} already; try again in a second")
 
     def _is_burst(self) -> bool:
@@ -245,7 +248,8 @@ class ServedLoop:
 
     def _await(self, ask: _Ask, settle: Settle) -> None:
         """Have *ask* answered with those of the same turn of the event loop."""
-        ask.settle, ask.seconds = settle, self._expected_seconds([ask])
+        ask.settle = settle
+        ask.seconds = self._expected_seconds([ask], self._in_flight if ask.loaded.joins else 0)
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(ask)
@@ -283,11 +287,20 @@ class ServedLoop:
         asks, self._waiting = self._waiting, []
         for group in _groups(asks):
             if self._expected_seconds(group) < _SLOW_SECONDS:
-                self._call(group)
+                self._answer(group)
                 self._finish(group)
             else:
-                calling = asyncio.get_running_loop().run_in_executor(self.threads, self._call, group)
+                calling = asyncio.get_running_loop().run_in_executor(self.threads, self._answer, group)
                 calling.add_done_callback(lambda _, group=group: self._finish(group))  # type: ignore[misc]
+
+    def _answer(self, group: list[_Ask]) -> None:
+        """Have *group* answered, whatever happens: who asked waits."""
+        try:
+            self._call(group)
+        except Exception as error:
+            _log.exception("%s: %s could not be asked", self.name, group[0].loaded.name)
+            for ask in group:
+                ask.said, ask.error, ask.records = None, error, []
 
     def _call(self, group: list[_Ask]) -> None:
         """One model call for the group; when it fails, each request for itself, so that one can't spoil the others."""
@@ -310,33 +323,43 @@ class ServedLoop:
             ask.said = Said(said.labels[place:end], said.probabilities and said.probabilities[place:end])
             ask.records = self._records(ask)
             place = end
-        number = loaded.version.number
+        size = loaded.version.number, place >= SAMPLE_ROWS
         each = (time.perf_counter() - start) / place
-        self._row_seconds[number] = 0.9 * self._row_seconds.get(number, each) + 0.1 * each
+        self._row_seconds[size] = 0.9 * self._row_seconds.get(size, each) + 0.1 * each
 
-    def _expected_seconds(self, group: list[_Ask]) -> float:
-        loaded = group[0].loaded
-        known = self._row_seconds.get(loaded.version.number, loaded.row_seconds)
-        return known * sum(len(ask.ids) for ask in group)
+    def _expected_seconds(self, group: list[_Ask], beside: int = 0) -> float:
+        """What *group* takes, answered with the rows of *beside* other requests: a row among many takes less."""
+        loaded, rows = group[0].loaded, sum(len(ask.ids) for ask in group)
+        many = rows + beside >= SAMPLE_ROWS
+        known = self._row_seconds.get((loaded.version.number, many))
+        return rows * (loaded.row_seconds[many] if known is None else known)
 
     # --------------------------------------------------------------------------------------------------- the records
 
     def _finish(self, group: list[_Ask]) -> None:
         """Record, then answer: a prediction that somebody saw is on record."""
-        recorded = self._record([record for ask in group for record in ask.records])
         for ask in group:
             self._in_flight -= 1
             self._seconds_in_flight -= ask.seconds
-            assert ask.settle is not None
-            if ask.said is None:
-                said = type(ask.error).__name__
-                what = f"{ask.loaded.name} failed on these rows ({said}); it is on record as {ask.ids[0]}"
-                ask.settle(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
-            else:
-                ask.settle(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
-                if ask.shadow is not None and self.mirror is not None:
-                    asked = (ask.unit, ask.ids, ask.given, ask.rows.raw, ask.said.labels)
-                    self.mirror.offer(Mirrored(ask.shadow, ask.revision, self.clock(), *asked))
+        recorded = self._record([record for ask in group for record in ask.records])
+        for ask in group:
+            try:
+                self._tell(ask, recorded)
+            except Exception:  # the others wait too
+                _log.exception("%s: an answer could not be told", self.name)
+
+    def _tell(self, ask: _Ask, recorded: bool) -> None:
+        assert ask.settle is not None
+        if ask.said is None:
+            said = type(ask.error).__name__
+            on_record = f"; it is on record as {ask.ids[0]}" if ask.records else ""
+            what = f"{ask.loaded.name} failed on these rows ({said}){on_record}"
+            ask.settle(ask.error if isinstance(ask.error, RequestError) else ModelFailed(what))
+            return
+        ask.settle(Answer(ask.loaded, ask.ids, ask.said, ask.rows.extra, recorded))
+        if ask.shadow is not None and self.mirror is not None:
+            asked = (ask.unit, ask.ids, ask.given, ask.rows.raw, ask.said.labels)
+            self.mirror.offer(Mirrored(ask.shadow, ask.revision, self.clock(), *asked))
 
     def _records(self, ask: _Ask) -> list[PredictionRecord]:
         at, latency = self.clock(), 1000 * (time.perf_counter() - ask.began)
@@ -358,7 +381,7 @@ class ServedLoop:
             return True
         try:
             frame = self.records.append(records)
-        except StoreError as error:
+        except Exception as error:  # a full disk, or a value that no record can hold: the answer is there
             if self.recording:
                 _log.error("%s: predictions are answered but not recorded: %s", self.name, error)
             self.recording = False

@@ -22,7 +22,7 @@ def unpacked(files: Mapping[str, bytes], owner: Any) -> Path:
     """A folder of this process's own with *files* (their paths with "/"), gone when *owner* is or the process ends."""
     _clear()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    weakref.finalize(owner, _remove, folder, _locked(folder))
+    weakref.finalize(owner, _given_up, folder, _locked(folder), os.getpid())
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -46,6 +46,11 @@ def _locked(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _given_up(folder: Path, descriptor: int, process: int) -> None:
+    if os.getpid() == process:  # not a fork of it
+        _remove(folder, descriptor)
 
 
 def _remove(folder: Path, descriptor: int) -> None:
