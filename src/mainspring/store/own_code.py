@@ -1,4 +1,7 @@
-"""The code that a foreign model brings along: importable while that model is at work, in nobody's way otherwise."""
+"""The code that a foreign model brings along: importable while that model is at work.
+
+Meanwhile another thread that imports a module of one of its names gets the model's: none of Python's own may be one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+from mainspring.core.errors import BundleError
 
 _one_at_a_time = threading.RLock()
 """What can be imported is one for the whole process."""
@@ -20,6 +25,10 @@ class OwnCode:
         self._folder = folder
         found = [] if folder is None or not folder.is_dir() else [*folder.iterdir()]
         self._names = frozenset(path.name.partition(".")[0] for path in found)
+        if own := sorted(self._names & sys.stdlib_module_names):
+            raise BundleError(
+                f"the model's code has a module {own[0]!r}, as Python has; rename it and log the model again"
+            )
         self._modules: dict[str, ModuleType] = {}
 
     @contextmanager
