@@ -235,6 +235,22 @@ class TestWhatComesLate:
         assert rows_of(home, more.version)["temp"].to_list() == [0.5, 2.5]
         assert any("1 row of earlier versions stay as joined before" in note for note in more.notes)
 
+    def test_what_is_of_another_type_leaves_the_row_as_it_was(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "LGA", "p", hour(1), 1))
+        airport = tmp_path / "airports.csv"
+        airport.write_text("origin,gates\nJFK,128\nLGA,72\n")
+        flown = sql(f"sqlite:///{tmp_path / 'airline.db'}", "flights", cursor="seen")
+        source = join(flown, str(airport), on="origin")
+        ingest(source=source, roles=ROLES, home=home, loop="delays")
+        airport.write_text("origin,gates\nJFK,many\nLGA,73\n")
+        insert(airline, "flights", (3, "f3", "LGA", "p", hour(2), 0))
+
+        more = ingest(source=source, roles=ROLES, home=home, loop="delays")
+
+        assert rows_of(home, more.version)["gates"].to_list() == [128, 73, 73]
+
 
 def hour(number: int) -> str:
     return (BASE + timedelta(hours=number)).strftime("%Y-%m-%d %H:%M:%S")

@@ -334,6 +334,18 @@ def test_ids_beyond_what_a_float_holds_keep_their_digits_as_keys_and_as_cursor(
     assert sorted(Table(home, "wide", "rows").read(more.version)["id"]) == [1760000000000000000 + n for n in (1, 2, 3)]
 
 
+def test_a_cursor_of_numerics_rises_as_numbers_do(home: Home, postgres: str) -> None:
+    run = _in_postgres(postgres)
+    run("create table counted as select n::numeric as id, n % 2 as y from generate_series(1, 12) n")
+    source, roles = ms.sql(postgres, "counted", cursor="id"), Roles("y")
+    ingest(source=source, roles=roles, home=home, loop="counted")
+    run("insert into counted values (13, 1)")
+
+    more = ingest(source=source, roles=roles, home=home, loop="counted")
+
+    assert (more.rows, more.new_rows) == (13, 1)
+
+
 def test_a_postgres_that_does_not_answer_is_named_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MS_TEST_PG", "postgresql://me:hunter22@127.0.0.1:1/secretdb")
 

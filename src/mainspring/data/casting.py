@@ -159,7 +159,7 @@ def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
 def _plain_decimals(column: pl.Series) -> tuple[pl.Series, str]:
     """Floats; of decimals without a fraction integers, and also of others that are whole and that no float holds."""
     floats = column.cast(pl.Float64)
-    if column.dtype.scale == 0 or ((floats.abs() > EXACT).any() and (column == column.round(0)).all()):  # type: ignore[attr-defined]
+    if column.dtype.scale == 0 or ((floats.abs() >= EXACT).any() and (column == column.round(0)).all()):  # type: ignore[attr-defined]
         return _plain_integers(column.cast(pl.Decimal(38, 0)))
     return floats, ""
 

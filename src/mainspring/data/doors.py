@@ -299,7 +299,7 @@ class _Alchemy:
 
 def _select(picked: str, query: str, door: Door, beyond: tuple[str, Any] | None, order: str | None, mark: str) -> str:
     where = "" if beyond is None else f" where {door.quoted(beyond[0])} >= {mark}"
-    ordered = "" if order is None else f" order by {door.quoted(order)}"
+    ordered = "" if order is None else f" order by source_rows.{door.quoted(order)}"  # no column made of it
     return f"select {picked} from ({query}\n) source_rows{where}{ordered}"
 
 
@@ -328,7 +328,7 @@ def _refuse_twice(names: Sequence[str]) -> None:
 def _of_numeric(texts: pl.Series) -> pl.Series:
     """Numbers as floats; whole ones that no float holds keep their digits, as integers or as text."""
     floats = texts.cast(pl.Float64, strict=False)
-    beyond = (floats.is_finite() & (floats.abs() > EXACT)).any()
+    beyond = (floats.is_finite() & (floats.abs() >= EXACT)).any()
     if not beyond or texts.str.contains(".", literal=True).any():
         return floats
     integers = texts.cast(pl.Int64, strict=False)

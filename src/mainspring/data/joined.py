@@ -94,9 +94,7 @@ class Joined:
         there = self._found.rows.with_columns(pl.lit(True).alias(_THERE))
         now = self._joined(left.drop(known), there)
         found = now[f"{self._how.prefix}{_THERE}"].fill_null(False)
-        return now.select(left.columns).with_columns(
-            _like(left[name], now[name]).zip_with(found, left[name]) for name in known
-        )
+        return now.select(left.columns).with_columns(_taken(left[name], now[name], found) for name in known)
 
     def refresh(self) -> bool:
         """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too; whether
@@ -183,10 +181,12 @@ def _moments(column: pl.Series, name: str) -> pl.Series:
     return moments
 
 
-def _like(known: pl.Series, values: pl.Series) -> pl.Series:
-    """*values* in the type of the *known* ones, which a version has."""
+def _taken(known: pl.Series, values: pl.Series, found: pl.Series) -> pl.Series:
+    """The *values* that were *found*, in the type of the *known* ones, which a version has; these stay where one isn't
+    of that type."""
     kind = next(kind for kind, dtype in DTYPES.items() if dtype == known.dtype)
-    return cast(values.cast(pl.String) if kind is Type.TEXT else values, kind)
+    made = cast(values.cast(pl.String) if kind is Type.TEXT else values, kind)
+    return made.zip_with(found & (made.is_not_null() | values.is_null()), known)
 
 
 def _json(value: Any) -> Any:

@@ -127,7 +127,7 @@ def _blocks(first: bytes, stream: BinaryIO, size: int) -> Iterator[bytes]:
 def _with_line_feeds(text: Iterator[bytes]) -> Iterator[bytes]:
     """*text*, also where its lines end with carriage returns alone."""
     first = next(text, b"")
-    old = b"\r" in first and b"\n" not in first
+    old = b"\r" in first[:-1] and b"\n" not in first
     for block in itertools.chain([first] if first else [], text):
         yield block.replace(b"\r", b"\n") if old else block
 

@@ -16,15 +16,16 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from types import FunctionType, MethodType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any, Protocol
 
 from mainspring.pipeline import live
 from mainspring.pipeline.fingerprint import path
 from mainspring.pipeline.modules import canonical_name, is_project_namespace, namespace_of
 from mainspring.pipeline.names import Unit
+from mainspring.pipeline.running import attributes_of
 
-_MOST = 20_000
+_MOST = 50_000
 _DEEPEST = 60
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), date, time, timedelta, Decimal, PurePath)
 _SHARES_STATE = ("abc", "builtins", "collections", "dataclasses", "pydantic", "sklearn", "types", "typing")
@@ -141,12 +142,15 @@ class _Reader:
         return self._left < 0
 
     def tell(self, value: Any) -> Any:
-        if isinstance(value, Enum):
+        self._left -= 1
+        if self.full:
+            return "..."
+        if issubclass(type(value), Enum):  # not isinstance, which asks the object itself for its class
             return [self._kind(type(value))[0], value.name]
-        if isinstance(value, _PLAIN):
+        if issubclass(type(value), _PLAIN):
             return value
-        self._left -= _MOST if len(self._inside) > _DEEPEST else 1
-        if self._left < 0 or any(value is each for each in self._inside):
+        self._left -= _MOST if len(self._inside) > _DEEPEST else 0
+        if self.full or any(value is each for each in self._inside):
             return "..."
         self._inside.append(value)
         try:
@@ -161,29 +165,39 @@ class _Reader:
         return self._kinds[id(kind)]
 
     def _parts(self, value: Any) -> Any:
-        if isinstance(value, type | FunctionType):
+        kind = type(value)
+        if issubclass(kind, type | FunctionType | BuiltinFunctionType):
             return _name(value)
-        if isinstance(value, MethodType):
+        if issubclass(kind, MethodType):
             return [_name(value.__func__), self.tell(value.__self__)]
-        if isinstance(value, functools.partial):
+        if issubclass(kind, functools.partial):
             return [self.tell(value.func), self._each(value.args), self._pairs(value.keywords)]
-        if isinstance(value, property | staticmethod | classmethod):
+        if issubclass(kind, property | staticmethod | classmethod):
             return self.tell(function_of(value))
-        if isinstance(value, set | frozenset):
+        if issubclass(kind, set | frozenset):
             return sorted(self._each(value), key=repr)
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             return [self._pairs(value), self._attributes(value)]
-        if isinstance(value, list | tuple | deque):
+        if issubclass(kind, list | tuple | deque):
             return [self._each(value), self._attributes(value)]
         return self._attributes(value)
 
     def _each(self, values: Any) -> list[Any]:
         """The items, whatever the class of the user's makes of them; another thread may add some meanwhile."""
-        kind = next(kind for kind in (list, tuple, set, frozenset, deque) if isinstance(values, kind))
-        return [self.tell(value) for value in list(kind.__iter__(values))]
+        kind = next(kind for kind in (list, tuple, set, frozenset, deque) if issubclass(type(values), kind))
+        return [self.tell(value) for value in self._few(list(kind.__iter__(values)))]
 
     def _pairs(self, values: dict[Any, Any]) -> list[Any]:
-        return [[self.tell(key), self.tell(value)] for key, value in list(dict.items(values))]
+        """The items in an order of their own: a set may have given them theirs, another one in each process."""
+        told = ([self.tell(key), self.tell(value)] for key, value in self._few(list(dict.items(values))))
+        return sorted(told, key=repr)
+
+    def _few(self, values: list[Any]) -> list[Any]:
+        """*values* where they aren't too many to be told."""
+        if len(values) <= self._left:
+            return values
+        self._left = -1
+        return []
 
     def _attributes(self, thing: Any) -> Any:
         """What the attributes of an object of the user's hold; of an estimator its parameters; else nothing."""
@@ -203,14 +217,16 @@ class _Reader:
 
 
 def _held(thing: Any) -> Iterator[tuple[str, Any]]:
-    attributes = getattr(thing, "__dict__", None)
+    attributes = attributes_of(thing)
     if isinstance(attributes, dict):
         yield from ((str(name), value) for name, value in list(attributes.items()))
     for kind in type(thing).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in [slots] if isinstance(slots, str) else list(slots):
+            private = name.startswith("__") and not name.endswith("__")
+            place = f"_{kind.__name__.lstrip('_')}{name}" if private else name
             try:
-                yield str(name), object.__getattribute__(thing, name)
+                yield str(name), object.__getattribute__(thing, place)
             except (AttributeError, TypeError):
                 continue
 

@@ -212,13 +212,21 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
+def attributes_of(thing: Any) -> Any:
+    """The dictionary of an object's attributes, whatever its class answers for it; None where it has none."""
+    try:
+        return object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return None
+
+
 def _inside(thing: Any) -> Iterator[Any]:
     """What an object of the user's, a method or a partial holds; a library's own objects are left alone."""
     for name in ("func", "args", "keywords", "__func__", "__self__", "__wrapped__"):
         if type(thing).__module__ in ("functools", "builtins") and hasattr(thing, name):
             yield getattr(thing, name)
     yield type(thing)
-    held = getattr(thing, "__dict__", None)
+    held = attributes_of(thing)
     file = getattr(sys.modules.get(type(thing).__module__), "__file__", None) or ""
     if isinstance(held, dict) and (type(thing).__module__ == "__main__" or Path(file).suffix == ".py"):
         yield from held.values()
