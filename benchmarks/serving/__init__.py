@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import change, score
+from benchmarks.serving import change, peers, score
 from benchmarks.serving.model import COLUMNS, home
 from benchmarks.timing import row
 
@@ -36,6 +36,8 @@ def main() -> None:
         with _floor() as floor, _endpoint(onnx) as endpoint, _endpoint(python) as slower:
             _compare(program, folder, floor, endpoint, slower)
             _overload(program, folder, endpoint)
+        with _endpoint(onnx) as endpoint:
+            _beside_peers(program, folder, endpoint)
         several = home(folder / "several", "linear", change.VERSIONS)
         with _endpoint(several) as port:
             request, rate = folder / "one", str(change.RATE)
@@ -66,6 +68,48 @@ def _compare(program: Path, folder: Path, floor: int, endpoint: int, slower: int
     row("8 clients, 100 rows, ONNX", 100 * _load(program, endpoint, 8, many)[0], "rows/s")
 
 
+def _beside_peers(program: Path, folder: Path, endpoint: int) -> None:
+    """Rate at 64 clients, p99 at 8, and 100-row requests, each beside the best of the others."""
+    ours = _three(program, endpoint, *(_request(folder, f"{rows} rows", rows) for rows in (1, 100)))
+    model = peers.saved(folder / "peers")
+    theirs = []
+    for name in peers.names():
+        key = "dataframe_records" if name == "mlflow" else "rows"
+        one, many = (_request(folder, f"{name} {rows}", rows, peers.PATHS[name], key) for rows in (1, 100))
+        with _peer(name, model) as port:
+            told = _three(program, port, one, many)
+        theirs.append(told)
+        row(f"{name}: 64 clients, one row", told[0], "/s")
+        row(f"{name}: 8 clients, p99", told[1], "ms")
+        row(f"{name}: 8 clients, 100 rows", 100 * told[2], "rows/s")
+    row("64 clients, one row / the best of these", ours[0] / max(told[0] for told in theirs), "x", at_least=80)
+    row("8 clients, p99 / the best of these", ours[1] / min(told[1] for told in theirs), "x", at_most=0.05)
+    row("8 clients, 100 rows / the best of these", ours[2] / max(told[2] for told in theirs), "x", at_least=40)
+
+
+def _three(program: Path, port: int, one: Path, many: Path) -> tuple[float, float, float]:
+    return _load(program, port, 64, one)[0], _load(program, port, 8, one)[2], _load(program, port, 8, many)[0]
+
+
+@contextmanager
+def _peer(name: str, model: Path) -> Iterator[int]:
+    with _listening() as sock:
+        port = sock.getsockname()[1]
+    process = subprocess.Popen(_pinned("-m", "benchmarks.serving.peers", name, str(port), str(model)))
+    try:
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        time.sleep(2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def _load(program: Path, port: int, clients: int, request: Path) -> tuple[float, float, float, float]:
     """Answers a second, and p50, p99 and the largest latency in milliseconds."""
     _run(program, port, clients, 0.5, request)
@@ -84,9 +128,9 @@ def _run(
     return told, median, late, last, failed
 
 
-def _request(folder: Path, name: str, rows: int, path: str = "/predict/bench") -> Path:
+def _request(folder: Path, name: str, rows: int, path: str = "/predict/bench", key: str = "rows") -> Path:
     values = {column: place / 7 for place, column in enumerate(COLUMNS)}
-    body: Any = {"rows": [values] * rows}
+    body: Any = {key: [values] * rows}
     if path.startswith("/v2"):
         body = {
             "inputs": [

@@ -63,7 +63,8 @@ def test_a_contract_is_shown_written_edited_and_honoured(call: Call, tmp_path: P
     steps = {step["name"]: step["state"] for step in json.loads(call("run", "work/loop.py", "--json")[1])["steps"]}
     assert [name for name, state in steps.items() if state != "cached"] == ["ingest"]  # the rules are as they were
     text = file.read_text().replace("[columns.dist]", "[columns.dist]\nmaximum = 95")
-    file.write_text(text.replace("[columns.email]", "[columns.email]\npersonal = true"))
+    assert "personal = true" in text  # of a column that looks so
+    file.write_text(text)
     assert call("run", "work/loop.py")[0] in (0, 3)
     assert file.read_text().count("maximum = 95") == 1  # no run writes it
 

@@ -1,0 +1,93 @@
+"""`python -m benchmarks.serving.peers NAME PORT MODEL`: a model behind what else one would serve it with."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.serving.model import COLUMNS
+
+PATHS = {"mlflow": "/invocations", "fastapi": "/predict", "litserve": "/predict"}
+"""What each is asked at; LitServe only where it is installed."""
+
+
+def saved(folder: Path) -> Path:
+    """The model that all of them load, as MLflow keeps it."""
+    import mlflow.sklearn
+
+    draw = np.random.default_rng(0)
+    matrix = draw.normal(size=(2000, len(COLUMNS)))
+    label = (matrix[:, 0] + matrix[:, 1] * matrix[:, 2] > 0).astype(int)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(matrix, label)
+    mlflow.sklearn.save_model(model, folder, serialization_format="cloudpickle", pip_requirements=[])
+    return folder
+
+
+def names() -> list[str]:
+    return [name for name in PATHS if name != "litserve" or importlib.util.find_spec("litserve")]
+
+
+def _answered(model: Path) -> Callable[[Any], dict[str, Any]]:
+    import pandas as pd
+
+    loaded = pickle.loads((model / "model.pkl").read_bytes())
+
+    def answer(rows: Any) -> dict[str, Any]:
+        return {"predictions": loaded.predict_proba(pd.DataFrame(rows)[list(COLUMNS)].to_numpy()).tolist()}
+
+    return answer
+
+
+def _mlflow(port: int, model: Path) -> None:
+    import mlflow.pyfunc
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
+
+    uvicorn.run(scoring_server.init(mlflow.pyfunc.load_model(str(model))), port=port, log_level="warning")
+
+
+def _fastapi(port: int, model: Path) -> None:
+    import uvicorn
+    from fastapi import FastAPI
+
+    app, answer = FastAPI(), _answered(model)
+
+    @app.post("/predict")
+    def predict(body: dict[str, Any]) -> Any:
+        return answer(body["rows"])
+
+    uvicorn.run(app, port=port, log_level="warning")
+
+
+def _litserve(port: int, model: Path) -> None:
+    import litserve
+
+    class Api(litserve.LitAPI):  # type: ignore[misc,name-defined]
+        def setup(self, device: str) -> None:
+            self.answer = _answered(model)
+
+        def decode_request(self, request: Any) -> Any:
+            return request["rows"]
+
+        def predict(self, rows: Any) -> Any:
+            return self.answer(rows)
+
+        def encode_response(self, said: Any) -> Any:
+            return said
+
+    litserve.LitServer(Api(), accelerator="cpu").run(port=port, log_level="warning", generate_client_file=False)
+
+
+if __name__ == "__main__":
+    os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = "600"
+    {"mlflow": _mlflow, "fastapi": _fastapi, "litserve": _litserve}[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3]))
