@@ -95,7 +95,8 @@ def _three(program: Path, port: int, one: Path, many: Path) -> tuple[float, floa
 def _peer(name: str, model: Path) -> Iterator[int]:
     with _listening() as sock:
         port = sock.getsockname()[1]
-    process = subprocess.Popen(_pinned("-m", "benchmarks.serving.peers", name, str(port), str(model)))
+    program = f"from benchmarks.serving import peers; peers.serve({name!r}, {port}, {str(model)!r})"
+    process = subprocess.Popen(_pinned("-c", program), stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
             try:

@@ -1,16 +1,16 @@
-"""`python -m benchmarks.serving.peers NAME PORT MODEL`: a model behind what else one would serve it with."""
+"""A scikit-learn model behind what else one would serve it with."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,9 +26,9 @@ def saved(folder: Path) -> Path:
     import mlflow.sklearn
 
     draw = np.random.default_rng(0)
-    matrix = draw.normal(size=(2000, len(COLUMNS)))
-    label = (matrix[:, 0] + matrix[:, 1] * matrix[:, 2] > 0).astype(int)
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(matrix, label)
+    rows = pd.DataFrame(draw.normal(size=(2000, len(COLUMNS))), columns=list(COLUMNS))
+    label = (rows["x00"] + rows["x01"] * rows["x02"] > 0).astype(int)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, label)
     mlflow.sklearn.save_model(model, folder, serialization_format="cloudpickle", pip_requirements=[])
     return folder
 
@@ -38,12 +38,10 @@ def names() -> list[str]:
 
 
 def _answered(model: Path) -> Callable[[Any], dict[str, Any]]:
-    import pandas as pd
-
     loaded = pickle.loads((model / "model.pkl").read_bytes())
 
     def answer(rows: Any) -> dict[str, Any]:
-        return {"predictions": loaded.predict_proba(pd.DataFrame(rows)[list(COLUMNS)].to_numpy()).tolist()}
+        return {"predictions": loaded.predict_proba(pd.DataFrame(rows)[list(COLUMNS)]).tolist()}
 
     return answer
 
@@ -88,6 +86,7 @@ def _litserve(port: int, model: Path) -> None:
     litserve.LitServer(Api(), accelerator="cpu").run(port=port, log_level="warning", generate_client_file=False)
 
 
-if __name__ == "__main__":
+def serve(name: str, port: int, model: str) -> None:
+    """Serve *model* until the process ends."""
     os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = "600"
-    {"mlflow": _mlflow, "fastapi": _fastapi, "litserve": _litserve}[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3]))
+    {"mlflow": _mlflow, "fastapi": _fastapi, "litserve": _litserve}[name](port, Path(model))
