@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mainspring.app.config import Settings
 from mainspring.app.doctor import examine
-from mainspring.core.errors import MainspringError
+from mainspring.core.errors import HomeDamaged, MainspringError
 from mainspring.execution import planning
 from mainspring.execution.code import Code
 from mainspring.execution.engine import execute
@@ -206,6 +206,10 @@ def swapped(home: Path) -> None:
     shutil.copy(other.path / "mainspring.db", home / "mainspring.db")
 
 
+def overwritten(home: Path) -> None:
+    (home / "id").write_text("no id\n" * 10_000)
+
+
 def gone(home: Path) -> None:
     (home / "mainspring.db").unlink()
 
@@ -222,6 +226,7 @@ def gone_with_its_marker(home: Path) -> None:
         (gone, "is empty but .* is not new"),
         (gone_with_its_marker, "is empty but .* is not new"),
         (swapped, "belongs to another home .* put the right file back"),
+        (overwritten, r"belongs to another home .*, not 'no id.{55,70}put the right file back"),
     ],
 )
 def test_a_lost_database_is_one_clear_line_and_nothing_is_written(
@@ -239,6 +244,17 @@ def test_a_lost_database_is_one_clear_line_and_nothing_is_written(
     after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     new = {path.name for path in set(after) - set(before)} - {"mainspring.db-wal", "mainspring.db-shm"}
     assert not new and all(after[path] == content for path, content in before.items())
+
+
+def test_a_row_that_can_t_be_read_is_named(sound: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    """A time with a flipped bit, or of another type: SQLite's own checks don't see it."""
+    home = tmp_path / "home"
+    shutil.copytree(sound[0], home)
+    for statement in ("update steps set ended = 5", "update runs set created = replace(created, ':', char(24))"):
+        with Home(home).database.transaction() as connection:
+            connection.execute(statement)
+        with pytest.raises(HomeDamaged, match=r"holds a row that can't be read .*; see"):
+            use(home)
 
 
 def test_a_home_of_a_newer_version_is_named(sound: tuple[Path, list[Any]], tmp_path: Path) -> None:

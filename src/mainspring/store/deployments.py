@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.core.errors import NotInStore, RouteChanged, StoreError
 from mainspring.core.values import Bundle
-from mainspring.store.home import Home
+from mainspring.store.home import Home, legible
 
 VersionState = Literal[
     "registered", "champion", "canary", "shadow", "waiting", "held", "retired", "rolled back", "rejected"
@@ -306,10 +306,7 @@ class Deployments:
         rows = self._database.query(
             "select * from looks where loop = ? and version = ? order by number", (loop, version)
         )
-        return [
-            Look(row["version"], _time(row["at"]), row["strategy"], row["share"], json.loads(row["data"]))
-            for row in rows
-        ]
+        return [_look(row) for row in rows]
 
     def holdout_use(self, loop: str, holdout_id: str, digest: str) -> int:
         """How often this holdout has been used, this time included; the same bundle counts once."""
@@ -355,6 +352,7 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@legible
 def _version(row: sqlite3.Row) -> Version:
     return Version(
         row["loop"], row["number"], row["digest"], msgspec.json.decode(row["bundle"], type=Bundle), row["run"],
@@ -362,6 +360,7 @@ def _version(row: sqlite3.Row) -> Version:
     )  # fmt: skip
 
 
+@legible
 def _route(row: sqlite3.Row) -> Route:
     return Route(
         row["loop"], row["revision"], row["champion"], row["canary"], row["previous"], row["share"], row["step"],
@@ -370,6 +369,12 @@ def _route(row: sqlite3.Row) -> Route:
     )  # fmt: skip
 
 
+@legible
+def _look(row: sqlite3.Row) -> Look:
+    return Look(row["version"], _time(row["at"]), row["strategy"], row["share"], json.loads(row["data"]))
+
+
+@legible
 def _decision(row: sqlite3.Row) -> DecisionRecord:
     return DecisionRecord(
         row["number"], row["loop"], _time(row["at"]), row["kind"], row["decision"], row["version"], row["reason"],

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import re
 import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mainspring.core.errors import HomeDamaged, HomeUnwritable, StoreError
+from mainspring.core.wording import brief
 from mainspring.store import durable
 
 FOLDER = ".mainspring"
+K = TypeVar("K")
+T = TypeVar("T")
 APPLICATION_ID = 0x6D737072  # "mspr"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
@@ -145,6 +149,22 @@ def failure(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> Ex
     return HomeDamaged(f"{path} is damaged ({error}); restore it from a backup, or move the home away and run again")
 
 
+def legible(make: Callable[[K], T]) -> Callable[[K], T]:
+    """*make*, which reads a row or a field of the database, with a damaged one told as that."""
+
+    @functools.wraps(make)
+    def read(kept: K) -> T:
+        try:
+            return make(kept)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            told = brief(str(error), 200)
+            raise HomeDamaged(
+                f"the database holds a row that can't be read ({told}); see `mainspring doctor`"
+            ) from error
+
+    return read
+
+
 _UNWRITABLE = frozenset(
     [
         sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
@@ -266,7 +286,7 @@ class Home:
             durable.write(self._marker, str(row["id"]).encode())  # after the commit, so that it never speaks too early
         if row["id"] != self.id:
             raise HomeDamaged(
-                f"{self.database.path} belongs to another home ({row['id']}, not {self.id or 'a damaged id'}); "
+                f"{self.database.path} belongs to another home ({brief(row['id'])}, not {brief(self.id)}); "
                 f"put the right file back, or delete {self._marker} if it is the right one"
             )
         if row["application"] != APPLICATION_ID:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from mainspring.core.errors import HomeDamaged, NotInStore, StoreError
 from mainspring.store.catalog import Artifact
-from mainspring.store.home import Home
+from mainspring.store.home import Home, legible
 from mainspring.store.leases import Leases, myself
 
 RunStatus = Literal["running", "done", "failed", "held", "interrupted", "cancelled"]
@@ -301,6 +301,7 @@ def _id(number: int) -> str:
     return digits.rjust(_ID_LENGTH, "0")
 
 
+@legible
 def _run(row: Row) -> RunRecord:
     return RunRecord(
         row["id"],
@@ -308,13 +309,14 @@ def _run(row: Row) -> RunRecord:
         row["status"],
         datetime.fromisoformat(row["created"]),
         _moment(row["ended"]),
-        _json(row["parameters"]),
-        _json(row["selection"]),
-        _json(row["owner"]),
+        json.loads(row["parameters"]),
+        json.loads(row["selection"]),
+        json.loads(row["owner"]),
         row["error"],
     )
 
 
+@legible
 def _step(row: Row) -> StepRecord:
     return StepRecord(
         row["run"],
@@ -322,7 +324,7 @@ def _step(row: Row) -> StepRecord:
         row["status"],
         row["attempt"],
         row["fingerprint"],
-        None if row["parts"] is None else _json(row["parts"]),
+        None if row["parts"] is None else json.loads(row["parts"]),
         None if row["output"] is None else _artifact(row["output"]),
         row["seconds"],
         _moment(row["started"]),
@@ -337,15 +339,9 @@ def _owner(file: str) -> str:
     return _text({**myself(), "file": file} if file else myself())
 
 
+@legible
 def _artifact(text: str) -> Artifact:
-    return Artifact.from_json(_json(text))
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise HomeDamaged(f"the database holds a row that can't be read ({error}); see `mainspring doctor`") from error
+    return Artifact.from_json(json.loads(text))
 
 
 def _moment(text: str | None) -> datetime | None:
