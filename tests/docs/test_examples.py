@@ -109,16 +109,16 @@ RUN = [page for page in PAGES if any(block.language in ("python", "console") for
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, loaded: Warm) -> None:
-    follow(page, Reader(tmp_path, loaded, first_from_nothing=page.name == "tutorial.md"))
+    assert_followed(page, Reader(tmp_path, loaded, first_from_nothing=page.name == "tutorial.md"))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_a_page_does_what_it_says_with_all_its_commands_started_from_nothing(page: Path, tmp_path: Path) -> None:
-    follow(page, Reader(tmp_path))
+    assert_followed(page, Reader(tmp_path))
 
 
-def follow(page: Path, reader: Reader) -> None:
+def assert_followed(page: Path, reader: Reader) -> None:
     with reader:
         for block in blocks(page):
             reader.follow(block)

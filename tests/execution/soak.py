@@ -38,7 +38,7 @@ class Soak:
         self._failed.append(f"{point}: {said}")
         self._keep(f"failed {point}: {said}")
 
-    def over(self) -> None:
+    def assert_passed(self) -> None:
         """All points were got through, now or earlier; AssertionError names those that failed."""
         assert self._points > 0
         assert not self._failed, f"{len(self._failed)} of {self._points} points failed:\n" + "\n".join(self._failed)

@@ -91,7 +91,7 @@ def test_damaged_state_is_healed_or_named(whole: Whole, tmp_path: Path, full: bo
         except AssertionError as error:
             soak.failed(f"{point} ({what})", error)
         shutil.rmtree(project)
-    soak.over()
+    soak.assert_passed()
 
 
 def damage(home: Path, chance: random.Random) -> str:

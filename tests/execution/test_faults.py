@@ -69,7 +69,7 @@ def test_a_fault_at_a_state_changing_call_is_recovered_from(bench: Bench, tmp_pa
         except AssertionError as error:
             soak.failed(f"{point} ({bench.syscalls.hit})", error)
         shutil.rmtree(tmp_path / "project")
-    soak.over()
+    soak.assert_passed()
 
 
 def sensible(fault: str, call: Call) -> bool:

@@ -74,7 +74,7 @@ def test_what_was_told_as_finished_survives_a_power_loss(recorded: Recorded, ful
         except AssertionError as error:
             call = recorded.calls[int(point.split()[1]) - 1]
             soak.failed(f"{point} (after {call.name} {Path(call.path).name})", error)
-    soak.over()
+    soak.assert_passed()
 
 
 def lose_power(recorded: Recorded, point: str) -> None:

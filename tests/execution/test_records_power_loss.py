@@ -82,7 +82,7 @@ def test_acknowledged_records_survive_a_power_loss_once(recorded: Recorded, full
         except AssertionError as error:
             call = recorded.calls[int(point.split()[1]) - 1]
             soak.failed(f"{point} (after {call.name} {Path(call.path).name})", error)
-    soak.over()
+    soak.assert_passed()
 
 
 def lose_power(recorded: Recorded, point: str) -> None:

@@ -54,7 +54,7 @@ def test_killed_at_random_instants_a_run_goes_on_and_repeats_nothing(
         except AssertionError as error:
             soak.failed(point, error)
         shutil.rmtree(project)
-    soak.over()
+    soak.assert_passed()
 
 
 def killed_and_resumed(warm: Warm, project: Path, undisturbed: Seen, chance: random.Random) -> bool:

@@ -52,7 +52,7 @@ def run(content: bytes, matrix: Matrix) -> dict[str, Any]:
     return dict(zip(names, session.run(names, {INPUT: matrix}), strict=True))
 
 
-def exact(model: Any, matrix: Matrix, seen: Matrix) -> None:
+def assert_exact(model: Any, matrix: Matrix, seen: Matrix) -> None:
     content, why = convert(model, seen)
     assert content is not None, why
     said, expected = run(content, matrix), answers(model, matrix)
@@ -85,7 +85,7 @@ def test_classifiers_keep_every_label_on_rows_never_seen(model: Any, classes: in
     matrix, strength = rows()
     model.fit(matrix, target(strength, classes))
 
-    exact(model, rows(4_000, seed=1)[0], matrix[:150])
+    assert_exact(model, rows(4_000, seed=1)[0], matrix[:150])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_regressors_keep_every_value(model: Any) -> None:
     matrix, strength = rows()
     model.fit(matrix, np.abs(strength))
 
-    exact(model, rows(4_000, seed=1)[0], matrix[:150])
+    assert_exact(model, rows(4_000, seed=1)[0], matrix[:150])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_gaps_go_the_way_that_training_sent_them(model: Any) -> None:
     unseen = rows(3_000, seed=1)[0]
     unseen[random.random(unseen.shape) < 0.3] = np.nan
 
-    exact(model, unseen, matrix[:150])
+    assert_exact(model, unseen, matrix[:150])
 
 
 def test_ties_between_votes_go_to_the_first_class_as_in_scikit_learn() -> None:
@@ -131,7 +131,7 @@ def test_ties_between_votes_go_to_the_first_class_as_in_scikit_learn() -> None:
     tied = model.predict_proba(unseen)[:, 1] == 0.5
     assert tied.sum() > 100
 
-    exact(model, unseen[tied], matrix[:150])
+    assert_exact(model, unseen[tied], matrix[:150])
 
 
 @settings(max_examples=25, deadline=None)
@@ -144,7 +144,7 @@ def test_a_value_on_a_threshold_or_next_to_it_goes_the_same_way(seed: int) -> No
     near = random.choice(edges, (300, 5))
     near = np.where(random.random(near.shape) < 0.5, np.nextafter(near, random.choice([-np.inf, np.inf])), near)
 
-    exact(model, near, (matrix * 1.1)[:100])
+    assert_exact(model, near, (matrix * 1.1)[:100])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_whole_numbers_beyond_float32_are_compared_as_in_scikit_learn(model: Any
     matrix[:, 1] = 2**24 + np.arange(2_000) % 7
     label = ((matrix[:, 1] % 2) + matrix[:, 0] > 0.5).astype(int)
 
-    exact(model.fit(matrix, label), matrix, matrix[:500])
+    assert_exact(model.fit(matrix, label), matrix, matrix[:500])
 
 
 def test_a_converted_model_is_the_same_bytes_each_time() -> None:

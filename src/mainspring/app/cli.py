@@ -8,13 +8,13 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from gc import freeze
 from typing import Any
 
 import click
 
 from mainspring import __version__
+from mainspring.app import options
 from mainspring.core.errors import MainspringError
 from mainspring.core.wording import one_line
 
@@ -28,23 +28,10 @@ class Verbs(click.Group):
         return list(self.commands)
 
 
-def _env(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--env NAME` is MAINSPRING_ENV=NAME, for the processes that a command starts as well."""
-
-    def choose(context: click.Context, option: click.Parameter, name: str | None) -> None:
-        if name is not None:
-            os.environ["MAINSPRING_ENV"] = name
-
-    return click.option(
-        "--env", metavar="NAME", callback=choose, expose_value=False, is_eager=True,
-        help="The settings of [tool.mainspring.env.NAME].",
-    )(command)  # fmt: skip
-
-
 @click.group(cls=Verbs, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="mainspring")
 @click.option("--home", metavar="FOLDER", help="The state's folder (default: .mainspring here or above).")
-@_env
+@options.env
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def cli(context: click.Context, home: str | None, debug: bool) -> None:
@@ -80,36 +67,6 @@ def _answer(verb: str, /, **arguments: Any) -> None:
     _call(verb, **arguments) if code is None else context.exit(code)
 
 
-def _endpoint(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--tls", type=click.Choice(["own", "proxy"]), default=None, help="Who encrypts (default own)."),
-        click.option("--key", metavar="FILE", default=None, help="The certificate's private key (PEM)."),
-        click.option("--cert", metavar="FILE", default=None, help="The endpoint's certificate (PEM)."),
-        click.option("--token", metavar="REFERENCE", default=None, help="The endpoint's token: env:NAME or file:PATH."),
-        click.option("--workers", type=int, default=None, help="Processes that serve the endpoint (default 1)."),
-        click.option("--port", type=int, default=None, help="Port of the endpoint (default 8700)."),
-        click.option("--host", default=None, help="Address of the endpoint (default 127.0.0.1)."),
-    ):
-        command = option(command)
-    return command
-
-
-def _json(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
-
-
-def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A run parameter."),
-        click.option("--from", "start", metavar="STEP", help="Run from this step on."),
-        click.option("--until", metavar="STEP", help="Run up to this step."),
-        click.option("--only", multiple=True, metavar="STEP", help="Run this step only."),
-        click.option("--force", multiple=True, metavar="STEP", help="Run this step even when it is cached."),
-    ):
-        command = option(command)
-    return command
-
-
 @cli.command()
 @click.argument("data")
 @click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
@@ -122,11 +79,11 @@ def init(data: str, target: str, output: str, overwrite: bool) -> None:
 
 @cli.command()
 @click.argument("file")
-@_selection
-@_env
+@options.selection
+@options.env
 @click.option("--markdown", is_flag=True, help="Print a table for a review comment.")
 @click.option("--check", is_flag=True, help="Exit code 4 when something would run.")
-@_json
+@options.as_json
 def plan(**arguments: Any) -> None:
     """Show what would run, and why, and how long that took before. Nothing is run."""
     _answer("plan", **arguments)
@@ -134,15 +91,15 @@ def plan(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("file")
-@_selection
-@_env
+@options.selection
+@options.env
 @click.option(
     "--executor", metavar="WHERE", help="Where steps run: local (default), process[:N], ray[://HOST:PORT], here."
 )
 @click.option("--fast", is_flag=True, help="Finished steps survive a crash, but not a loss of power.")
 @click.option("--explain", is_flag=True, help="Say first what will run, and why.")
 @click.option("--full-traceback", is_flag=True, help="Show the traceback of a step that fails.")
-@_json
+@options.as_json
 def run(**arguments: Any) -> None:
     """One turn, from ingest to release. Exit code 3: the gate held the candidate back."""
     arguments["full_traceback"] |= click.get_current_context().find_root().obj["debug"]
@@ -152,7 +109,7 @@ def run(**arguments: Any) -> None:
 @cli.command()
 @click.argument("run", required=False)
 @click.option("--executor", metavar="WHERE", help="Where steps run, as for run.")
-@_json
+@options.as_json
 def resume(run: str | None, **arguments: Any) -> None:
     """Go on with the newest interrupted run, or with RUN: finished steps aren't repeated."""
     home = click.get_current_context().find_root().obj["home"]
@@ -162,12 +119,12 @@ def resume(run: str | None, **arguments: Any) -> None:
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@_endpoint
+@options.endpoint
 @click.option("--control-port", type=int, default=None, help="Port of the API (default 8701).")
 @click.option("--clock", type=click.Choice(["system", "manual"]), default="system", show_default=True)
 @click.option("--now", default=None, metavar="TIME", help="Where a manual clock starts (ISO 8601).")
 @click.option("--once", is_flag=True, help="One turn and one monitoring report, then stop.")
-@_env
+@options.env
 def up(**arguments: Any) -> None:
     """The loops as a service: serve, watch, retrain. Ctrl-C drains."""
     _call("up", **arguments)
@@ -175,7 +132,7 @@ def up(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("folder", required=False, metavar="[FOLDER]")
-@_endpoint
+@options.endpoint
 def serve(**arguments: Any) -> None:
     """The endpoint alone, for every loop of the home; or for the bundle in FOLDER, which needs no home.
 
@@ -187,7 +144,7 @@ def serve(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name")
 @click.argument("rows", default="-")
-@_json
+@options.as_json
 def predict(**arguments: Any) -> None:
     """Predict ROWS (JSON text, a CSV, Parquet or JSON file, or - for standard input) with the champion."""
     _call("models:predict", **arguments)
@@ -200,7 +157,7 @@ def predict(**arguments: Any) -> None:
 @click.option("--query", metavar="SQL", help="The rows of this select of the database IN.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Write this column of IN (default: the key).")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it is there.")
-@_json
+@options.as_json
 def score(**arguments: Any) -> None:
     """Predict every row of IN and write the predictions to OUT; the same call again goes on after a crash.
 
@@ -217,7 +174,7 @@ def score(**arguments: Any) -> None:
 @click.option("--url", default=None, help="The endpoint (default: that of the settings, http://127.0.0.1:8700).")
 @click.option("--token", metavar="REFERENCE", default=None, help="The endpoint's token: env:NAME or file:PATH.")
 @click.option("--refused", metavar="FILE", default=None, help="Where refused labels go (default NAME-refused.jsonl).")
-@_json
+@options.as_json
 def feedback(**arguments: Any) -> None:
     """Labels and events in bulk, for a running endpoint: a CSV, Parquet or JSON lines file, a table, any source.
 
@@ -229,7 +186,7 @@ def feedback(**arguments: Any) -> None:
 
 
 @cli.command()
-@_json
+@options.as_json
 def status(**arguments: Any) -> None:
     """Loops, versions, traffic, alarms."""
     _call("models:status", **arguments)
@@ -238,7 +195,7 @@ def status(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--limit", type=int, default=20, show_default=True)
-@_json
+@options.as_json
 def runs(**arguments: Any) -> None:
     """The newest runs."""
     _call("runs", **arguments)
@@ -247,7 +204,7 @@ def runs(**arguments: Any) -> None:
 @cli.command()
 @click.argument("run")
 @click.option("--diff", "other", metavar="OTHER", help="Only what differs from run OTHER.")
-@_json
+@options.as_json
 def show(**arguments: Any) -> None:
     """One run: its steps, their time and their results."""
     _call("show", **arguments)
@@ -256,7 +213,7 @@ def show(**arguments: Any) -> None:
 @cli.command()
 @click.argument("run")
 @click.argument("step", required=False)
-@_json
+@options.as_json
 def logs(**arguments: Any) -> None:
     """What the steps of a run have printed."""
     _call("logs", **arguments)
@@ -264,7 +221,7 @@ def logs(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("run")
-@_json
+@options.as_json
 def cancel(**arguments: Any) -> None:
     """Ask a run to stop, wherever it runs."""
     _call("cancel", **arguments)
@@ -273,7 +230,7 @@ def cancel(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.option("--html", metavar="FILE", help="Write a standalone page on the release, with plots.")
-@_json
+@options.as_json
 def why(**arguments: Any) -> None:
     """The written reasons: gate, release, retraining, non-retraining."""
     _call("models:why", **arguments)
@@ -281,7 +238,7 @@ def why(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name")
-@_json
+@options.as_json
 def models(**arguments: Any) -> None:
     """The versions of a loop's model."""
     _call("models:models", **arguments)
@@ -294,7 +251,7 @@ def models(**arguments: Any) -> None:
 @click.option("--target", metavar="COLUMN", help="What a new loop predicts.")
 @click.option("--key", metavar="COLUMN", help="What names a row of a new loop.")
 @click.option("--trust", is_flag=True, help="Let the model's code run (pickle, torch, pyfunc). It is written down.")
-@_json
+@options.as_json
 def import_(**arguments: Any) -> None:
     """Take a model of MLflow under a loop: models:/NAME/3, models:/NAME@ALIAS, runs:/ID/PATH, or a folder.
 
@@ -306,7 +263,7 @@ def import_(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.option("--reason", default="by hand", show_default=True)
-@_json
+@options.as_json
 def promote(**arguments: Any) -> None:
     """Give a version (default: the canary, else the newest) all traffic."""
     _call("models:promote", **arguments)
@@ -315,7 +272,7 @@ def promote(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name")
 @click.option("--reason", default="by hand", show_default=True)
-@_json
+@options.as_json
 def rollback(**arguments: Any) -> None:
     """End the canary, or bring back the previous champion."""
     _call("models:rollback", **arguments)
@@ -323,7 +280,7 @@ def rollback(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("bundle", metavar="NAME[@VERSION]|FOLDER")
-@_json
+@options.as_json
 def verify(**arguments: Any) -> None:
     """Check a bundle's signature and every file. Exit code 1: something isn't as it was signed."""
     _call("models:verify", **arguments)
@@ -332,7 +289,7 @@ def verify(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.option("--reason", default="by hand", show_default=True)
-@_json
+@options.as_json
 def hold(**arguments: Any) -> None:
     """Stop the running trial where it is, or keep back a version that waits."""
     _call("models:decided", verb="hold", **arguments)
@@ -341,7 +298,7 @@ def hold(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.option("--reason", default="by hand", show_default=True)
-@_json
+@options.as_json
 def approve(**arguments: Any) -> None:
     """Let a held trial go on, or release a version that is held or waits, as the loop declares."""
     _call("models:decided", verb="approve", **arguments)
@@ -350,7 +307,7 @@ def approve(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.option("--reason", default="by hand", show_default=True)
-@_json
+@options.as_json
 def reject(**arguments: Any) -> None:
     """End the running trial, or refuse a version that is held or waits, for good."""
     _call("models:decided", verb="reject", **arguments)
@@ -360,7 +317,7 @@ def reject(**arguments: Any) -> None:
 @click.argument("name")
 @click.argument("action", type=click.Choice(["show", "diff", "accept", "write"]), default="show")
 @click.argument("columns", nargs=-1, metavar="[COLUMN]...")
-@_json
+@options.as_json
 def schema(**arguments: Any) -> None:
     """The contract of a loop's rows.
 
@@ -379,7 +336,7 @@ def schema(**arguments: Any) -> None:
 @click.option("--write", "written", metavar="FILE", help="Write the rows into a CSV file, to be edited.")
 @click.option("--take", "edited", metavar="FILE", help="Try the rows as they stand in an edited FILE.")
 @click.option("--replay", is_flag=True, help="Put the rows that keep the contract now into the next version.")
-@_json
+@options.as_json
 def quarantine(**arguments: Any) -> None:
     """Rows that broke a loop's contract: shown by reason, repaired, replayed."""
     _call("quarantine", **arguments)
@@ -388,7 +345,7 @@ def quarantine(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--html", metavar="FILE", help="Write a standalone report with plots.")
-@_json
+@options.as_json
 def monitor(**arguments: Any) -> None:
     """Drift, quality and performance of what is served; with FILE by its own metrics and drift tests too."""
     _call("models:monitor", **arguments)
@@ -397,7 +354,7 @@ def monitor(**arguments: Any) -> None:
 @cli.command()
 @click.argument("name")
 @click.option("--diff", "versions", nargs=2, type=int, metavar="A B", help="What version B changed since version A.")
-@_json
+@options.as_json
 def data(**arguments: Any) -> None:
     """The versions of a loop's data: when, from where, how many rows; or what changed between two."""
     _call("data", **arguments)
@@ -406,7 +363,7 @@ def data(**arguments: Any) -> None:
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=30, show_default=True, metavar="N")
-@_json
+@options.as_json
 def gc(**arguments: Any) -> None:
     """Free what no run of the last days, no model and no lineage needs."""
     _call("gc", **arguments)
@@ -415,14 +372,14 @@ def gc(**arguments: Any) -> None:
 @cli.command()
 @click.argument("subject")
 @click.option("--loop", metavar="NAME", help="Only from this loop (default: every loop with Privacy(subject=...)).")
-@_json
+@options.as_json
 def erase(**arguments: Any) -> None:
     """Erase a data subject, SUBJECT, from tables, records, artifacts and logs; name the models trained on it."""
     _call("erase", **arguments)
 
 
 @cli.command()
-@_json
+@options.as_json
 def doctor(**arguments: Any) -> None:
     """What is wrong with the installation or the home, and how to mend it."""
     _call("doctor", **arguments)
