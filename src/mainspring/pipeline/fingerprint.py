@@ -118,10 +118,12 @@ class Parts:
     @cached_property
     def fingerprint(self) -> str:
         known = {name: digest for name, (digest, _) in self.parameters.items()}
-        groups = [self.code, self.libraries, known, self.inputs, *([self.files] if self.files or self.held else [])]
-        groups += [self.held] if self.held else []
-        texts = (hashed("group", *(text for pair in sorted(group.items()) for text in pair)) for group in groups)
-        return hashed("step", *texts, digest(self.state))
+        texts: list[str] = []
+        for group in (self.code, self.libraries, known, self.inputs, self.files, self.held):
+            texts.append(str(len(group)))
+            for pair in sorted(group.items()):
+                texts += pair
+        return hashed("step", *texts, "" if self.state is None else digest(self.state))
 
     def to_json(self) -> dict[str, Any]:
         return {

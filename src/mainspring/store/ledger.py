@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import Any, Literal
 
+import msgspec
+
 from mainspring.core.errors import MainspringError, StoreError
 from mainspring.store.catalog import Artifact
 from mainspring.store.files import Files
@@ -27,17 +29,12 @@ _COLUMNS = (
     "run", "name", "pipeline", "status", "attempt", "fingerprint", "parts", "output", "digest", "seconds", "started",
     "ended", "reason", "trace", "cached_from",
 )  # fmt: skip
-_FIELDS = ", ".join(f"value ->> '$.{name}'" for name in _COLUMNS)
 _KEPT = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[3:])
-_STEPS = (
-    f"insert into steps ({', '.join(_COLUMNS)}) select {_FIELDS} from json_each(?) where true "
-    f"on conflict (run, name) do update set {_KEPT}"
-)
-"""All rows of a group in one statement: the interpreter's lock changes hands once, not once a row."""
-_CACHE = (
-    "insert or replace into cache (pipeline, step, fingerprint, output, run, seconds, created) "
-    "select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 from json_each(?)"
-)
+_STEPS = f"insert into steps ({', '.join(_COLUMNS)}) values {{}} on conflict (run, name) do update set {_KEPT}"
+_CACHE = "insert or replace into cache (pipeline, step, fingerprint, output, run, seconds, created) values {}"
+_encode = msgspec.json.Encoder(order="sorted").encode
+_AT_ONCE = 50
+"""Rows in one statement: the interpreter's lock changes hands once for them, not once a row."""
 
 
 @dataclass(slots=True)
@@ -198,14 +195,12 @@ class Ledger:
             self._files.sync(set(group.objects))
         if not group.rows:
             return
-        steps, cache = json.dumps(list(group.rows.values())), json.dumps(group.cache)
         with self._home.database.turn():
             connection.execute("begin immediate")
             try:
                 self.cancelled = bool(owned(connection, self._claim)["cancel"])
-                connection.execute(_STEPS, (steps,))
-                if group.cache:
-                    connection.execute(_CACHE, (cache,))
+                _insert(connection, _STEPS, [[row.get(name) for name in _COLUMNS] for row in group.rows.values()])
+                _insert(connection, _CACHE, group.cache)
             except BaseException:
                 connection.rollback()
                 raise
@@ -222,12 +217,22 @@ class Ledger:
             self._wake.notify_all()
 
 
+def _insert(connection: Connection, statement: str, rows: list[list[Any]]) -> None:
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        places = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+        connection.execute(statement.format(places), [value for row in some for value in row])
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    try:
+        return _encode(value).decode()
+    except (UnicodeEncodeError, OverflowError):  # broken characters, whole numbers beyond 64 bits
+        return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def _clean(text: str) -> str:
