@@ -18,20 +18,37 @@ from importlib.machinery import (
     SourcelessFileLoader,
 )
 from importlib.util import cache_from_source
+from types import ModuleType
 from typing import Any
 
-from mainspring.pipeline.modules import is_project_file
+from mainspring.pipeline.modules import decoded, is_project_file
 
 _TELLS_APART_NS = 1_000_000_000
 
 
 class CurrentSource(SourceFileLoader):
-    """Loads a module from its text, or from bytecode that is sure to come from it."""
+    """Loads a module from its text, or from bytecode that is sure to come from it.
+
+    ran: the text that the module was made of; None where that was bytecode."""
+
+    ran: str | None = None
+    _compiled: str | None = None
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.ran = None
+        super().exec_module(module)
+        self.ran = self._compiled
 
     def path_stats(self, path: str) -> Any:
         """As Python asks before it looks for bytecode; where this raises OSError it compiles the text."""
+        self._compiled = None
         drop_doubtful(path)
         return super().path_stats(path)
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:  # type: ignore[override]
+        """As Python compiles the text."""
+        self._compiled = decoded(data) if isinstance(data, bytes) else None
+        return super().source_to_code(data, path, _optimize=_optimize)
 
 
 def import_current() -> None:

@@ -257,11 +257,15 @@ def _read(name: str, path: Path, namespace: Mapping[str, Any]) -> ModuleText | N
 
 def _lines(path: Path) -> list[str] | None:
     try:
-        content = path.read_bytes()
+        return [decoded(path.read_bytes())]
     except OSError:
         return None
+
+
+def decoded(content: bytes) -> str:
+    """The text of a source file as Python reads it."""
     encoding = re.match(rb"(?:[^\n]*\n)?[^\n]*#.*?coding[:=]\s*([-\w.]+)", content)
-    return [content.decode(encoding[1].decode() if encoding else "utf-8-sig", errors="replace")]
+    return content.decode(encoding[1].decode() if encoding else "utf-8-sig", errors="replace")
 
 
 def _root(path: Path, text: ModuleText) -> Path:

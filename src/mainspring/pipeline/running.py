@@ -103,6 +103,8 @@ def _differs(module: ModuleType, text: ModuleText) -> bool:
         CurrentSource,
     ):  # it makes other code of the same text
         return False
+    if isinstance(loader, CurrentSource) and loader.ran == text.text:
+        return False
     if _older_bytecode(module, text):
         return True
     try:
