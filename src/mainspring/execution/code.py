@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from blake3 import blake3
@@ -100,8 +100,8 @@ class Codes:
         if isinstance(step.function, str):
             return _named(step.name, step.function)
         with collector.paused():
-            found = _code(step.name, reach([step.function], self.project))
-        return replace(found, pieces={**found.pieces, **self._object(step)})
+            found = reach([step.function], self.project)
+        return _code(step.name, found, self._object(step))
 
     def _object(self, step: Step) -> dict[str, str]:
         """The object of a bound method, whose values count beside its code."""
@@ -127,15 +127,11 @@ class Codes:
         return " ".join([name, *replace(found, libraries={**found.libraries, **versions([library])}).stated()])
 
 
-def _code(name: str, found: Reach) -> Code:
-    return Code(_pieces(name, found), versions(found.libraries), found.places, found.files, found.widened)
-
-
-def _pieces(name: str, found: Reach) -> dict[str, str]:
-    """Each piece by name, or each module where there are many; *name* stands for what is in no piece."""
-    if len(found.pieces) <= _MOST_PIECES:
-        return {name: found.digest, **found.pieces}
-    return {name: found.digest, **found.digests}
+def _code(name: str, found: Reach, more: Mapping[str, str] = MappingProxyType({})) -> Code:
+    """Each piece by name, or each module where there are many, and *more*; *name* stands for what is in no piece."""
+    named = found.pieces if len(found.pieces) <= _MOST_PIECES else found.digests
+    pieces = {name: found.digest, **named, **more}
+    return Code(pieces, versions(found.libraries), found.places, found.files, found.widened)
 
 
 @cache

@@ -9,7 +9,8 @@ from typing import Any
 from mainspring.pipeline.codebase import Codebase, Imported
 from mainspring.pipeline.pieces import Key, Needs
 
-_KINDS = ("units", "modules", "libraries", "notes", "opaque", "whole", "asked")
+_BESIDE = ("modules", "libraries", "notes", "opaque", "whole", "asked")
+"""What a walk notes beside the units."""
 _ALONE = ("alone", "")
 """Stands for what depends on who asks: modules that only a function imports, and those that alter others."""
 
@@ -52,10 +53,11 @@ class Closure:
         mask, keys = 0, list[Key]()
         for part in parts:
             keys += part.units
-            for kind in _KINDS[1:]:
-                for value in getattr(part, kind):
-                    mask |= self._bit((kind, value))
-            if not self.imported.modules.keys() >= part.modules.keys():
+            for kind in _BESIDE:
+                if found := getattr(part, kind):
+                    for value in found:
+                        mask |= self._bit((kind, value))
+            if part.modules and not self.imported.modules.keys() >= part.modules.keys():
                 mask |= self._bit(_ALONE)
         for places in (binds, *(part.wanted for part in parts)):
             for place in places:

@@ -71,8 +71,8 @@ class Trace:
     def imports(self, name: str) -> bool:
         """Whether module *name* is imported with those that the walk started from, not first by a function."""
         if self._together is None:
-            starts = (entry.reference.partition(":")[0] or entry.module for entry in self._entries)
-            self._together = frozenset().union(*map(self.project.closure, starts))
+            first, *others = {entry.reference.partition(":")[0] or entry.module for entry in self._entries} or {""}
+            self._together = self.project.closure(first).union(*map(self.project.closure, others))
         return name in self._together
 
     def _is_plain(self) -> bool:
@@ -228,7 +228,7 @@ def held_by(project: Codebase, key: Key) -> Needs:
             for name in sorted(unit.binds) if unit.data or _is_replaced(source, unit) else ():
                 there, value = value_of(source.text, name)
                 _hold(project, source, name, value if there else None, known)
-            there, value = value_of(source.text, unit.name)
+            there, value = (False, None) if unit.defines else value_of(source.text, unit.name)
             if there and (found := members(unit, value)):
                 _hold(project, source, unit.name, list(map(function_of, found.values())), known)
     return known
