@@ -184,8 +184,8 @@ def test_data_is_looked_for_beside_file_and_then_in_the_current_folder(call: Cal
     (there,) = load(str(path))
     table().write_csv(project / "rows.csv")
     (beside,) = load(str(path))
-    sources = [loop.declaration.source.path for loop in (there, beside) if isinstance(loop, ms.Loop)]
-    assert sources == ["rows.csv", str(project / "rows.csv")]
+    sources = [loop.declaration.source for loop in (there, beside) if isinstance(loop, ms.Loop)]
+    assert [(source.path, source.folder) for source in sources] == [("rows.csv", ""), ("rows.csv", str(project))]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import json
 import lzma
 import os
 import random
+import sqlite3
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.core import sources as ms
-from mainspring.core.errors import DeclarationError, SourceEmpty, SourceError
+from mainspring.core.declarations import Roles
+from mainspring.core.errors import DeclarationError, SourceEmpty, SourceError, SourceNotFound
 from mainspring.data import csv_rows, stored
+from mainspring.data.ingest import ingest
 from mainspring.data.sources import beyond, reader
+from mainspring.pipeline.fingerprint import digest
+from mainspring.store.home import Home
 
 ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "Zürich", None], "at": [0.5, None, 2.25]})
 
@@ -539,3 +545,51 @@ def test_half_a_character_in_json_is_named(tmp_path: Path, content: str) -> None
     (tmp_path / "half.json").write_text(content)
     with pytest.raises(SourceError, match=r"half.json' holds '.ud(800|fff)', which is no character"):
         rows_of(ms.json(str(tmp_path / "half.json")))
+
+
+class TestWherever:
+    """The same project counts the same from whatever folder it is run, and wherever it lies."""
+
+    @pytest.mark.parametrize("named", ["data/year=2013/rows.csv", "data", "data/*/*.csv", "./data/../data/**"])
+    def test_a_relative_path_is_the_same_rows_from_another_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+    ) -> None:
+        home, places = Home.open(tmp_path / "home"), [tmp_path / "a [b]", tmp_path / "moved"]
+        (places[0] / "data/year=2013").mkdir(parents=True)
+        ROWS.write_csv(places[0] / "data/year=2013/rows.csv")
+        monkeypatch.chdir(places[0])
+        declared = [ms.csv(named)]
+        there = reader(declared[0])
+        told = [there.position()]
+        rows = rows_of(declared[0])
+        done = ingest(source=declared[0], roles=Roles("name", key="id"), home=home, loop="a")
+        monkeypatch.chdir(tmp_path)
+        for before, place in zip([None, places[0]], places, strict=True):
+            if before is not None:
+                before.rename(place)
+            declared.append(replace(declared[0], folder=str(place)))
+            told.append(reader(declared[-1]).position())
+            assert rows_of(declared[-1]).equals(rows)
+            assert ingest(source=declared[-1], roles=Roles("name", key="id"), home=home, loop="a") == done
+            assert reader(declared[-1]).identity == there.identity and beyond(reader(declared[-1]), told[0]) == told[0]
+
+        assert told[0] == told[1] == told[2] and len({digest(source) for source in declared}) == 1
+        os.utime(places[1] / "data/year=2013/rows.csv", (1, 1))
+        assert reader(declared[-1]).position() != told[0]
+
+    def test_a_database_in_a_file_is_the_same_from_another_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        with sqlite3.connect(tmp_path / "in/shop.db") as database:
+            database.execute("create table wines (id)")
+        declared = ms.sql("sqlite:///in/shop.db", "wines")
+        told = []
+        for place in (tmp_path, tmp_path / "moved"):
+            if place.name == "moved":
+                place.mkdir()
+                (tmp_path / "in").rename(place / "in")
+            there = reader(replace(declared, folder=str(place)))
+            told.append((there.position(), there.identity))
+            with pytest.raises(SourceNotFound, match=f"{tmp_path}/gone/in/shop.db"):
+                reader(replace(declared, folder=str(tmp_path / "gone"))).position()
+
+        assert told[0] == told[1] and told[0][0][0][0] == "in/shop.db"

@@ -14,7 +14,7 @@ from typing import Any
 from mainspring.app.project import Loop, Pipeline
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.core.joins import Join
-from mainspring.core.sources import DeltaSource, FileSource, IcebergSource, SqlSource
+from mainspring.core.sources import DeltaSource, FileSource, IcebergSource, SqlSource, relative
 from mainspring.core.wording import place
 from mainspring.pipeline.bytecode import CurrentSource, import_current
 
@@ -61,24 +61,15 @@ def _place(loop: Loop, folder: Path) -> None:
 
 
 def _placed(source: Any, folder: Path) -> Any:
-    """*source*, both sides of a join too, with a path that is relative to *folder* made whole."""
+    """*source*, both sides of a join too, with *folder* as the place where its relative path begins."""
     if isinstance(source, Join):
         return replace(source, left=_placed(source.left, folder), right=_placed(source.right, folder))
     if not isinstance(source, FileSource | DeltaSource | IcebergSource | SqlSource):
         return source
-    prefix, path = _relative(source.url if isinstance(source, SqlSource) else source.path)
+    path = relative(source.url if isinstance(source, SqlSource) else source.path)[1]
     if not path or (_there(Path(path)) and not _there(folder / path)):
         return source
-    whole = f"{prefix}{folder / path}"
-    return replace(source, url=whole) if isinstance(source, SqlSource) else replace(source, path=whole)
-
-
-def _relative(address: str) -> tuple[str, str]:
-    """What comes before the relative path in an address of data, and the path; "" where there is none."""
-    prefix = "sqlite:///" if address.startswith("sqlite:///") else ""
-    path = address.removeprefix(prefix)
-    absolute = path.startswith(("/", "~", "env:", "file:")) or "://" in path
-    return prefix, "" if absolute else path
+    return replace(source, folder=str(folder))
 
 
 def _there(path: Path) -> bool:

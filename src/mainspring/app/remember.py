@@ -10,6 +10,7 @@ from mainspring.app import manifest, world
 from mainspring.app.files import imported_before
 from mainspring.app.project import Loop, Pipeline, Surroundings
 from mainspring.core.declarations import CsvSource, ParquetSource
+from mainspring.core.sources import opened_at
 from mainspring.execution import keeping
 from mainspring.loop import turn
 from mainspring.pipeline import importing
@@ -85,5 +86,6 @@ def _named(
 ) -> world.Named:
     files = sorted({str(file), *(path for path in looked_at if Path(path).is_file())})
     folders = dict.fromkeys([*world.search_path(file), *(str(Path(path).parent) for path in files)])
-    sources = [each.declaration.source.path for each in declared if isinstance(each, Loop)]
+    looked_for = [each.declaration.source for each in declared if isinstance(each, Loop)]
+    sources = [opened_at(source.path, source.folder) for source in looked_for]
     return world.Named(tuple(files), tuple(folders), data, tuple(sources))

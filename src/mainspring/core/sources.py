@@ -13,6 +13,36 @@ from mainspring.core.quantities import check_number, number_of_bytes, seconds
 _PACKED = r"(?:\.(?:gz|bz2|xz|zst|zip))?"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
+_IN_A_FILE = re.compile(r"(?:sqlite|duckdb):///")
+UNCOUNTED = "mainspring: how it is reached"
+"""Marks, in a field's metadata, what of a declared source is no part of what it asks for."""
+
+
+def _folder() -> Any:
+    """Where a relative path begins, "" for the current folder: the same project elsewhere asks for the same rows."""
+    return field(default="", compare=False, repr=False, metadata={UNCOUNTED: True})
+
+
+def relative(address: str) -> tuple[str, str]:
+    """What comes before the relative path in an address of data, and the path; "" where there is none.
+
+    >>> relative("sqlite:///shop.db"), relative("/rows.csv")
+    (('sqlite:///', 'shop.db'), ('', ''))
+    """
+    prefix = found[0] if (found := _IN_A_FILE.match(address)) else ""
+    path = address.removeprefix(prefix)
+    absolute = path.startswith(("/", "~", "env:", "file:")) or "://" in path
+    return prefix, "" if absolute else path
+
+
+def opened_at(address: str, folder: str) -> str:
+    """*address*, with its relative path made one from *folder*.
+
+    >>> opened_at("sqlite:///shop.db", "/data"), opened_at("rows.csv", "")
+    ('sqlite:////data/shop.db', 'rows.csv')
+    """
+    prefix, path = relative(address)
+    return f"{prefix}{folder.rstrip('/')}/{path}" if folder and path else address
 
 
 def _check_reference(argument: str, value: str | None) -> None:
@@ -119,6 +149,7 @@ class CsvSource:
     thousands: str = ""
     dates: str | tuple[tuple[str, str], ...] = ""
     access: S3 | Http | None = None
+    folder: str = _folder()
 
     def __post_init__(self) -> None:
         if self.separator != "auto" and len(self.separator.encode()) != 1:
@@ -141,6 +172,7 @@ class JsonSource:
     rows: str = ""
     encoding: str = "utf8"
     access: S3 | Http | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +181,7 @@ class ParquetSource:
 
     path: str
     access: S3 | Http | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +190,7 @@ class ArrowSource:
 
     path: str
     access: S3 | Http | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +200,7 @@ class ExcelSource:
     path: str
     sheet: str = ""
     access: S3 | Http | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +233,7 @@ class DeltaSource:
 
     path: str
     access: S3 | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +242,7 @@ class IcebergSource:
 
     path: str
     access: S3 | None = None
+    folder: str = _folder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +253,7 @@ class SqlSource:
     query: str
     cursor: str | None = None
     changes: Literal["all", "compare"] = "all"
+    folder: str = _folder()
 
     def __post_init__(self) -> None:
         if self.changes not in ("all", "compare"):

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.errors import SourceError, SourceNotFound
-from mainspring.core.sources import SqlSource
+from mainspring.core.sources import SqlSource, opened_at
 from mainspring.data.declared import identity
 from mainspring.data.doors import Door, existing, opened, sqlite_path
 from mainspring.store.secrets import secret
@@ -27,7 +27,8 @@ class Query:
 
     def __init__(self, source: SqlSource) -> None:
         self._source = source
-        self._url, self.name = _resolved(source.url)
+        self._url, self.name = _resolved(opened_at(source.url, source.folder))
+        self._written, self._called = _resolved(source.url)
 
     @property
     def incremental(self) -> bool:
@@ -41,7 +42,7 @@ class Query:
     @property
     def identity(self) -> Any:
         """Which query of which database this is."""
-        return [*identity(self._source)[:1], self.name, *identity(self._source)[2:]]
+        return [*identity(self._source)[:1], self._called, *identity(self._source)[2:]]
 
     def position(self) -> Any:
         """The greatest cursor and how many rows have it; without one, the state of the SQLite file, or None: other
@@ -51,11 +52,15 @@ class Query:
                 query = self._query(door)
                 value, rows = door.newest(query, self._column(door, query))
                 return [_to_json(value), rows]
-        path = sqlite_path(self._url)
-        if path is None:
+        path, written = sqlite_path(self._url), sqlite_path(self._written)
+        if path is None or written is None:
             return None
         files = (existing(path, self.name), path.with_name(path.name + "-wal"))
-        return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+        return [
+            [str(written.with_name(file.name)), file.stat().st_size, file.stat().st_mtime_ns]
+            for file in files
+            if file.is_file()
+        ]
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         """The rows from cursor *since* on, or all of them, each batch with the cursor behind it."""

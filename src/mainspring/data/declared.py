@@ -11,7 +11,7 @@ def identity(source: Any) -> list[Any]:
     said: list[Any] = [type(source).__name__]
     for field in fields(source):
         value = getattr(source, field.name)
-        if field.name != "access" and (field.default is MISSING or value != field.default):
+        if field.name not in ("access", "folder") and (field.default is MISSING or value != field.default):
             said += [plain(value)] if field.default is MISSING else [[field.name, plain(value)]]
     return said
 

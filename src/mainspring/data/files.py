@@ -110,34 +110,40 @@ class Files:
             csv_rows.refuse_gap(name, frame.columns, columns)
 
     def _refuse_change(self, stored: Stored) -> None:
-        if not remote.is_address(self._source.path) and _stamp(Path(stored.name)) != stored.stamp:
+        if not remote.is_address(self._source.path) and _stamp(self._from / stored.name) != stored.stamp:
             raise SourceError(f"{stored.name!r} was changed while it was read; run again once it is written")
 
     def _files(self) -> list[Stored]:
         if remote.is_address(self._source.path):
             return remote.files(self._source.path, self._source.access, self._suffixes)
-        return [Stored(str(path), _stamp(path), partial(_open, path)) for path in self._paths()]
+        paths = [(name, self._from / name) for name in self._names()]
+        return [Stored(name, _stamp(path), partial(_open, path)) for name, path in paths]
 
-    def _paths(self) -> list[Path]:
-        path = Path(self._source.path).expanduser()
+    @property
+    def _from(self) -> Path:
+        """Where the path begins: files are called by what follows, wherever the project lies."""
+        return Path(self._source.folder)
+
+    def _names(self) -> list[str]:
+        name = str(Path(self._source.path).expanduser())
+        path = self._from / name
         if path.is_file():
-            return [path]
+            return [name]
         if path.is_dir():
-            return self._inside(path)
-        found = sorted(found for name in glob.glob(str(path), recursive=True) if (found := Path(name)).is_file())
-        if found:
+            return [str(Path(name, inside)) for inside in self._inside(path)]
+        found = sorted(glob.glob(name, root_dir=self._source.folder or None, recursive=True), key=Path)
+        if found := [each for each in found if (self._from / each).is_file()]:
             return found
-        raise SourceNotFound(f"no such file: {self.name!r}{_beside(path)}; mend the path")
+        raise SourceNotFound(f"no such file: {shown(str(path))!r}{_beside(path)}; mend the path")
 
-    def _inside(self, folder: Path) -> list[Path]:
+    def _inside(self, folder: Path) -> list[str]:
         """The files of the source's kind in *folder*, however deep; what begins with a dot or an underscore is not."""
-        found = [
-            path
+        inside = [
+            path.relative_to(folder)
             for path in sorted(folder.rglob("*"))
-            if path.name.lower().endswith(self._suffixes)
-            and path.is_file()
-            and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+            if path.name.lower().endswith(self._suffixes) and path.is_file()
         ]
+        found = [str(path) for path in inside if not any(part.startswith((".", "_")) for part in path.parts)]
         if not found:
             raise SourceNotFound(
                 f"folder {self.name!r} has no file that ends with {listed(list(self._suffixes[:2]))}; "

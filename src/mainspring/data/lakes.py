@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from mainspring.core.errors import SourceError, SourceNotFound
-from mainspring.core.sources import S3, DeltaSource, IcebergSource
+from mainspring.core.sources import S3, DeltaSource, IcebergSource, opened_at
 from mainspring.data import remote
 from mainspring.data.declared import identity
 from mainspring.data.nested import flat
@@ -65,11 +65,12 @@ class Delta:
 
     def _table(self, version: int | None = None) -> DeltaTable:
         remote_path = remote.is_address(self._source.path)
-        path = self._source.path if remote_path else Path(self._source.path).expanduser().absolute().as_uri()
+        folder = Path(opened_at(self._source.path, self._source.folder)).expanduser()
+        path = self._source.path if remote_path else folder.absolute().as_uri()
         how = _storage(self._source.access or S3()) if remote_path else None
         try:
-            if not remote_path and not Path(self._source.path).expanduser().is_dir():
-                raise SourceNotFound(f"no such folder: {self._source.path!r}; give the folder of a Delta table")
+            if not remote_path and not folder.is_dir():
+                raise SourceNotFound(f"no such folder: {str(folder)!r}; give the folder of a Delta table")
             return DeltaTable(path, version=version, storage_options=how)
         except TableNotFoundError as error:
             raise SourceNotFound(f"{self._source.path!r} holds no Delta table; mend the path") from error
@@ -124,9 +125,10 @@ class Iceberg:
 
     def _metadata(self) -> str:
         """The newest metadata file of a table in a folder here; else what was given."""
-        if remote.is_address(self._source.path) or self._source.path.endswith(".json"):
-            return self._source.path
-        folder = Path(self._source.path.removeprefix("file://")).expanduser()
+        path = opened_at(self._source.path, self._source.folder)
+        if remote.is_address(path) or path.endswith(".json"):
+            return path
+        folder = Path(path.removeprefix("file://")).expanduser()
         found = sorted((folder / "metadata").glob("*.metadata.json"), key=lambda path: (path.stat().st_mtime_ns, path))
         if not found:
             raise SourceNotFound(f"{self._source.path!r} holds no Iceberg table; give its folder or its metadata file")

@@ -19,6 +19,7 @@ from uuid import UUID
 from blake3 import blake3
 
 from mainspring.core.errors import DeclarationError, StoreError
+from mainspring.core.sources import UNCOUNTED
 from mainspring.core.wording import brief
 from mainspring.pipeline.step import Step
 
@@ -279,7 +280,7 @@ class _Canonical:
             return hashed("written", path(kind), repr(value))
         if is_dataclass(value):
             names = [each.name for each in fields(value)]
-            named = {name: getattr(value, name) for name in names}
+            named = {each.name: getattr(value, each.name) for each in fields(value) if UNCOUNTED not in each.metadata}
             return hashed("dataclass", self._class(kind), *self._named(named), *self._named(_beside(value, names)))
         if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
             return self._estimator(value, kind)
