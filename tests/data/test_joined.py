@@ -18,6 +18,8 @@ from mainspring.core.sources import sql
 from mainspring.data import contract
 from mainspring.data.ingest import ingest, new_rows, refresh
 from mainspring.data.joined import Joined
+from mainspring.data.quarantine import Quarantine
+from mainspring.store.deployments import DECLARED, Deployments
 from mainspring.store.home import Home
 from mainspring.store.lookups import Lookups
 from mainspring.store.tables import Table
@@ -220,6 +222,35 @@ class TestWhatComesLate:
         insert(airline, "flights", (2, "f2", "LGA", "p", hour(31), 0))
         more = ingest(source=source, roles=ROLES, home=home, loop="delays")
         assert rows_of(home, more.version)["temp"].to_list() == [10.0, 311.0]
+
+    def test_what_a_compared_right_side_withdraws_goes_from_the_rows_of_before(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "JFK", "q", hour(2), 1))
+        insert(airline, "planes", (1, "p", 100), (2, "q", 180))
+        address = f"sqlite:///{tmp_path / 'airline.db'}"
+        seats = sql(address, "select plane, seats from planes", changes="compare")
+        source = join(sql(address, "flights", cursor="seen"), seats, on="plane")
+        ingest(source=source, roles=ROLES, home=home, loop="delays")
+        airline.execute("delete from planes where plane = 'q'")
+        airline.commit()
+        more = ingest(source=source, roles=ROLES, home=home, loop="delays")
+        assert rows_of(home, more.version)["seats"].to_list() == [100, None]
+
+    def test_of_rows_that_came_back_from_quarantine_too(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", *((n, f"f{n}", "JFK", "p", hour(n), n % 2) for n in range(1, 30)))
+        insert(airline, "flights", (30, "f30", "LGA", "p", "soon", 1))
+        insert(airline, "weather", (1, "JFK", hour(0), 0.5), (2, "LGA", hour(29), 29.5))
+        first = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+        Deployments(home).save_state("delays", DECLARED, {"roles": {"target": "late", "key": "flight", "time": "at"}})
+        Quarantine(home, "delays").replay([f"at='{hour(30)}'"])
+
+        more = ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays")
+
+        assert (first.rows, more.rows) == (29, 30) and rows_of(home, more.version)["temp"].to_list()[-1] == 29.5
+        assert ingest(source=self.source(tmp_path), roles=ROLES, home=home, loop="delays").version == more.version
 
     def test_what_breaks_the_contract_leaves_the_row_as_it_was(
         self, home: Home, tmp_path: Path, airline: sqlite3.Connection

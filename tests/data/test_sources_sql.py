@@ -304,7 +304,8 @@ def test_postgres_types_become_plain_columns(postgres: str) -> None:
     run("create table strange as select 1.25::numeric(10, 2) n, now() z, '2013-01-02'::date d, 'ok'::mood m, "
         "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid u, '{\"a\": 1}'::jsonb j, interval '1 day' i, true b, "
         "'c'::char(1) c, '10.0.0.1'::inet ip, 12.5::money mo, array[1, null, 2] l, array[array['a b'], array['c']] ll, "
-        "array[1.5]::numeric[] ln, array['ok']::mood[] lm, 12345678901234567890::numeric(20) id")  # fmt: skip
+        "array[1.5]::numeric[] ln, array['ok']::mood[] lm, 12345678901234567890::numeric(20) id, 3::numeric w, "
+        "9007199254740993::numeric mw, 3::numeric(10, 2) f, 300::numeric(1, -2) h, 'NaN'::numeric x")  # fmt: skip
     row = rows_of(ms.sql(postgres, "strange")).row(0, named=True)
 
     assert {name: row[name] for name in ("n", "d", "m", "i", "b", "c", "mo")} == {
@@ -313,25 +314,41 @@ def test_postgres_types_become_plain_columns(postgres: str) -> None:
     assert [row[name] for name in ("l", "ll", "ln", "lm", "id")] == [
         "[1,null,2]", '[["a b"],["c"]]', "[1.5]", '["ok"]', "12345678901234567890",
     ]  # fmt: skip
+    assert [repr(row[name]) for name in ("w", "mw", "f", "h", "x")] == ["3", "9007199254740993", "3.0", "300", "None"]
     assert row["u"].startswith("a0eebc99") and row["j"] == '{"a": 1}' and row["ip"].startswith("10.0.0.1")
     assert abs((row["z"] - datetime.now(UTC)).total_seconds()) < 60
 
 
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize(("kind", "of"), [("postgres", "(20,0)"), ("postgres", ""), ("mariadb", "(20,0)")])
 def test_ids_beyond_what_a_float_holds_keep_their_digits_as_keys_and_as_cursor(
-    kind: str, home: Home, request: pytest.FixtureRequest
+    kind: str, of: str, home: Home, request: pytest.FixtureRequest
 ) -> None:
     address = request.getfixturevalue(kind)
     run = _in_postgres(address) if kind == "postgres" else _in_mariadb(address)
-    run("create table wide (id decimal(20,0), y int)")
-    run("insert into wide values (1760000000000000001, 0), (1760000000000000002, 1)")
+    run("drop table if exists wide")
+    run(f"create table wide (id decimal{of}, y int)")
+    run("insert into wide values (1, 0), (2, 1)")
     source, roles = ms.sql(address, "wide", cursor="id"), Roles("y", key="id")
     assert ingest(source=source, roles=roles, home=home, loop="wide").rows == 2
-    run("insert into wide values (1760000000000000003, 1)")
+    run("insert into wide values (1760000000000000001, 1), (1760000000000000002, 1)")
     more = ingest(source=source, roles=roles, home=home, loop="wide")
 
-    assert more.rows == 3 and more.new_rows == 1
-    assert sorted(Table(home, "wide", "rows").read(more.version)["id"]) == [1760000000000000000 + n for n in (1, 2, 3)]
+    assert more.rows == 4 and more.new_rows == 2
+    ids = sorted(Table(home, "wide", "rows").read(more.version)["id"])
+    assert ids == [1, 2, 1760000000000000001, 1760000000000000002]
+
+
+def test_a_numeric_column_of_postgres_has_one_type_in_all_batches(postgres: str) -> None:
+    run = _in_postgres(postgres)
+    mixed = "case when n = 300000 then 0.5 else n + 9007199254740992 end as mixed"
+    ids = "n + 9007199254740992 - 150000::numeric as id, n / 4.0 as share"
+    run(f"create table straddling as select {ids}, {mixed} from generate_series(1, 300000) n")
+    parts = [part for part, _ in reader(ms.sql(postgres, "select *, repeat('x', 90) as x from straddling")).read(None)]
+
+    rows = pl.concat(parts)  # of one schema
+    assert len(parts) > 1 and rows.schema["share"] == pl.Float64
+    assert rows["id"].to_list() == list(range(9007199254740993 - 150000, 9007199254740993 + 150000))
+    assert rows["mixed"].head(1).to_list() == ["9007199254740993"] and rows["mixed"].tail(1).to_list() == ["0.5"]
 
 
 def test_a_cursor_of_numerics_rises_as_numbers_do(home: Home, postgres: str) -> None:

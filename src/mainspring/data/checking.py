@@ -11,7 +11,7 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import SchemaMismatch
 from mainspring.core.schema import Column, Evolution, Schema, Type
 from mainspring.core.wording import count, listed
-from mainspring.data.casting import cast, first_values, kind_of, numbers
+from mainspring.data.casting import EXACT, cast, first_values, kind_of, numbers
 from mainspring.data.inference import infer, observed, text_kind, widened
 from mainspring.store.tables import DTYPES
 
@@ -105,13 +105,15 @@ def _nothing(rows: int, column: Column) -> pl.Series:
 
 
 def _decided(values: pl.Series, column: Column, rule: Evolution) -> tuple[Column, str]:
-    """A column without any value so far takes the type of its first ones; integers become floats with a fraction."""
+    """A column without any value so far takes the type of its first ones; integers become floats with a fraction, but
+    not those that lose digits so."""
     found = kind_of(values)
     if found is None:
         return column, ""
     if column.undecided:
         return replace(column, type=text_kind(values, 0.0)[0] if found is Type.TEXT else found), ""
-    if column.type is Type.INTEGER and found in (Type.FLOAT, Type.TEXT) and rule.wider_type == "accept":
+    exact = max(abs(column.low or 0), abs(column.high or 0)) <= EXACT
+    if column.type is Type.INTEGER and exact and found in (Type.FLOAT, Type.TEXT) and rule.wider_type == "accept":
         floats = numbers(values)
         if (floats != floats.round()).any():
             return replace(column, type=Type.FLOAT), f"column {column.name!r} was integer and has fractions now"
@@ -139,6 +141,8 @@ def _faults(values: pl.Series, typed: pl.Series, column: Column, named: bool, ru
     rules: list[tuple[pl.Series | None, str]] = [
         (~known & values.is_not_null() if lost else None, f"is no {column.type}")
     ]
+    if named and column.type is Type.FLOAT and values.dtype == pl.Int64:
+        rules.append((values.abs() > EXACT, "is more than a float holds exactly; say integer or text in the contract"))
     if named or column.required:
         rules.append((~known & values.is_null(), "is empty but names the row" if named else "is empty but required"))
     if column.minimum is not None:

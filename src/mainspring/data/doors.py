@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -26,6 +26,11 @@ _AS_THEY_ARE = frozenset(
 )  # fmt: skip
 _CASTS = {"numeric": "{0}::text", "money": "{0}::numeric::float8", "interval": "extract(epoch from {0})::float8"}
 """What PostgreSQL makes of columns that Arrow has no type for; of any other it makes text, of arrays JSON text."""
+_SPREAD = (
+    f"bool_or(scale({{0}}) > 0 or scale({{0}}) is null and {{0}} <> 'NaN'), "
+    f"bool_or(scale({{0}}) = 0 and abs({{0}}) > {EXACT})"
+)
+"""Whether a `numeric` column has fractions, or infinities, and whether it has whole numbers that no float holds."""
 POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -154,23 +159,24 @@ class _Postgres:
             raise SourceError(f"{name} can't be read: {_without_secrets(error, url)}") from None
 
     def columns(self, query: str) -> list[str]:
-        return [name for name, _ in self._types(query)]
+        return [name for name, _, _ in self._types(query)]
 
     def frames(self, query: str, beyond: tuple[str, Any] | None, order: str | None) -> Iterator[pl.DataFrame]:
         import pyarrow as pa
 
         types = self._types(query)
-        _refuse_twice([name for name, _ in types])
-        picked = ", ".join(f"{self._cast(name, kind)} as {self.quoted(name)}" for name, kind in types)
+        _refuse_twice([name for name, _, _ in types])
+        picked = ", ".join(f"{self._cast(name, kind)} as {self.quoted(name)}" for name, kind, _ in types)
         mark = ""
         if beyond is not None:
             self._run("select set_config('mainspring.since', $1, true)", (_text(beyond[1]),)).close()
             mark = f"current_setting('mainspring.since')::{self._type_name(query, beyond[0])}"
+        made_of = self._numerics(types, query, beyond, mark)
         with closing(self._run(_select(picked, query, self, beyond, order, mark))) as cursor:
             for batch in cursor.fetch_record_batch():
                 made = pl.from_arrow(pa.Table.from_batches([batch]))
                 assert isinstance(made, pl.DataFrame)
-                yield made.with_columns(_of_numeric(made[name]) for name, kind in types if kind == "numeric")
+                yield made.with_columns(make(made[name]) for name, make in made_of.items())
 
     def newest(self, query: str, column: str) -> tuple[Any, int]:
         with closing(self._run(_newest(query, self.quoted(column)))) as cursor:
@@ -180,10 +186,28 @@ class _Postgres:
     def quoted(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
-    def _types(self, query: str) -> list[tuple[str, str]]:
+    def _types(self, query: str) -> list[tuple[str, str, int]]:
+        """Name, type and type modifier of each column."""
         with closing(self._run(f"select * from ({query}\n) source_rows limit 0")) as cursor:
             schema = cursor.fetch_record_batch().schema
-        return [(field.name, (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()) for field in schema]
+        told = [(field.name, field.metadata or {}) for field in schema]
+        return [(name, of.get(b"POSTGRESQL:type", b"").decode(), int(of.get(b"POSTGRESQL:typmod", -1)))
+                for name, of in told]  # fmt: skip
+
+    def _numerics(
+        self, types: Sequence[tuple[str, str, int]], query: str, beyond: tuple[str, Any] | None, mark: str
+    ) -> dict[str, Callable[[pl.Series], pl.Series]]:
+        """What becomes of each column `numeric`: by its declared scale, or, without one, by all rows to be read."""
+        told = {name: modifier for name, kind, modifier in types if kind == "numeric"}
+        made: dict[str, Callable[[pl.Series], pl.Series]]
+        made = {name: _floats if _scale(modifier) > 0 else _whole for name, modifier in told.items()}
+        if undeclared := [name for name, modifier in told.items() if modifier < 0]:
+            asked = ", ".join(_SPREAD.format(self.quoted(name)) for name in undeclared)
+            with closing(self._run(_select(asked, query, self, beyond, None, mark))) as cursor:
+                found = iter(cursor.fetchone())
+            for name, fractions, large in zip(undeclared, found, found, strict=True):
+                made[name] = _whole if not fractions else _as_written if large else _floats
+        return made
 
     def _type_name(self, query: str, column: str) -> str:
         inner = f"select {self.quoted(column)} from ({query}\n) source_rows limit 0"
@@ -325,14 +349,24 @@ def _refuse_twice(names: Sequence[str]) -> None:
         raise SourceError(f"the query gives column {listed(twice)} twice; name each by 'as' in the query")
 
 
-def _of_numeric(texts: pl.Series) -> pl.Series:
-    """Numbers as floats; whole ones that no float holds keep their digits, as integers or as text."""
-    floats = texts.cast(pl.Float64, strict=False)
-    beyond = (floats.is_finite() & (floats.abs() >= EXACT)).any()
-    if not beyond or texts.str.contains(".", literal=True).any():
-        return floats
-    integers = texts.cast(pl.Int64, strict=False)
-    return integers if integers.null_count() == texts.null_count() else texts
+def _scale(modifier: int) -> int:
+    """The scale in PostgreSQL's modifier of a type `numeric`: eleven bits, with their sign."""
+    return ((modifier - 4) & 0x7FF ^ 0x400) - 0x400
+
+
+def _floats(texts: pl.Series) -> pl.Series:
+    return texts.cast(pl.Float64, strict=False)
+
+
+def _whole(texts: pl.Series) -> pl.Series:
+    """Integers, or text where one is beyond 64 bits."""
+    known = _as_written(texts)
+    integers = known.cast(pl.Int64, strict=False)
+    return integers if integers.null_count() == known.null_count() else known
+
+
+def _as_written(texts: pl.Series) -> pl.Series:
+    return texts.set((texts == "NaN").fill_null(False), None)
 
 
 def _sent(value: Any) -> Any:

@@ -27,6 +27,7 @@ from mainspring.data.keys import names_of
 from mainspring.data.late import Late
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
+from mainspring.data.repairs import Repairs
 from mainspring.data.retention import Retention
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
 from mainspring.data.unite import empty, filled, labelled_rows, relabelled, retyped
@@ -141,7 +142,8 @@ class _Work:
         identity = private.identity(rows_of.identity, self._privacy)
         last = None if frozen is None else self._versions.last(identity, base)
         stands = _plain(rows_of.position())
-        if last is not None and frozen is not None and self._stands(last, stands, frozen):
+        unlooked = isinstance(rows_of, Joined) and last is not None and last.looked is None  # rows from quarantine
+        if last is not None and frozen is not None and not unlooked and self._stands(last, stands, frozen):
             self._retention.bury(self._run, rows=False)
             return last.dataset
         since = None if last is None or _anew(rows_of, last, frozen) else beyond(rows_of, last.cursor)
@@ -167,13 +169,15 @@ class _Work:
         self, rows_of: Reader, since: Any, last: Last | None, frozen: Schema | None, staging: Staging,
         texts: frozenset[str],
     ) -> tuple[Loaded, Any]:  # fmt: skip
+        again = since is not None and overlap(rows_of)
         behind = last is not None and (since is not None or self._compares)
         load = Load(
             staging, self._home, self._loop, self._roles, rows_of.name, frozen, self._max_bad,
             first=last.content.next if last is not None and behind else 0,
             head=0 if last is None or behind else last.content.rows,
             retyped=isinstance(self._source, CsvSource),
-            aside=self._versions.aside() if since is not None and overlap(rows_of) else None,
+            aside=self._versions.aside() if again else None,
+            mended=Repairs(self._home, self._loop).all() if again else (),
             personal=self._privacy.personal,
         )  # fmt: skip
         cursor, header, looked = since, "", Looking(self._privacy, frozen)

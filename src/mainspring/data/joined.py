@@ -11,6 +11,7 @@ import polars as pl
 from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.joins import Join
 from mainspring.core.schema import Type
+from mainspring.core.sources import SqlSource
 from mainspring.core.wording import count
 from mainspring.data.casting import cast, first_values, instants, plain
 from mainspring.data.sources import Reader, beyond, reader
@@ -32,6 +33,7 @@ class Joined:
         self._right = reader(how.right, text_columns)
         self._notes: list[str] = []
         self._found = Kept(how, pl.DataFrame(), -1, None)
+        self._compared = isinstance(how.right, SqlSource) and how.right.changes == "compare"
 
     @property
     def name(self) -> str:
@@ -84,16 +86,17 @@ class Joined:
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         self._found, _ = self._refreshed()
         for part, cursor in self.left.read(since):
-            yield self._joined(self._protection.frame(part), self._found.rows), cursor
+            yield self._joined(self._protection.frame(part), self._found.rows, whole=since is None), cursor
 
     def rejoined(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """*rows* that were joined once, with what is found for them by now; where that is nothing, as they are."""
+        """*rows* that were joined once, with what is found for them by now; where that is nothing, as they are, for
+        what is old may be forgotten: not by a right side that is compared, which tells deletions."""
         left = self.left.rejoined(rows) if isinstance(self.left, Joined) else rows
         names = list(given(self._found.rows, self._how).values())
         known = [name for name in names if name in left.columns]
         there = self._found.rows.with_columns(pl.lit(True).alias(_THERE))
         now = self._joined(left.drop(known), there)
-        found = now[f"{self._how.prefix}{_THERE}"].fill_null(False)
+        found = now[f"{self._how.prefix}{_THERE}"].fill_null(self._compared)
         return now.select(left.columns).with_columns(_taken(left[name], now[name], found) for name in known)
 
     def refresh(self) -> bool:
@@ -103,11 +106,14 @@ class Joined:
         _, new = self._refreshed()
         return left or new
 
-    def _joined(self, part: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+    def _joined(self, part: pl.DataFrame, right: pl.DataFrame, *, whole: bool = False) -> pl.DataFrame:
+        """*part* with what is found. whole: it begins a reading of all rows, which must have times; later rows whose
+        times can't be read find nothing, and the contract tells."""
         time = self._how.as_of
         if time is None or time not in part.columns:
             return looked_up(part, right, self._how)
-        joined = looked_up(part.with_columns(_moments(part[time], self.left.name)), right, self._how)
+        moments = _moments(part[time], self.left.name) if whole else _read(part[time])
+        joined = looked_up(part.with_columns(moments), right, self._how)
         return joined.with_columns(part[time])
 
     def _refreshed(self) -> tuple[Kept, bool]:
@@ -120,7 +126,7 @@ class Joined:
         since = beyond(self._right, known["cursor"]) if known else None
         parts, cursor = ([kept.rows] if kept is not None and since is not None else []), since
         for part, cursor in self._right.read(since):  # noqa: B007 - the last one is used
-            parts.append(self._typed(self._protection.frame(part, self._names(part))))
+            parts.append(self._typed(self._protection.frame(part, self._names(part)), whole=since is None))
         try:
             rows = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
         except pl.exceptions.PolarsError as error:
@@ -147,12 +153,12 @@ class Joined:
         """What the join calls the columns of the right side."""
         return {name: name for name in part.columns if name in self._how.on} | given(part, self._how)
 
-    def _typed(self, part: pl.DataFrame) -> pl.DataFrame:
+    def _typed(self, part: pl.DataFrame, *, whole: bool) -> pl.DataFrame:
         """*part* in the types that rows are kept in, its time as instants."""
         time = self._how.time
         rows, _ = plain(part)
         if time is not None and time in rows.columns:
-            moments = _moments(rows[time], self._right.name)
+            moments = _moments(rows[time], self._right.name) if whole else _read(rows[time])
             if (unread := moments.is_null() & rows[time].is_not_null()).any():
                 self._notes.append(
                     f"{count(int(unread.sum()), 'row')} of {self._right.name} can't be joined: time column {time!r} "
@@ -171,8 +177,12 @@ def source_of(
     return reader(source, text_columns)
 
 
+def _read(column: pl.Series) -> pl.Series:
+    return column.cast(_INSTANT) if column.dtype == pl.Datetime else instants(column)
+
+
 def _moments(column: pl.Series, name: str) -> pl.Series:
-    moments = column.cast(_INSTANT) if column.dtype == pl.Datetime else instants(column)
+    moments = _read(column)
     if moments.null_count() == len(moments) and column.null_count() < len(column):
         raise SchemaMismatch(
             f"time column {column.name!r} of {name} holds no times, such as {column.drop_nulls()[0]!r}; "

@@ -22,6 +22,7 @@ from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.inference import widened
 from mainspring.data.keys import Keys, names_of
 from mainspring.data.private import marked
+from mainspring.data.repairs import name_of
 from mainspring.data.unite import PREDICTION
 from mainspring.data.validate import refuse_columns, refuse_ignored
 from mainspring.store.home import Home
@@ -84,19 +85,20 @@ class Load:
     """Takes the batches of a reading one by one.
 
     first: the number of the first row. head: a digest of the first so many rows is wanted. retyped: whether the source
-    can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again.
+    can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again;
+    mended: the names of those that a person has repaired.
     personal: columns of which no value is shown; those that look so are added where the contract is yet to be made.
     """
 
     def __init__(
         self, staging: Staging, home: Home, loop: str, roles: Roles, name: str, frozen: Schema | None,
         max_bad: float, *, first: int = 0, head: int = 0, retyped: bool = False, aside: pl.Series | None = None,
-        personal: Collection[str] = (),
+        mended: Collection[str] = (), personal: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._staging, self._home, self._loop, self._roles, self._name = staging, home, loop, roles, name
         self._frozen, self._schema, self._max_bad, self._retyped = frozen is not None, frozen, max_bad, retyped
         self._first, self._head_rows, self._head = first, head, None if head else ""
-        self._aside, self._personal = aside, set(personal)
+        self._aside, self._mended, self._personal = aside, mended, set(personal)
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
@@ -110,10 +112,20 @@ class Load:
         if not self._written:
             self._refuse_roles(raw, frame)
         frame = self._completed(frame)
+        if self._aside is not None and not self._written:  # those at the cursor come first: they tell nothing new
+            frame = self._unknown(frame, self._aside)
         checked = self._judged(frame)
         if self._aside is not None and checked.bad.height:
             frame, checked = self._without_known(frame, checked, self._aside)
         self._write(frame, checked, (*said, *checked.notes))
+
+    def _unknown(self, frame: pl.DataFrame, aside: pl.Series) -> pl.DataFrame:
+        """*frame* without rows that are in quarantine already, or were and are mended."""
+        if not len(aside) and not self._mended:
+            return frame
+        texts = as_text(frame)
+        mended = pl.Series([name_of(text) in self._mended for text in texts] if self._mended else [False])
+        return frame.filter(~texts.is_in(aside.implode()) & ~mended)
 
     def _without_known(self, frame: pl.DataFrame, checked: Checked, aside: pl.Series) -> tuple[pl.DataFrame, Checked]:
         new = ~as_text(checked.bad).is_in(aside.implode())

@@ -188,8 +188,9 @@ class Quarantine:
             told = {"dataset": {"new_rows": good.height, "labelled_rows": 0, "quarantined_rows": 0,
                                 "notes": (f"{count(good.height, 'row')} came back from quarantine",)},
                     "changed": 0, "removed": 0}  # fmt: skip
-            reading = Reading(known["source"], known.get("name", ""), None, last.cursor, last.position, last.read,
-                              last.roles, run, last.looked)  # fmt: skip
+            reading = Reading(
+                known["source"], known.get("name", ""), None, last.cursor, last.position, last.read, last.roles, run
+            )  # fmt: skip - the next ingest looks up what joins find for the rows
             return versions.commit(grown, labelled, schema, told, reading, base=base, staging=staging).version
 
     def _finish_last(self) -> None:

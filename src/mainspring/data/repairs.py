@@ -47,6 +47,11 @@ class Repairs:
         frame = pl.DataFrame(told, schema=dict.fromkeys(("name", "mended", "how", "at"), pl.String), orient="row")
         return self._table.append(frame, metadata={"how": how})
 
+    def all(self) -> frozenset[str]:
+        """The rows that repairs are of."""
+        newest = self.version()
+        return frozenset() if newest is None else self.names(newest)
+
     def names(self, version: int) -> frozenset[str]:
         """The rows that the repairs up to *version* are of."""
         return frozenset(self._table.read(version, columns=["name"])["name"])
