@@ -61,6 +61,7 @@ def test_extra_columns_are_ignored_and_counted_or_refused(world: World) -> None:
         (b'{"delay": -Infinity}', 400, "InvalidRequest", "not valid JSON"),
         (b'{"delay": 1e999}', 400, "InvalidRequest", "out of range"),
         (b'{"delay": 1, "delay": 2}', 400, "InvalidRequest", "key 'delay' stands twice"),
+        (b'{"delay" : 1, "delay": 2}', 400, "InvalidRequest", "key 'delay' stands twice"),
         (b'{"delay": 1, "del\\u0061y": 2}', 400, "InvalidRequest", "key 'delay' stands twice"),
         (b"3", 400, "InvalidRequest", "the body must be"),
         (b"[1]", 422, "InvalidRows", "row 0 is '1', not an object"),

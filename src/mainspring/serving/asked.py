@@ -38,10 +38,14 @@ class Body(msgspec.Struct, frozen=True):
 
     def json(self, *, nan: bool = False) -> Any:
         """The JSON value; a body that says it is something else is refused. nan: whether NaN is a missing value."""
+        return bodies.parse(self.as_json(), nan=nan)
+
+    def as_json(self) -> bytes:
+        """The content, unread; a body that says it is something else than JSON is refused."""
         said = bodies.media_type(self.headers)
         if said.startswith(_NO_JSON) and not said.endswith("json"):
             raise WrongFormat(f"content type {said[:60]!r} is not read here; send application/json")
-        return bodies.parse(self.content, nan=nan)
+        return self.content
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -60,6 +64,9 @@ Read = Callable[[Body, Loaded], Asked]
 
 def own(body: Body, loaded: Loaded) -> Asked:
     """/predict/{loop}: {"rows": [...]}, a list of rows, or one row."""
+    typed = loaded.columns.typed(body.as_json())
+    if typed is not None:
+        return Asked(typed, _told, body.asks_for(b"strict"), body.asks_for(b"explain"))
     given = body.json()
     if not isinstance(given, dict | list):
         raise InvalidRequest('the body must be {"rows": [{...}]}, a list of rows, or one row as an object')

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
 from operator import itemgetter
+from struct import error as PackError
+from struct import pack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from msgspec.structs import astuple
 
 from mainspring.core.schema import Schema
 from mainspring.serving.inputs import DTYPES
 from mainspring.serving.rows import Row
+from mainspring.serving.typed_rows import TypedRow
 from mainspring.store.encoded_columns import Number
 from mainspring.store.encoding import Encoding
+
+_DICT = {dict}
 
 
 class Direct:
@@ -51,7 +59,7 @@ class Direct:
         """The model's matrix."""
         matrix = np.empty((len(rows), self._width), dtype=np.float64, order="F")
         if self._numbers:
-            matrix[:, self._places] = np.array(self._listed(rows), dtype=np.float64)  # None becomes NaN
+            matrix[:, self._places] = self._packed(self._listed(rows))
         if self._marks:
             matrix[:, self._marks] = np.isnan(matrix[:, self._marked])
         for column, dtype, places in self._others:
@@ -59,13 +67,27 @@ class Direct:
             column.write(values, matrix[:, places])
         return self._encoding.finished(matrix)
 
-    def _listed(self, rows: Sequence[Row]) -> list[Any]:
-        if self._values is not None:
-            try:
+    def _packed(self, values: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+        try:
+            flat = pack(f"{len(values) * len(self._numbers)}d", *chain.from_iterable(values))
+        except PackError:  # None, which becomes NaN
+            return np.array(values, dtype=np.float64)
+        return np.frombuffer(flat).reshape(len(values), -1)
+
+    def _listed(self, rows: Sequence[Row]) -> Sequence[Sequence[Any]]:
+        kinds = set(map(type, rows))
+        if kinds == _DICT and self._values is not None:
+            with suppress(KeyError):  # a column that may be left out
                 return list(map(self._values, rows))
-            except KeyError:  # a column that may be left out
-                pass
+        elif len(kinds) == 1 and issubclass(kind := kinds.pop(), TypedRow):
+            return self._fields(kind, rows)
         return [[row.get(name) for name in self._numbers] for row in rows]
+
+    def _fields(self, kind: type[TypedRow], rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        names, values = kind.__struct_encode_fields__, list(map(astuple, rows))
+        if list(names) == self._numbers:
+            return values
+        return [[row[place] for place in map(names.index, self._numbers)] for row in values]
 
 
 def direct(encoding: Encoding, inputs: Schema) -> Direct | None:

@@ -32,7 +32,7 @@ class Mirrored:
     unit: str
     ids: Sequence[str]
     given: Sequence[Mapping[str, Any]]
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     labels: Sequence[Any]
 
 

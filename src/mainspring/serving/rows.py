@@ -16,6 +16,7 @@ from mainspring.core.errors import InvalidRows
 from mainspring.core.schema import Schema, Type
 from mainspring.core.wording import listed
 from mainspring.serving.inputs import DTYPES
+from mainspring.serving.typed_rows import TypedBody, TypedRow
 from mainspring.store.protection import protection_of
 
 Row = Mapping[str, Any]
@@ -44,8 +45,8 @@ _MEANT = {
 class Rows(msgspec.Struct, frozen=True):
     """Rows that fit. *typed* feeds the frame; *raw* are the known columns as they came, for the record."""
 
-    typed: list[Row]
-    raw: list[dict[str, Any]]
+    typed: Sequence[Row]
+    raw: Sequence[Row]
     extra: int
 
 
@@ -68,14 +69,24 @@ class Columns:
         self._known = frozenset(self._kept)
         self._scalars = [name for name in self._kept if name not in inputs]
         self._checks = [(column.name, _ASIS[column.type], column.type) for column in inputs]
+        self._times = [(column.name, column.type) for column in inputs if column.type in (Type.DATETIME, Type.DATE)]
         self._values = itemgetter(*inputs.names) if len(inputs.names) > 1 else None
         self._fitting: set[tuple[type, ...]] = set()
+        self._body = None if self.protection else TypedBody(inputs, self._scalars)
+
+    def typed(self, content: bytes) -> list[Row] | None:
+        """The rows of a JSON body that fit as they stand, so that `read` needn't look at them; None where it must."""
+        return None if self._body is None else self._body.rows(content)
 
     def read(self, rows: Sequence[Row], *, strict: bool = False) -> Rows:
         """Check every value; raises InvalidRows that names column, row and value. *strict* refuses extra columns.
 
         Personal values become what they may be kept as first of all.
         """
+        if rows and isinstance(rows[0], TypedRow):
+            if self._body is not None and type(rows[0]) is self._body.row:
+                return Rows(self._timed(rows), rows, 0)
+            rows = [dict(row) for row in rows]  # read for another version
         rows = self.protection.rows(rows)
         if len(rows) == 1 and (one := self._one(rows[0])) is not None:
             return one
@@ -113,10 +124,20 @@ class Columns:
             return None
         return Rows([row], [row if type(row) is dict else dict(row)], 0)
 
+    def _timed(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """*rows* that fit as they stand, but for their times, which must be read."""
+        if not self._times:
+            return rows
+        typed: list[Any] = msgspec.to_builtins(rows)
+        for name, kind in self._times:
+            for row, value in zip(typed, _converted(name, [row[name] for row in typed], kind), strict=True):
+                row[name] = value
+        return typed
+
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """`Rows.typed` (of several requests, if need be) as the frame of the model's raw input columns."""
         try:
-            return pl.from_dicts(rows, schema=self._dtypes)
+            return pl.from_dicts([row if type(row) is dict else dict(row) for row in rows], schema=self._dtypes)
         except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
             raise InvalidRows(f"the rows don't fit the loop's columns: {error}".splitlines()[0][:300]) from error
 

@@ -364,16 +364,19 @@ class ServedLoop:
     def _records(self, ask: _Ask) -> list[PredictionRecord]:
         at, latency = self.clock(), 1000 * (time.perf_counter() - ask.began)
         error = None if ask.error is None else f"{type(ask.error).__name__}: {ask.error}"[:300]
-        roles, none = ask.loaded.manifest.roles, [None] * len(ask.ids)
+        rows, roles, none = ask.rows.raw, ask.loaded.manifest.roles, [None] * len(ask.ids)
+        keys, times = ([row.get(name) for row in rows] if name else none for name in (roles.key, roles.time))
         labels = none if ask.said is None else ask.said.labels
         probabilities: Sequence[Any] = (ask.said and ask.said.probabilities) or none
         return [
             PredictionRecord(
-                id=identity, at=at, key=row.get(roles.key), time=row.get(roles.time), unit=ask.unit, arm=ask.arm,
+                id=identity, at=at, key=key, time=when, unit=ask.unit, arm=ask.arm,
                 version=ask.loaded.version.number, revision=ask.revision, label=label, probabilities=shares,
                 latency_ms=latency, error=error, loop=self.name, row=row, propensity=ask.propensity,
             )
-            for identity, row, label, shares in zip(ask.ids, ask.rows.raw, labels, probabilities, strict=True)
+            for identity, key, when, row, label, shares in zip(
+                ask.ids, keys, times, rows, labels, probabilities, strict=True
+            )
         ]  # fmt: skip
 
     def _record(self, records: list[PredictionRecord]) -> bool:

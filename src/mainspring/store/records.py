@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -44,7 +44,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=Tru
     latency_ms: float = 0.0
     error: str | None = None
     loop: str = ""
-    row: dict[str, Any] = {}
+    row: Mapping[str, Any] = {}
     propensity: float | None = None
 
 
@@ -258,17 +258,18 @@ def identifiers(loop: str, seed: int | None = None, place: tuple[str, int] = (""
     if seed is None:
         return partial(_drawn, prefix, [])
     source = random.Random(f"{seed}:{loop}:{place[0].rpartition('-')[0]}:{place[1]}")
-    return lambda many: [prefix + token for token in _tokens(source.randbytes(16 * many).hex())]
+    return lambda many: _named(prefix, source.randbytes(16 * many))
 
 
 def _drawn(prefix: str, pool: list[str], many: int) -> list[str]:
     """*many* random ids; a call to the system draws for several requests."""
     if len(pool) < many:
-        pool += [prefix + token for token in _tokens(os.urandom(16 * max(many, 256)).hex())]
+        pool += _named(prefix, os.urandom(16 * max(many, 256)))
     drawn = pool[-many:]
     del pool[-many:]
     return drawn
 
 
-def _tokens(digits: str) -> list[str]:
-    return [digits[start : start + 32] for start in range(0, len(digits), 32)]
+def _named(prefix: str, drawn: bytes) -> list[str]:
+    """An id for each 16 bytes that are *drawn*."""
+    return (prefix + drawn.hex("\n", 16).replace("\n", f"\n{prefix}")).split("\n") if drawn else []

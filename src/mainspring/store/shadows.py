@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ class ShadowRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
     said: Any = None
     error: str | None = None
     latency_ms: float = 0.0
-    row: dict[str, Any] = {}
+    row: Mapping[str, Any] = {}
 
 
 class ShadowBatch(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
