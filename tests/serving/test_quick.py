@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -226,6 +230,22 @@ def test_requests_sent_at_once_are_answered_in_their_order(process: Process) -> 
 
     assert _answers(process, plain + wrong + plain + wrong) == [200, 422, 200, 422]
     assert _answers(process, wrong + long + plain) == [422, 422, 200]
+
+
+def test_a_client_that_asks_without_end_fills_no_memory(process: Process) -> None:
+    def megabytes() -> int:
+        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.process.pid}/status").read_text())[0]) >> 10
+
+    port, before = process.sock.getsockname()[1], megabytes()
+    asked = b"GET /healthz HTTP/1.1\r\nhost: localhost:%d\r\n\r\n" % port * 4_000
+    until = time.monotonic() + 0.7
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+        asking.setblocking(False)
+        while time.monotonic() < until:
+            for do in (partial(asking.send, asked), partial(asking.recv, 1 << 20)):
+                with suppress(BlockingIOError):
+                    do()
+        assert megabytes() - before < 25
 
 
 def test_one_connection_takes_both_ways_in_turn(process: Process) -> None:

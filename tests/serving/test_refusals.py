@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gzip
+import json
 import socket
 import ssl
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,31 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     process = Process(made, request_seconds=1.0).ready()
     yield process
     assert "Traceback" not in process.stop()
+
+
+@pytest.mark.parametrize(
+    ("following", "status"),
+    [
+        (b"POST /predict/flights HTTP/1.1\r\nHost:", b"408"),
+        (b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n{", b"408"),
+        (b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n", b"400"),
+        (b"no request at all\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 600_000, b"431"),
+    ],
+    ids=["header", "body", "chunk", "no HTTP", "endless"],
+)
+def test_a_refusal_waits_for_the_answers_to_the_requests_before_it(
+    slow: Process, following: bytes, status: bytes
+) -> None:
+    port, rows = slow.sock.getsockname()[1], json.dumps([ROW] * 3).encode()
+    asked = b"POST /predict/flights HTTP/1.1\r\nHost: {host}\r\nContent-Length: %d\r\n\r\n" % len(rows) + rows
+    said = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock, suppress(ConnectionResetError):
+        sock.sendall((asked + following).replace(b"{host}", b"127.0.0.1:%d" % port))
+        while part := sock.recv(65536):
+            said += part
+
+    assert [each[:3] for each in said.split(b"HTTP/1.1 ")[1:]] == [b"200", status]
 
 
 def test_an_answer_that_takes_long_and_a_connection_that_is_kept_are_not_given_up(slow: Process) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
 from starlette.types import Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mainspring.serving import bodies
@@ -28,10 +29,10 @@ _CLOSE = (b"connection", b"close")
 class _Short:
     """A request on the short way, as uvicorn looks at the one under way."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete", "response_started")
 
     def __init__(self) -> None:
-        self.disconnected = self.response_complete = self.response_started = False
+        self.disconnected = self.more_body = self.response_complete = self.response_started = False
         self.keep_alive = True
 
     @property
@@ -40,6 +41,19 @@ class _Short:
 
     def set(self) -> None:
         """Nobody waits for it."""
+
+
+class _Flow(FlowControl):
+    """uvicorn's, but nothing is read while requests that have come whole wait for those before them: a client that
+    asks without end would fill the memory with them."""
+
+    def __init__(self, transport: Any, waiting: Collection[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -54,17 +68,22 @@ class Connection(HttpToolsProtocol):
     _plain: Headers | None = None
     _head = 0
     """How many bytes have come since the last of a body or, in a header, of a message."""
+    _last = b""
+    """The refusal that ends the connection, once all requests before it are answered."""
 
     def connection_made(self, transport: Any) -> None:
         self.waiting_since = time.monotonic()
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
 
     def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
         self._head += len(data)
         super().data_received(data)
-        if self._head > MOST_HEADER_BYTES and not self.transport.is_closing():
+        if self._head > MOST_HEADER_BYTES:
             self._refuse(431, "TooLarge", _TOO_LONG)
-        if self._content and not self.transport.is_closing():  # the rest of the body comes later: it is bounded there
+        if self._content and not self._is_ending():  # the rest of the body comes later: it is bounded there
             self._way, content = None, self._taken()
             self._go_long()
             super().on_body(content)
@@ -104,6 +123,7 @@ class Connection(HttpToolsProtocol):
             self.cycle = earlier
             self._go_long()
             super().on_body(content)
+        self.cycle.more_body = False  # also of one that was answered before it had come whole
         super().on_message_complete()
 
     def shutdown(self) -> None:
@@ -159,29 +179,46 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        following = self.pipeline.pop() if self.pipeline else None
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if following is not None:
+            self._start_asgi_task(*following)
+        elif self._last:
+            self._end(self._last)
         else:
             self.idle_since = time.monotonic()
 
     def give_up(self) -> None:
         """Say why, unless an answer has begun, and close."""
-        if self.transport.is_closing():
-            return
-        if self.cycle is None or self._way is not None or not self.cycle.response_started:
-            self._refuse(408, "TooSlow", f"the request did not come whole within {REQUEST_SECONDS:g} seconds")
-        self.transport.close()
+        self._refuse(408, "TooSlow", f"the request did not come whole within {REQUEST_SECONDS:g} seconds")
 
     def send_400_response(self, msg: str) -> None:
         """What isn't HTTP is refused in the shape of every other refusal."""
-        if not self.transport.is_closing():
-            self._refuse(400, "InvalidRequest", "this is no HTTP request; send method, path and headers as in HTTP/1.1")
+        self._refuse(400, "InvalidRequest", "this is no HTTP request; send method, path and headers as in HTTP/1.1")
 
     def _refuse(self, status: int, code: str, message: str) -> None:
+        """End with a refusal of the request that is coming, when those before it are answered."""
+        if self._is_ending():
+            return
+        self.waiting_since = self._way = None
         body = bodies.problem(code, message)
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        refusal = STATUS_LINE[status] + head + body
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # it is the one; its turn has not come
+            self._last = refusal
+        elif self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
+            self._end(refusal)
+        elif self.cycle.more_body:
+            self._end(b"" if self.cycle.response_started else refusal)
+        else:
+            self._last = refusal
+
+    def _is_ending(self) -> bool:
+        return bool(self._last) or self.transport.is_closing()
+
+    def _end(self, refusal: bytes) -> None:
+        self.transport.write(refusal)
         self.transport.close()
 
 
@@ -193,6 +230,8 @@ async def watch(connections: Iterable[Any], seconds: float = REQUEST_SECONDS) ->
         for each in list(connections):
             if not isinstance(each, Connection):
                 continue
+            if each.waiting_since is not None and each.flow.read_paused:
+                each.waiting_since = now  # it is we who don't read
             if each.waiting_since is not None and each.waiting_since < now - seconds:
                 each.give_up()
             elif each.idle_since is not None and each.idle_since < now - each.timeout_keep_alive:
