@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.pipeline.codebase import Codebase, Imported
-from mainspring.pipeline.pieces import Key, Needs
+from mainspring.pipeline.pieces import NOTHING, Key, Needs
 
 _BESIDE = ("modules", "libraries", "notes", "opaque", "whole", "asked")
 """What a walk notes beside the units."""
@@ -33,7 +33,7 @@ class Closure:
         """All that *start* leads to, its units by module beside the rest; None where that must be walked for itself."""
         mask, keys = self._own([start])
         for key in keys:
-            mask |= self._reached(key)
+            mask |= self._known[key] if key in self._known else self._reached(key)
         if mask & self._bit(_ALONE):
             return None
         found = Needs()
@@ -52,6 +52,8 @@ class Closure:
         """What these needs are in themselves, and the units that they lead to at once."""
         mask, keys = 0, list[Key]()
         for part in parts:
+            if part is NOTHING:
+                continue
             keys += part.units
             for kind in _BESIDE:
                 if found := getattr(part, kind):

@@ -30,6 +30,7 @@ HELD = "what its inputs hold"
 
 Digest = Callable[[Any], str]
 
+_NOTHING: Mapping[str, str] = {}
 _WRITTEN_IN = ("builtins", "datetime", "decimal", "fractions", "pathlib", "uuid", "zoneinfo")
 _WRITTEN = (datetime, date, time, timedelta, Decimal, Fraction, PurePath, UUID, complex, range)
 
@@ -199,7 +200,7 @@ def parts(
     the data files that its code names. held: the pieces of code that the values of its inputs hold. pieces_of: those
     that a function or class among the parameters reaches.
     """
-    pieces = {step.name: code_digest} if isinstance(code_digest, str) else dict(code_digest)
+    pieces = {step.name: code_digest} if isinstance(code_digest, str) else code_digest
     known: dict[str, tuple[str, str]] = {}
     reached: dict[str, dict[str, str]] = {}
     for name, value in sorted({**step.parameters, **(parameters or {})}.items()):
@@ -213,9 +214,7 @@ def parts(
                 f"step {step.name!r}: parameter {name}={brief(value, 80)} can't be fingerprinted ({error}); "
                 f"give plain values, or make it inside the step"
             ) from error
-    return Parts(
-        pieces, dict(libraries or {}), known, dict(inputs), state, dict(files or {}), dict(held or {}), reached
-    )
+    return Parts(pieces, libraries or _NOTHING, known, inputs, state, files or _NOTHING, held or _NOTHING, reached)
 
 
 def _noting(code: Digest | None, things: list[Any]) -> Digest:
@@ -251,7 +250,7 @@ class _Canonical:
     def digest(self, value: Any) -> str:
         kind = type(value)
         if value is None or kind in (bool, int, str, bytes):
-            return hashed(kind.__name__, value if kind is bytes else str(value))
+            return hashed(kind.__name__, value.hex() if kind is bytes else str(value))
         if kind is float:
             return hashed("float", value.hex())
         if kind in (list, tuple):
@@ -324,10 +323,10 @@ def _is_written(zone: Any) -> bool:
     return zone is None or type(zone).__module__ in _WRITTEN_IN
 
 
-def hashed(kind: str, *parts: str | bytes) -> str:
+def hashed(kind: str, *parts: str) -> str:
     """The digest of these parts, each with its length before it."""
-    contents = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
-    return blake3(kind.encode() + b"".join([b"%d:%b" % (len(each), each) for each in contents])).hexdigest()
+    told = "".join([kind, *[f"{len(part)}:{part}" for part in parts]])
+    return blake3(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _pickled(value: Any) -> str:

@@ -100,6 +100,11 @@ class Unit:
         return "constant" if isinstance(self.node, ast.Assign | ast.AnnAssign) else "statement"
 
     @property
+    def needs(self) -> bool:
+        """Whether it reads anything that isn't its own."""
+        return bool(self.uses or self.through or self.inner_imports or self.stars or self.asks or self.dynamic)
+
+    @property
     def defines(self) -> bool:
         """Whether it is a function: its body counts when it is called, not where it stands."""
         return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef)

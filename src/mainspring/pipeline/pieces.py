@@ -53,3 +53,7 @@ class Needs:
     opaque: dict[str, None] = field(default_factory=dict)
     whole: dict[str, None] = field(default_factory=dict)
     asked: dict[tuple[str, str | None, str], None] = field(default_factory=dict)
+
+
+NOTHING = Needs()
+"""Of most statements, of which it need not be made; nobody adds to it."""

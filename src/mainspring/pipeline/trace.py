@@ -16,7 +16,7 @@ from mainspring.pipeline.following import Following
 from mainspring.pipeline.modules import ModuleText
 from mainspring.pipeline.names import Unit
 from mainspring.pipeline.notebook import NOTEBOOK
-from mainspring.pipeline.pieces import Key, Needs
+from mainspring.pipeline.pieces import NOTHING, Key, Needs
 from mainspring.pipeline.running import functions_in, value_of
 from mainspring.pipeline.units import parse
 
@@ -212,8 +212,9 @@ def needs_of(project: Codebase, key: Key) -> Needs:
     if known is None:
         source = project.source(key[0])
         assert source is not None  # a key names a module that was found
-        following = Following(project, project.source)
-        known = project.needs[key] = following.unit(source, source.parsed.units[key[1]])
+        unit = source.parsed.units[key[1]]
+        known = Following(project, project.source).unit(source, unit) if unit.needs else NOTHING
+        project.needs[key] = known
     return known
 
 
@@ -222,16 +223,23 @@ def held_by(project: Codebase, key: Key) -> Needs:
     known = project.held.get(key)
     if known is None:
         source = project.source(key[0])
-        known = project.held[key] = Needs()
-        if source is not None and key[1] < len(source.parsed.units):
-            unit = source.parsed.units[key[1]]
-            for name in sorted(unit.binds) if unit.data or _is_replaced(source, unit) else ():
-                there, value = value_of(source.text, name)
-                _hold(project, source, name, value if there else None, known)
-            there, value = (False, None) if unit.defines else value_of(source.text, unit.name)
-            if there and (found := members(unit, value)):
-                _hold(project, source, unit.name, list(map(function_of, found.values())), known)
+        inside = source is not None and key[1] < len(source.parsed.units)
+        known = project.held[key] = _held(project, source, source.parsed.units[key[1]]) if source and inside else NOTHING
     return known
+
+
+def _held(project: Codebase, source: Source, unit: Unit) -> Needs:
+    replaced = unit.data or _is_replaced(source, unit)
+    if unit.defines and not replaced:
+        return NOTHING
+    found = Needs()
+    for name in sorted(unit.binds) if replaced else ():
+        there, value = value_of(source.text, name)
+        _hold(project, source, name, value if there else None, found)
+    there, value = value_of(source.text, unit.name)
+    if there and (attributes := members(unit, value)):
+        _hold(project, source, unit.name, list(map(function_of, attributes.values())), found)
+    return found
 
 
 def _hold(project: Codebase, source: Source, name: str, value: Any, needs: Needs) -> None:

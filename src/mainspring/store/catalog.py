@@ -26,6 +26,7 @@ from mainspring.store.pickles import Key
 DOCUMENT = "json"
 _INLINE_BYTES = 1024
 _KEPT_BYTES = 16 * 1024
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _warned: set[type] = set()
 
 
@@ -141,10 +142,10 @@ class Catalog:
 
     def _document(self, artifact: Artifact) -> documents.Node:
         if artifact.content is None:
-            text = self.files.read(artifact.digest)
+            text: str | bytes = self.files.read(artifact.digest)
         else:
-            text = artifact.content.encode()
-            if blake3(text).hexdigest() != artifact.digest:
+            text = artifact.content
+            if blake3(text.encode()).hexdigest() != artifact.digest:
                 raise HomeDamaged(
                     f"artifact {artifact.digest[:12]} was changed or damaged; run the step that made it again"
                 )
@@ -162,7 +163,7 @@ class Catalog:
 
 
 def _document_artifact(node: documents.Node, names: Iterable[str] = ()) -> tuple[Artifact, list[bytes]]:
-    text = json.dumps(node, separators=(",", ":"))
+    text = _ENCODE(node)
     content = text.encode()
     digest = blake3(content).hexdigest()
     if len(content) <= _KEPT_BYTES:
