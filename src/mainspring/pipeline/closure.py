@@ -82,6 +82,10 @@ class Closure:
         """Tarjan's walk: units that reach each other share one set."""
         if start in self._known:
             return self._known[start]
+        mask, keys = self._direct(start)
+        if not keys:
+            self._known[start] = mask
+            return mask
         order: dict[Key, int] = {}
         low: dict[Key, int] = {}
         masks: dict[Key, int] = {}

@@ -28,6 +28,7 @@ from mainspring.pipeline.modules import (
 from mainspring.pipeline.units import meaning, parse
 
 _PLAIN = (bool, int, str, bytes, type(None), type(...))
+_CODE = (FunctionType, type, functools.partial)
 _DEEPEST = 12
 _MAINS = ("__main__", "__mp_main__")
 GIVEN_NAME = "entry_"
@@ -121,7 +122,7 @@ def held(thing: Any) -> list[Any]:
 
 def _is_code(thing: Any) -> bool:
     return (
-        isinstance(thing, type | FunctionType | functools.partial)
+        isinstance(thing, _CODE)
         or inspect.isbuiltin(thing)
         or hasattr(thing, "__wrapped__")
     )

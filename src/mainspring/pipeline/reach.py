@@ -14,7 +14,7 @@ from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.entries import Entry, entries, locate, named, references
 from mainspring.pipeline.fingerprint import hashed
-from mainspring.pipeline.pieces import Group, Piece, Place
+from mainspring.pipeline.pieces import Group, Key, Piece, Place
 from mainspring.pipeline.trace import Trace
 from mainspring.pipeline.units import canonical
 from mainspring.pipeline.values import values_of
@@ -137,7 +137,7 @@ def _groups(trace: Trace, reached: Mapping[str, list[int]]) -> dict[str, Group]:
         shared = trace.project.source(name) is source
         group = trace.project.groups.get(key) if shared else None
         if group is None:
-            group, steady = _group(trace, source, indices, at_import, kept)
+            group, steady = _group(trace, source, indices, at_import, kept, trace.project.pieces if shared else {})
             if steady and shared:
                 trace.project.groups[key] = group
         if group.pieces:
@@ -146,10 +146,15 @@ def _groups(trace: Trace, reached: Mapping[str, list[int]]) -> dict[str, Group]:
 
 
 def _group(
-    trace: Trace, source: Source, indices: list[int], at_import: bool, kept: list[set[Global]]
+    trace: Trace,
+    source: Source,
+    indices: list[int],
+    at_import: bool,
+    kept: list[set[Global]],
+    known: dict[Key, Piece],
 ) -> tuple[Group, bool]:
     """The pieces of a module, and whether they are the same whoever reaches these units."""
-    pieces = list(_pieces(trace, source, indices))
+    pieces = list(_pieces(source, indices, known))
     values = [value for index in indices for value in _values(trace, source, index, at_import)]
     if values and not kept:
         kept.append(_kept(trace))
@@ -159,13 +164,12 @@ def _group(
     return Group(told, {piece.key: piece.place for piece in pieces}, digest), not values
 
 
-def _pieces(trace: Trace, source: Source, indices: list[int]) -> Iterator[Piece]:
+def _pieces(source: Source, indices: list[int], known: dict[Key, Piece]) -> Iterator[Piece]:
     """Each statement reached under a name of its own, with its digest."""
     name = source.name
     if source.parsed.futures:
         place = Place("import", "__future__", source.text.path, 1)
         yield Piece(f"{name}:__future__", hashed("futures", source.parsed.futures), place)
-    known = trace.project.pieces if trace.project.source(name) is source else {}
     seen: dict[str, int] = {}
     for index in indices:
         piece = known.get((name, index))
@@ -177,9 +181,10 @@ def _pieces(trace: Trace, source: Source, indices: list[int]) -> Iterator[Piece]
 
 def _piece(source: Source, index: int) -> Piece:
     unit = source.parsed.units[index]
-    key = f"{source.name}:{unit.name}"
-    line = source.text.given.get(unit.name, unit.line)
-    return Piece(key, hashed("unit", canonical(unit)), Place(unit.kind, unit.name, source.text.path, line))
+    name = unit.name
+    line = source.text.given.get(name, unit.line)
+    place = Place(unit.kind, name, source.text.path, line)
+    return Piece(f"{source.name}:{name}", hashed("unit", canonical(unit)), place)
 
 
 def _values(trace: Trace, source: Source, index: int, at_import: bool) -> tuple[tuple[Global, Piece], ...]:
