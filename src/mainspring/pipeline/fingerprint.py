@@ -120,12 +120,11 @@ class Parts:
     @cached_property
     def fingerprint(self) -> str:
         known = {name: digest for name, (digest, _) in self.parameters.items()}
-        texts: list[str] = []
+        told: list[str] = []
         for group in (self.code, self.libraries, known, self.inputs, self.files, self.held):
-            texts.append(str(len(group)))
-            for pair in sorted(group.items()):
-                texts += pair
-        return hashed("step", *texts, "" if self.state is None else digest(self.state))
+            told += [f"{len(name)}:{name}{len(group[name])}:{group[name]}" for name in sorted(group)]
+            told.append(";")
+        return hashed("step", "".join(told), "" if self.state is None else digest(self.state))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -122,6 +122,8 @@ class Catalog:
         """The artifact of *value* and its objects. pickled: is told what has no format, and why."""
         leaves: list[Written] = []
         node = documents.encode(value, lambda leaf: self._reference(leaf, leaves, pickled))
+        if not leaves:
+            return _document_artifact(node)
         names = {name for leaf in leaves for name in leaf.names}
         blobs = [leaf.content for leaf in leaves if len(leaf.content) > _INLINE_BYTES]
         if _is_object(node):

@@ -63,7 +63,8 @@ class Ledger:
         self._running: dict[str, dict[str, Any]] = {}
         self._next = _Group()
         self._pushed = self._at_work = False
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._closed = False
@@ -106,14 +107,14 @@ class Ledger:
 
     def tell(self, say: Callable[[], None]) -> None:
         """Have the thread call *say*, in order, once all that happened before is durable."""
-        with self._wake:
+        with self._lock:
             self._next.told.append(say)
 
     # ------------------------------------------------------------------------------------------------------- writing
 
     def push(self) -> None:
         """Have the thread write what has gathered, as soon as it has written the group before. Doesn't wait."""
-        with self._wake:
+        with self._lock:
             self._check()
             if not (self._pushed or self._next.empty):
                 self._pushed = True
@@ -143,7 +144,7 @@ class Ledger:
 
     def _put(self, name: str, row: dict[str, Any], objects: Sequence[str] = (), entry: list[Any] | None = None) -> None:
         row.update(run=self._claim.run, name=name, pipeline=self._claim.pipeline)
-        with self._wake:
+        with self._lock:
             self._next.rows[name] = row
             self._next.objects += objects
             if entry is not None:
