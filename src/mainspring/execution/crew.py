@@ -186,7 +186,7 @@ class Crew:
         if isinstance(executor, Workers):
             work = executor.heard_by(lambda *told: self._news.put(told), elsewhere.make, self._header(), packed)
             if self._wide:
-                executor.warm(elsewhere.prepare, self._header(), processes=2)
+                executor.warm(elsewhere.prepare, self._header(), packed, processes=2)
             return work
         return executor.submit(elsewhere.make, self._header(), packed, mark)
 

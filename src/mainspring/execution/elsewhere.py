@@ -78,11 +78,13 @@ def make(setup: bytes, call: bytes, mark: str = "") -> bytes:
     return _packed(result)
 
 
-def prepare(setup: bytes) -> None:
-    """Make this process as *setup* says, before there is a call."""
+def prepare(setup: bytes, call: bytes = b"") -> None:
+    """Make this process as *setup* says, and load what another's packed *call* needs, before it has one itself."""
     wanted: Setup = pickle.loads(setup)
     know(wanted.paths, wanted.load)
     _benches[setup] = Bench(Catalog(Home(wanted.home)), lambda *told: said(*told))
+    if call:
+        pickle.loads(call)
 
 
 def know(paths: tuple[str, ...], load: tuple[str, str] | None) -> None:
