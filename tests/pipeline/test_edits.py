@@ -43,6 +43,22 @@ def _forget(folder: Path) -> None:
 
 
 MATTERS: dict[str, tuple[Files, Files]] = {
+    "a name that globals() was given": (
+        {"main": "from a import F\ndef features(x): return F(x)", "a": "def g(x): return x\nglobals().update(F=g)"},
+        {"a": "def g(x): return -x\nglobals().update(F=g)"},
+    ),
+    "names that a loop makes": (
+        {"main": "import a\ndef features(x): return a.f1(x)", "a": "for n in '12':\n    globals()['f' + n] = lambda x: x"},
+        {"a": "for n in '12':\n    globals()['f' + n] = lambda x: -x"},
+    ),
+    "an object in the place of its module": (
+        {"main": "import itself\ndef features(x): return itself.X", "itself": "import sys\nclass C:\n    X = 1\nsys.modules[__name__] = C()"},
+        {"itself": "import sys\nclass C:\n    X = 2\nsys.modules[__name__] = C()"},
+    ),
+    "a name that another module adds to Python's own": (
+        {"main": "import a\ndef features(x): return to_do(x)", "a": "import builtins\ndef g(x): return x\nbuiltins.to_do = g"},
+        {"a": "import builtins\ndef g(x): return -x\nbuiltins.to_do = g"},
+    ),
     "a function two modules away": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "from b import g as f", "b": "def g(x): return x"},
         {"b": "def g(x): return -x"},

@@ -60,6 +60,28 @@ READS_NOTHING = {
     "a column": "import sqlalchemy as sa\nC = sa.Column('a', sa.String(30))\nM = sa.MetaData()\ndef f(): return C, M",
     "a context variable": "from contextvars import ContextVar\nV = ContextVar('v')\ndef f(): return V",
 }
+_NEW = "NEW = '9' in open('table.csv').read()\n"
+CHOSEN = {
+    "one of two functions of a name": f"{_NEW}if NEW:\n    def g(): return {{'a', 'b', 'c'}}\nelse:\n    def g(): return 2\ndef f(): return g()",
+    "one of two lambdas": f"{_NEW}g = (lambda: 1) if NEW else (lambda: 2)\ndef f(): return g()",
+    "one of two classes of a name": f"{_NEW}if NEW:\n    class A:\n        def go(self): return 1\nelse:\n    class A:\n        def go(self): return 2\n"
+    "def f(): return A().go()",
+    "one of two modules": "if '9' in open('table.csv').read():\n    import one as m\nelse:\n    import two as m\ndef f(): return m.g()",
+    "a base class": f"{_NEW}class A: pass\nclass B: pass\nclass C(A if NEW else B): pass\ndef f(): return C",
+    "a dataclass's options": f"from dataclasses import dataclass\n{_NEW}@dataclass(frozen=NEW)\nclass C:\n    x: int = 1\ndef f(): return C",
+    "what a function closes over": f"{_NEW}def make(n):\n    def g(): return n\n    return g\ng = make(NEW)\ndef f(): return g()",
+    "what functions in a list close over": f"{_NEW}T = [lambda n=n: n for n in ([1, 2] if NEW else [2, 1])]\ndef f(): return [g() for g in T]",
+    "a lambda's default": f"{_NEW}g = lambda n=NEW: n\ndef f(): return g()",
+    "one of two decorators": f"{_NEW}def a(g): return lambda: 1\ndef b(g): return lambda: 2\n@(a if NEW else b)\ndef f(): return 0",
+    "a decorator that reads": "def d(g):\n    n = open('table.csv').read()\n    def h(): return g(), n, h\n    return h\n@d\ndef f(): return 0",
+    "a decorator that reads, of a method": "def d(g):\n    n = open('table.csv').read()\n    return lambda self: (g(self), n)\n"
+    "class A:\n    @d\n    def go(self): return 0\ndef f(): return A().go()",
+    "an attribute of a function": f"{_NEW}def g(): return g.n\ng.n = NEW\ndef f(): return g()",
+    "a member of an enumeration": f"from enum import Enum\n{_NEW}class E(Enum):\n    A = NEW\ndef f(): return E.A.value",
+    "what a function that was called set": "N = None\ndef init():\n    global N\n    N = open('table.csv').read()\ninit()\ndef f(): return N",
+    "an object that answers for all names": "class C:\n    def __init__(self): self._d = {'a': open('table.csv').read()}\n"
+    "    def __getattr__(self, name): return self._d[name]\nX = C()\ndef f(): return X.a",
+}
 _LIBRARY = """
 def imread(path): return open(path).read().split()
 class File:
@@ -109,6 +131,19 @@ def test_a_value_that_was_read_outside_counts_by_itself(tmp_path: Path) -> None:
     after = digests(tmp_path, "2")
 
     assert not [name for name, old, new in zip(READS, before, after, strict=True) if old == new]
+
+
+def test_a_function_or_class_that_was_chosen_by_what_was_read_counts_by_itself(tmp_path: Path) -> None:
+    write(tmp_path, CHOSEN)
+    (tmp_path / "one.py").write_text("def g(): return 1\n")
+    (tmp_path / "two.py").write_text("def g(): return 2\n")
+    before, again = digests(tmp_path, "1"), digests(tmp_path, "2")
+    (tmp_path / "table.csv").write_text("1.0 2.0 9.0\n")
+
+    found = list(zip(CHOSEN, before, again, digests(tmp_path, "2"), strict=True))
+
+    assert not [name for name, old, same, _ in found if old != same]
+    assert not [name for name, old, _, new in found if old == new]
 
 
 def test_a_value_that_follows_from_the_code_is_the_same_in_every_process(tmp_path: Path) -> None:

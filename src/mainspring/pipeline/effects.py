@@ -59,6 +59,10 @@ class Effects:
         unit, source, _ = self._step(module, index)
         yield from self._deferred(unit, source, deepest=None)
 
+    def uses(self, module: str, index: int) -> tuple[tuple[str, int], ...]:
+        """The project's units that a unit uses."""
+        return self._step(module, index)[2]
+
     def binders(self, places: Iterable[Global]) -> list[tuple[str, int]]:
         """The project's units that bind *places*."""
         return [step for place in places for step in self._binders(place)]

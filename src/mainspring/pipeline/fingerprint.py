@@ -280,7 +280,7 @@ class _Canonical:
             names = [each.name for each in fields(value)]
             named = {each.name: getattr(value, each.name) for each in fields(value) if UNCOUNTED not in each.metadata}
             return hashed("dataclass", self._class(kind), *self._named(named), *self._named(_beside(value, names)))
-        if callable(getattr(value, "get_params", None)) and not isinstance(value, type):
+        if callable(getattr(kind, "get_params", None)):
             return self._estimator(value, kind)
         beside = _beside(value, ()) if isinstance(value, _WRITTEN) else {}  # a copy of such a one has none of it
         return hashed("other", self._class(kind), self.other(value), *self._named(beside))

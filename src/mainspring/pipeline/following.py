@@ -14,6 +14,7 @@ from mainspring.pipeline.pieces import Needs
 from mainspring.pipeline.scopes import Import
 
 _OWN_NAMES = frozenset({"globals", "vars", "locals"})
+_MAKES_NAMES = _OWN_NAMES | {"exec", "__globals__", "f_globals"}
 _FINDS_CODE = frozenset(
     {
         "importlib.import_module", "importlib.__import__", "importlib.util", "importlib.machinery", "runpy", "pkgutil",
@@ -22,6 +23,8 @@ _FINDS_CODE = frozenset(
     }
 )  # fmt: skip
 _FILE = "mainspring.file"
+_BUILTINS: Global = ("", "builtins")
+"""Where names are looked for that a module doesn't bind: a statement may have added one."""
 
 
 @dataclass(slots=True)
@@ -87,6 +90,7 @@ class Following:
             self._unbound(module, chain, bound=bool(binders))
 
     def _unbound(self, module: Source, chain: Chain, *, bound: bool = False) -> None:
+        self._want(_BUILTINS)
         if not bound and "__getattr__" in module.parsed.binders and not is_builtin(chain[0]):
             self._whole(module, "it makes its names in __getattr__")
         for index in module.parsed.stars:
@@ -95,6 +99,9 @@ class Following:
             gives = any(self._gives(star.absolute(module.text.parent), chain[0], set()) for star in ours)
             if gives or (len(ours) < len(stars) and not bound):
                 self._reach(module, index)
+                bound = True
+        if not bound and not is_builtin(chain[0]) and any(map(_makes_names, module.parsed.units)):
+            self._whole(module, "it makes names as it runs")
 
     def _gives(self, name: str, member: str, seen: set[str]) -> bool:
         """Whether `from name import *` may give *member*."""
@@ -266,3 +273,7 @@ class Following:
     def _want(self, place: Global) -> None:
         self.needs.wanted[place] = None
         self.needs.wanted[place[0], WHOLE] = None
+
+
+def _makes_names(unit: Unit) -> bool:
+    return bool(unit.dynamic & _MAKES_NAMES) or any(chain[:2] == ("sys", "modules") for chain in unit.uses)

@@ -46,6 +46,7 @@ _HARMFUL = (
 _BUILTINS = frozenset(
     ["__import__", "breakpoint", "compile", "eval", "exec", "globals", "hash", "id", "input", "locals", "open", "vars"]
 )
+_ASKS = frozenset({"input", "open"})
 
 
 def outside(project: Codebase, modules: Iterable[str]) -> str | None:
@@ -53,20 +54,21 @@ def outside(project: Codebase, modules: Iterable[str]) -> str | None:
     return _first(project, [(name, index, False) for name in modules for index in _units(project, name)])
 
 
-def may_read(project: Codebase, source: Source, index: int, by: tuple[ast.AST, ...] = ()) -> bool:
+def may_read(project: Codebase, source: Source, index: int, by: tuple[ast.AST, ...] = (), named: bool = False) -> bool:
     """Whether something outside may go into what a unit, or the expressions *by* in it, makes as its module is
-    imported; also by way of the values that it uses."""
+    imported; also by way of the values that it uses. named: only where a name says that it is read."""
     if by:
-        runs = _Runs(project, source, source.parsed.units[index], called=False, by=by)
-        return (
-            next(runs.harmful(), None) is not None or _first(project, [*runs.calls(), *runs.data()], True) is not None
-        )
+        runs = _Runs(project, source, source.parsed.units[index], called=False, by=by, passed=named)
+        ahead = [*runs.calls(), *runs.data()]
+        return next(runs.harmful(named), None) is not None or _first(project, ahead, True, named) is not None
     if (source.name, index) not in project.reading:
         project.reading[source.name, index] = _first(project, [(source.name, index, False)], True) is not None
     return project.reading[source.name, index]
 
 
-def _first(project: Codebase, ahead: list[tuple[str, int, bool]], through_data: bool = False) -> str | None:
+def _first(
+    project: Codebase, ahead: list[tuple[str, int, bool]], through_data: bool = False, named: bool = False
+) -> str | None:
     """The first place at which these units, run or called, may read something outside."""
     seen = set(ahead)
     while ahead:
@@ -75,7 +77,7 @@ def _first(project: Codebase, ahead: list[tuple[str, int, bool]], through_data: 
         if source is None:
             continue
         runs = _Runs(project, source, source.parsed.units[index], called)
-        for what, line in runs.harmful():
+        for what, line in runs.harmful(named):
             return f"{source.text.path}, line {line}: {what}"
         for step in (*runs.calls(), *(runs.data() if through_data else ())):
             if step not in seen:
@@ -108,15 +110,16 @@ class _Runs(ast.NodeVisitor):
         if not isinstance(self.node.node, ast.Import | ast.ImportFrom):
             self._each(self.by or [self.node.node])
 
-    def harmful(self) -> Iterator[tuple[str, int]]:
+    def harmful(self, named: bool = False) -> Iterator[tuple[str, int]]:
+        """named: only what has a name by which is read."""
         for attribute, line in self.attributes:
             if reads((attribute,)):
                 yield f".{attribute}", line
         for chain, called, _, line in self.used:
-            if chain[0] in _BUILTINS and chain[0] not in self.source.parsed.binders:
+            if chain[0] in (_ASKS if named else _BUILTINS) and chain[0] not in self.source.parsed.binders:
                 yield chain[0], line
             for dotted in self._libraries(chain):
-                if not _is_harmless(dotted, called):
+                if reads(tuple(dotted.split("."))) if named else not _is_harmless(dotted, called):
                     yield dotted, line
 
     def calls(self) -> Iterator[tuple[str, int, bool]]:

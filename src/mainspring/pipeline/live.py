@@ -1,4 +1,4 @@
-"""Functions without source, known by what they are made of: bytecode, defaults, closure and the globals they read."""
+"""Functions whose source doesn't tell all, known by what they are made of: bytecode, defaults, closure, globals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import inspect
 import pickle
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from blake3 import blake3
 
 from mainspring.pipeline import fingerprint
+from mainspring.pipeline.modules import is_project_namespace, namespace_of
 
 _LAZY = ("dask.", "duckdb.", "fsspec.", "ibis.", "pyarrow._dataset.", "pyspark.", "tables.", "xarray.", "zarr.")
 
@@ -52,15 +54,49 @@ def digest_of(value: Any) -> str:
     """The digest of any value by what it would be copied from, the same in every process; one that can't be copied, or
     that reads its content only when asked, differs from every other."""
     try:
-        return fingerprint.digest(value, other=_copied, code=fingerprint.path)
+        return fingerprint.digest(value, other=_copied, code=_Which())
     except RecursionError:  # it refers to itself
         return _pickled(value)
     except Exception:  # any object may refuse to be copied, in any way
         return uuid.uuid4().hex
 
 
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """Tells functions and classes of the user's from others of their name: what a decorator or a factory made of them,
+    which of two definitions was taken. What they hold counts as far as it can be told."""
+
+    known: dict[int, str] = field(default_factory=dict)
+
+    def __call__(self, thing: Any) -> str:
+        if id(thing) not in self.known:
+            self.known[id(thing)] = fingerprint.path(thing)  # meanwhile: it may hold itself
+            self.known[id(thing)] = self._told(thing)
+        return self.known[id(thing)]
+
+    def _told(self, thing: Any) -> str:
+        name = fingerprint.path(thing)
+        if isinstance(thing, FunctionType) and is_project_namespace(thing.__globals__):
+            beside = {key: each for key, each in sorted(vars(thing).items()) if not key.startswith("__")}
+            held = (*_cells(thing), thing.__defaults__, thing.__kwdefaults__, beside)
+            return fingerprint.hashed("function", name, _bytecode(thing.__code__), *map(self._held, held))
+        if isinstance(thing, type) and is_project_namespace(namespace_of(thing)):
+            inner = (getattr(each, "__func__", each) for _, each in sorted(vars(thing).items()))
+            code = [_bytecode(each.__code__) for each in inner if isinstance(each, FunctionType)]
+            return fingerprint.hashed("class", *map(fingerprint.path, thing.__mro__), *code)
+        return name
+
+    def _held(self, value: Any) -> str:
+        try:
+            return fingerprint.digest(value, other=_copied, code=self)
+        except Exception:  # any object may refuse to be copied, in any way
+            return fingerprint.path(type(value))
+
+
 def _copied(value: Any) -> str:
     kind = type(value)
+    if kind is ModuleType:
+        return str(value.__name__)
     if f"{kind.__module__}.".startswith(_LAZY) or kind.__name__ == "LazyFrame":
         raise TypeError(f"a {kind.__name__} reads its content when it is asked")
     reduce = copyreg.dispatch_table.get(kind)
@@ -118,5 +154,13 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _bytecode(code: CodeType) -> str:
-    nested = [_bytecode(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
-    return blake3(repr((code.co_code, code.co_names, code.co_varnames, nested)).encode()).hexdigest()
+    """What *code* does, wherever it stands; its docstring doesn't count."""
+    said = code.co_consts[:1] if not code.co_name.startswith("<") and isinstance(code.co_consts[0], str) else ()
+    nested = [_constant(each) for each in code.co_consts[len(said) :]]
+    return blake3(repr((code.co_code, code.co_names, code.co_varnames, bool(said), nested)).encode()).hexdigest()
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return _bytecode(value)
+    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)

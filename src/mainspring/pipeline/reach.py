@@ -15,7 +15,7 @@ from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.entries import Entry, entries, locate, named, references
 from mainspring.pipeline.fingerprint import hashed
 from mainspring.pipeline.pieces import Group, Key, Piece, Place
-from mainspring.pipeline.trace import Trace
+from mainspring.pipeline.trace import Trace, held_by
 from mainspring.pipeline.units import canonical
 from mainspring.pipeline.values import values_of
 
@@ -198,17 +198,30 @@ def _values(trace: Trace, source: Source, index: int, at_import: bool) -> tuple[
 
 
 def _kept(trace: Trace) -> set[Global]:
-    """What functions that are reached alter themselves as they run."""
-    known = trace.project.kept
-    found: set[Global] = set()
-    for key in ((name, index) for name, indices in trace.reached().items() for index in indices):
+    """What functions that are reached alter themselves as they run; not what one alters that is only called as its
+    module is imported."""
+    known, found = trace.project.kept, set[Global]()
+    keys = [(name, index) for name, indices in trace.reached().items() for index in indices]
+    called = _called(trace, keys)
+    for key in keys:
         source = trace.project.source(key[0])
         if source is None or key[1] >= len(source.parsed.units):  # a nested function, which was given a name
             found.update(Effects(trace.source).kept_by(*key))
             continue
         if key not in known:
             known[key] = frozenset(trace.project.effects.kept_by(*key))
-        found |= known[key]
+        if known[key] and (key in called or not source.parsed.units[key[1]].defines):
+            found |= known[key]
+    return found
+
+
+def _called(trace: Trace, keys: list[Key]) -> set[Key]:
+    """The units that steps may call: those asked for, and those that functions and values among *keys* use or hold."""
+    effects, found = trace.project.effects, set(trace.asked())
+    for key in keys:
+        source = trace.project.source(key[0])
+        if source is not None and key[1] < len(source.parsed.units) and source.parsed.units[key[1]].binds:
+            found.update(effects.uses(*key), held_by(trace.project, key).units)
     return found
 
 

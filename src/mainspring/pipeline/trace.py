@@ -68,6 +68,13 @@ class Trace:
             indices.sort()
         return found
 
+    def asked(self) -> Iterator[Key]:
+        """The units that entries name."""
+        for module, _, name in (entry.reference.partition(":") for entry in self._entries):
+            source = self.project.source(module) if module else None
+            if source is not None:
+                yield from ((module, index) for index in source.parsed.binders.get(name.split(".")[0], ()))
+
     def imports(self, name: str) -> bool:
         """Whether module *name* is imported with those that the walk started from, not first by a function."""
         if self._together is None:

@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import EnumMeta
 from pathlib import PurePath
 from types import FunctionType
 from typing import Any
@@ -32,13 +33,15 @@ _Get = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Something that a unit makes: a part of what the global *name* means. by: the expressions; none: all the unit."""
+    """Something that a unit makes: a part of what the global *name* means. by: the expressions; none: all the unit.
+    chosen: a function or class, which a decorator or a base class may make another."""
 
     source: Source
     name: str
     by: tuple[ast.AST, ...] = ()
     part: str = ""
     get: _Get = lambda value: value
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,19 @@ def _digest(project: Codebase, source: Source, index: int, made: _Made, at_impor
     """None: it follows from the code, or isn't this unit's to tell."""
     unit, text = source.parsed.units[index], made.source.text
     there, value = value_of(text, made.name)
+    if made.chosen:
+        return live.digest_of(made.get(value)) if there and may_read(project, source, index, made.by, True) else None
     own = unit.data and made.source is source and made.name in unit.binds
     if there:
         if own and unit.gives(made.name, value):
             return None
-        steady = _steady(made.get(value), _roots(project))
+        code: list[Any] = []
+        steady = _steady(made.get(value), _roots(project), code)
+        if own and code and may_read(project, source, index):
+            return live.digest_of(made.get(value))
         if own and at_import and steady is not None:
             return steady
-        if steady is not None and unit.data and not own:
+        if steady is not None and unit.data and not own and not isinstance(value, FunctionType):
             return None  # it is told where the global is bound
         if may_read(project, source, index, made.by):
             return steady or live.digest_of(made.get(value))
@@ -111,7 +119,11 @@ def _made(project: Codebase, source: Source, index: int) -> Iterator[_Made]:
     node = unit.node
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         yield from _defaults(source, node, node.name, "", lambda value: value)
+        yield from _decorated(source, node, node.name, "", lambda value: value)
     elif isinstance(node, ast.ClassDef):
+        by = (*node.decorator_list, *node.bases, *(each.value for each in node.keywords))
+        if by:
+            yield _Made(source, node.name, by, " (bases)", _base_of, chosen=True)
         yield from _attributes(source, node)
     else:
         yield from (_Made(source, name) for name in sorted(unit.binds))
@@ -129,10 +141,24 @@ def _defaults(
         yield _Made(source, name, tuple(by), f"{part} (defaults)", lambda value: _defaults_of(get(value)))
 
 
+def _decorated(
+    source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, part: str, get: _Get
+) -> Iterator[_Made]:
+    if node.decorator_list:
+        yield _Made(source, name, tuple(node.decorator_list), f"{part} (decorated)", get, chosen=True)
+
+
+def _base_of(kind: Any) -> Any:
+    if not isinstance(kind, type):
+        return kind
+    return [path(each) for each in kind.__mro__], repr(vars(kind).get("__dataclass_params__")), sorted(vars(kind))
+
+
 def _attributes(source: Source, node: ast.ClassDef) -> Iterator[_Made]:
     for each in node.body:
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _defaults(source, each, node.name, f".{each.name}", _attribute(each.name))
+            yield from _decorated(source, each, node.name, f".{each.name}", _attribute(each.name))
         elif isinstance(each, ast.Assign | ast.AnnAssign) and each.value is not None:
             if isinstance(each.value, ast.Constant):
                 continue
@@ -142,7 +168,12 @@ def _attributes(source: Source, node: ast.ClassDef) -> Iterator[_Made]:
 
 
 def _attribute(name: str) -> _Get:
-    return lambda value: inspect.getattr_static(value, name, None)
+    def get(value: Any) -> Any:
+        if isinstance(value, EnumMeta) and name in value.__members__:
+            return value.__members__[name].value
+        return inspect.getattr_static(value, name, None)
+
+    return get
 
 
 def _defaults_of(function: Any) -> Any:
@@ -166,10 +197,16 @@ def _roots(project: Codebase) -> tuple[str, ...]:
     return tuple(str(root) for root in project.roots)
 
 
-def _steady(value: Any, roots: tuple[str, ...]) -> str | None:
-    """The digest of a plain value, wherever the project lies; None for another."""
+def _steady(value: Any, roots: tuple[str, ...], code: list[Any] | None = None) -> str | None:
+    """The digest of a plain value, wherever the project lies; None for another. code: takes the functions in it."""
+
+    def named(thing: Any) -> str:
+        if code is not None and isinstance(thing, FunctionType | type):
+            code.append(thing)
+        return path(thing)
+
     try:
-        return digest(_relative(value, roots), other=_refuse, code=path)
+        return digest(_relative(value, roots), other=_refuse, code=named)
     except (TypeError, AttributeError, RecursionError):
         return None
 
