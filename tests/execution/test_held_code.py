@@ -355,6 +355,14 @@ def test_a_library_whose_objects_a_value_holds_counts_by_its_version(project: Pr
     assert parts is not None and "scikit-learn" in parts["libraries"]
 
 
+@pytest.mark.parametrize("made", ["pd.Timestamp('2020-01-01', tz='UTC')", "pd.DataFrame({'a': [1, 'x', None]})"])
+def test_what_compiled_functions_of_a_library_make_again_is_cached(project: Project, home: Home, made: str) -> None:
+    files = {"held_steps": f"import pandas as pd\ndef train(): return {made}\ndef score(train): return str(train)"}
+    ran(home, project(files))
+
+    assert states(ran(home, project(files))) == {"train": "cached", "score": "cached"}
+
+
 def test_plain_values_note_nothing(project: Project, home: Home) -> None:
     ran(home, project({"held_steps": "def train(): return {'a': (1, 2.0, None)}\ndef score(train): return 1"}))
 

@@ -17,6 +17,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType)
+_COMPILED = frozenset(["cython_function_or_method", "fused_cython_function", "nb_func"])
+"""What compilers call the classes of their functions, in modules that nobody can import."""
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes, complex])
 _OURS = "mainspring"
 _INSTALLED = ("site-packages", "dist-packages")
@@ -32,7 +34,7 @@ class Pickler(pickle.Pickler):
 
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
-        if isinstance(thing, type) or kind in _FUNCTIONS:
+        if _is_code(thing):
             self.names.update(name_of(thing))
             return NotImplemented
         reduces = self._known.get(kind)
@@ -70,10 +72,15 @@ def names_in(*things: Any) -> set[str]:
         if type(at) in _PLAIN or id(at) in seen or isinstance(at, ModuleType):
             continue
         seen[id(at)] = at
-        code = isinstance(at, type) or type(at) in _FUNCTIONS
+        code = _is_code(at)
         found.update(name_of(at if code else type(at)))
         ahead += _closed_over(at) if code else _parts(at)
     return found
+
+
+def _is_code(thing: Any) -> bool:
+    kind = type(thing)
+    return issubclass(kind, type) or kind in _FUNCTIONS or kind.__name__ in _COMPILED
 
 
 def _closed_over(thing: Any) -> Iterator[Any]:
