@@ -59,6 +59,19 @@ MATTERS: dict[str, tuple[Files, Files]] = {
         {"main": "import a\ndef features(x): return to_do(x)", "a": "import builtins\ndef g(x): return x\nbuiltins.to_do = g"},
         {"a": "import builtins\ndef g(x): return -x\nbuiltins.to_do = g"},
     ),
+    "a data file named by keyword": (
+        {"main": "import mainspring as ms\ndef features(x): return ms.file(path='c.csv')", "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
+    "a data file named through another name for ms.file": (
+        {"main": "from a import data\ndef features(x): return data('c.csv')", "a": "import mainspring as ms\ndata = ms.file",
+         "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
+    "data files named by map": (
+        {"main": "def features(x):\n    from mainspring import file\n    return [*map(file, ['c.csv'])]", "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
     "a function two modules away": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "from b import g as f", "b": "def g(x): return x"},
         {"b": "def g(x): return -x"},

@@ -156,6 +156,8 @@ def typed(
         ("noted", "3", 3),
         ("free", '{"a": 1}', {"a": 1}),
         ("span", "12h", timedelta(hours=12)),
+        ("span", "1:30:00", timedelta(minutes=90)),
+        ("span", "-0:00:00.5", timedelta(milliseconds=-500)),
         ("price", "1.10", Decimal("1.10")),
         ("rates", '{"a": 1}', {"a": 1}),
         ("names", "a,b", ["a", "b"]),
@@ -179,10 +181,11 @@ def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> 
         ),
         ("colour", "x", "run parameter colour='x' is no Colour; write --set colour=RED or --set colour=BLUE"),
         ("sizes", "1,x", "run parameter sizes='1,x' is no list of int; write --set sizes=3"),
-        ("pair", "x", "run parameter pair='x' is no tuple of str"),
+        ("pair", "x", "run parameter pair='x' is no tuple of str and int; write --set pair=...,3"),
         ("span", "soon", "run parameter span='soon' is no timedelta; write --set span=5d"),
         ("price", "dear", "run parameter price='dear' is no Decimal; write --set price=1.50"),
-        ("rates", "[1]", "run parameter rates='[1]' is no dict; write --set rates="),
+        ("rates", "[1]", "run parameter rates='[1]' is no dict of str to float; write --set rates="),
+        ("rates", '{"a": "x"}', 'run parameter rates=\'{"a": "x"}\' is no dict of str to float; write'),
     ],
 )
 def test_typed_text_that_fits_no_annotation_is_refused_with_an_example(name: str, text: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import WHOLE, Global, Source
 from mainspring.pipeline.modules import is_builtin
-from mainspring.pipeline.names import LITERAL, Chain, Unit
+from mainspring.pipeline.names import LITERAL, Asked, Chain, Unit
 from mainspring.pipeline.pieces import Needs
 from mainspring.pipeline.scopes import Import
 
@@ -63,7 +64,7 @@ class Following:
             self._import(module, target)
         for target in unit.stars:
             self._star(module, target)
-        for asked in unit.asks:
+        for asked in (*unit.asks, *_passed_on(unit)):
             if self._is_file(module, asked.called):
                 self.needs.asked[module.name, asked.path, asked.folder] = None
                 if asked.path is None:
@@ -273,6 +274,15 @@ class Following:
     def _want(self, place: Global) -> None:
         self.needs.wanted[place] = None
         self.needs.wanted[place[0], WHOLE] = None
+
+
+def _passed_on(unit: Unit) -> list[Asked]:
+    """What may be `mainspring.file` and isn't called there, as in `map(ms.file, NAMES)`: it may name any file."""
+    called = {asked.called for asked in unit.asks}
+    used: list[Chain | tuple[Import, Chain]] = [chain for chain in unit.uses if len(chain) <= 2]
+    if not isinstance(unit.node, ast.Import | ast.ImportFrom):
+        used += unit.through
+    return [Asked(each, None, "", unit.line) for each in used if each not in called]
 
 
 def _makes_names(unit: Unit) -> bool:

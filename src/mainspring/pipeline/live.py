@@ -155,9 +155,9 @@ def _names(code: CodeType) -> set[str]:
 
 def _bytecode(code: CodeType) -> str:
     """What *code* does, wherever it stands; its docstring doesn't count."""
-    said = code.co_consts[:1] if not code.co_name.startswith("<") and isinstance(code.co_consts[0], str) else ()
-    nested = [_constant(each) for each in code.co_consts[len(said) :]]
-    return blake3(repr((code.co_code, code.co_names, code.co_varnames, bool(said), nested)).encode()).hexdigest()
+    said = not code.co_name.startswith("<") and isinstance(code.co_consts[0], str | None)
+    nested = [_constant(each) for each in code.co_consts[said:]]
+    return blake3(repr((code.co_code, code.co_names, code.co_varnames, nested)).encode()).hexdigest()
 
 
 def _constant(value: Any) -> str:

@@ -333,7 +333,8 @@ class Reader(ast.NodeVisitor):
 
     def _called(self, call: ast.Call, chain: Chain) -> bool:
         """Look at what is called and with what; whether nothing more is to be read of the function's name."""
-        first = call.args[0] if call.args else None
+        named = (keyword.value for keyword in call.keywords if keyword.arg == "path")
+        first = call.args[0] if call.args else next(named, None)
         literal = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
         if literal is not None and chain[-1] in _IMPORT and self._imported(call, chain, literal):
             return True

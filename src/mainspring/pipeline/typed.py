@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def parsed(text: str, wanted: Any) -> Any:
     kind = origin or wanted
     if kind in (list, tuple, set, frozenset):
         return _several(text, kind, arguments)
-    return _pairs(text) if kind is dict else _one(text, wanted)
+    return _pairs(text, arguments) if kind is dict else _one(text, wanted)
 
 
 def title(wanted: Any) -> str:
@@ -52,7 +53,10 @@ def title(wanted: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
     if origin in (list, tuple, set, frozenset):
-        return f"{origin.__name__} of {title(arguments[0])}"
+        of = map(title, arguments if _is_fixed(wanted) else arguments[:1])
+        return f"{origin.__name__} of {' and '.join(of)}"
+    if origin is dict:
+        return f"dict of {' to '.join(map(title, arguments))}"
     return "None" if wanted is type(None) else str(getattr(wanted, "__name__", wanted))
 
 
@@ -63,6 +67,8 @@ def examples(wanted: Any) -> list[str]:
         return [example for each in arguments for example in examples(each)[:1]]
     if origin is typing.Literal:
         return [str(each) for each in arguments]
+    if _is_fixed(wanted):
+        return [",".join(examples(each)[0] for each in arguments)]
     if origin in (list, tuple, set, frozenset):
         return [",".join(examples(arguments[0])[:2])]
     if wanted is bool:
@@ -70,6 +76,11 @@ def examples(wanted: Any) -> list[str]:
     if isinstance(wanted, type) and issubclass(wanted, Enum):
         return [each.name for each in wanted]
     return [_EXAMPLES.get(origin or wanted, "...")]
+
+
+def _is_fixed(wanted: Any) -> bool:
+    """Whether it is a tuple whose items each have a type of their own."""
+    return typing.get_origin(wanted) is tuple and typing.get_args(wanted)[-1] is not ...
 
 
 def _one(text: str, wanted: Any) -> Any:
@@ -95,7 +106,13 @@ def _decimal(text: str) -> Decimal:
 
 
 def _span(text: str) -> timedelta:
+    """A number with a unit, or hours, minutes and seconds as Python writes them: 90m, 1:30:00."""
+    clock = re.fullmatch(r"(-?)(\d+):([0-5]\d):([0-5]\d(?:\.\d{1,6})?)", text.strip())
     try:
+        if clock is not None:
+            sign, hours, minutes, rest = clock.groups()
+            span = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(rest))
+            return -span if sign else span
         return timedelta(seconds=seconds(text))
     except (DeclarationError, OverflowError) as error:
         raise ValueError(text) from error
@@ -107,11 +124,21 @@ _READERS: dict[type, Callable[[str], Any]] = {
 }  # fmt: skip
 
 
-def _pairs(text: str) -> dict[str, Any]:
+def _pairs(text: str, arguments: tuple[Any, ...]) -> dict[Any, Any]:
     found = json.loads(text)
     if not isinstance(found, dict):
         raise ValueError(text)
-    return found
+    if not arguments:
+        return found
+    keys, values = (
+        [_item(each, wanted) for each in part] for part, wanted in zip((found, found.values()), arguments, strict=True)
+    )
+    return dict(zip(keys, values, strict=True))
+
+
+def _item(item: Any, wanted: Any) -> Any:
+    """What JSON gives for an item, as *wanted*; any text is text, whatever it looks like."""
+    return item if wanted is Any else parsed(item if isinstance(item, str) else json.dumps(item), wanted)
 
 
 def _first(text: str, kinds: tuple[Any, ...]) -> Any:
