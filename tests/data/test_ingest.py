@@ -450,3 +450,23 @@ def test_any_data_end_in_a_version_or_a_named_error(
         assert str(error) and "\n" not in str(error)
     else:
         assert dataset.rows + dataset.quarantined_rows == len(values)
+
+
+def test_a_table_of_many_columns_is_described_as_often_as_one_of_few(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[pl.DataFrame] = []
+
+    def seen(frame: pl.DataFrame) -> pl.Schema:
+        described.append(frame)
+        return frame.collect_schema()
+
+    monkeypatch.setattr(pl.DataFrame, "schema", property(seen))
+    counts = []
+    for width in (10, 300):
+        described.clear()
+        columns = {f"c{place}": ["a", "b"] if place % 2 else [place, 1] for place in range(width)}
+        ingest(source=ms.frame(pl.DataFrame({**columns, "y": [0, 1]})), roles=Roles("y"), home=home, loop=f"of{width}")
+        counts.append(len(described))
+
+    assert counts[0] == counts[1]

@@ -51,12 +51,14 @@ def test_rows_that_are_too_old_are_never_written(home: Home) -> None:
     assert "20 rows older than retention='30d' removed" in made.notes
 
 
-def test_rows_that_have_become_too_old_go_from_every_file(home: Home) -> None:
+@pytest.mark.parametrize("anew", [False, True])
+def test_rows_that_have_become_too_old_go_from_every_file(home: Home, anew: bool) -> None:
     on_day(home, 20, trips(range(20), broken=(3,)))
     table = Table(home, "trips", "rows")
     files = {path.name for path in table.path.glob("*.parquet")}
 
-    made = on_day(home, 40, trips(range(20), broken=(3,)))
+    other_rules = Privacy(retention="30d", detect="off", generalize={"trip": 1})
+    made = on_day(home, 40, trips(range(20), broken=(3,)), other_rules if anew else KEPT)
 
     assert table.read()["trip"].to_list() == list(range(10, 20)) and made.rows == 10
     assert not files & {path.name for path in table.path.glob("*.parquet")}

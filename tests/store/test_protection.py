@@ -36,7 +36,8 @@ def test_done_twice_is_done_once_and_a_row_is_a_table_of_one(row: dict[str, Any]
     (once,) = protection.rows([row])
 
     assert protection.rows([once]) == [once]
-    assert protection.frame(pl.DataFrame([row])).to_dicts() == [once]
+    (tabled,) = protection.frame(pl.DataFrame([row])).to_dicts()
+    assert once == {name: value.isoformat() if isinstance(value, date) else value for name, value in tabled.items()}
 
 
 def test_values_become_coarser() -> None:
@@ -44,7 +45,7 @@ def test_values_become_coarser() -> None:
            "mail": "ada@example.org", "last": "DE8937", "first": "DE8937", "all": "x"}  # fmt: skip
 
     assert Protection(RULES).rows([row])[0] == {
-        "bands": 30, "edges": 18, "prefix": "101", "month": date(2014, 5, 1), "year": date(2014, 1, 1),
+        "bands": 30, "edges": 18, "prefix": "101", "month": "2014-05-01", "year": "2014-01-01",
         "mail": "***@example.org", "last": "***37", "first": "DE***", "all": "***",
     }  # fmt: skip
 
@@ -93,6 +94,8 @@ def test_rows_of_the_erased_are_left_out() -> None:
     protection = Protection({}, "who", {erased_digest("7")})
 
     assert protection.frame(pl.DataFrame({"who": [7, 8, None]}))["who"].to_list() == [8, None]
+    under_another_key = Protection({"who": ("pseudonym",)}, "who", {erased_digest("7")})
+    assert under_another_key.frame(pl.DataFrame({"who": [7, 8, None]})).height == 2
 
 
 def test_the_rules_travel_in_the_contract_of_a_model() -> None:

@@ -241,13 +241,14 @@ class _Work:
         if reading.whole or aged:
             merged = Merged(kept, *counted(known.source, kept, self._names, schema))
         told = self._told(own, known, loaded, merged)
+        over = last is not None and self._retention.over(last.content.source)
         other = base is not None and self._versions.rules(base) != private.plain(self._privacy.rules)
         if other:
             told["dataset"]["notes"] = (*loaded.notes, _ANEW)
         made = self._versions.commit(content, own, schema, told, reading, base=base, staging=staging)
         if other:
             forget_loop(self._home, self._loop)
-        self._retention.bury(self._run, rows=last is not None and self._retention.over(last.content.source))
+        self._retention.bury(self._run, rows=over)
         return made
 
     def _merged(self, rows_of: Reader, loaded: Loaded, reading: Reading, known: Content, staging: Staging) -> Merged:

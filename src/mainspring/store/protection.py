@@ -61,12 +61,14 @@ class Protection:
         if not self.rules and not self._erased:
             return rows
         called = {name: name for name in rows.columns} if names is None else names
+        about = [name for name, rule in called.items() if rule == self._subject and name in rows.columns]
+        if about and self._erased:  # as it came too: under a new key the pseudonym is another
+            rows = self._without_erased(rows, about[0])
         made = [
             _mapped(rows[name], self._made[rule], _dtype(self.rules[rule]))
             for name, rule in called.items() if rule in self._made
         ]  # fmt: skip
         kept = rows.with_columns(made).drop(name for name, rule in called.items() if rule in self._dropped)
-        about = [name for name, rule in called.items() if rule == self._subject and name in kept.columns]
         return self._without_erased(kept, about[0]) if about and self._erased else kept
 
     def _without_erased(self, rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -80,14 +82,15 @@ class Protection:
         return [self._row(row) for row in rows] if self.rules else rows
 
     def value(self, name: str | None, value: Any) -> Any:
-        """One *value* of column *name*."""
+        """One *value* of column *name*, as JSON has it."""
         function = self._made.get(name or "")
         if function is None or value is None or isinstance(value, dict | list):
             return value
         try:
-            return function(value)
+            made = function(value)
         except (ValueError, TypeError, OverflowError):
             return value
+        return made.isoformat() if isinstance(made, date) else made
 
     def forms(self, name: str | None, value: Any) -> list[Any]:
         """All that *value* of column *name* may be kept as: of a pseudonym, by each of the keys, the newest first."""
