@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from stand_in import ROW, Logistic
 from mainspring.core.errors import RequestError
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.serving import tensors
-from mainspring.serving.open_inference import rows_of
+from mainspring.serving.asked import Body
+from mainspring.serving.open_inference import ask, rows_of
 from mainspring.serving.tensors import Tensor
 
 INFER = "/v2/models/flights/infer"
@@ -48,6 +50,38 @@ def test_a_loop_of_one_column_takes_a_tensor_of_any_name() -> None:
     one = Schema((Column("a", Type.FLOAT),))
     assert rows_of([Tensor("a", "FP64", (2, 1), [1.0, 2.0])], one) == [{"a": 1.0}, {"a": 2.0}]
     assert rows_of([Tensor("x", "FP64", (2, 1), [1.0, 2.0])], one) == [{"a": 1.0}, {"a": 2.0}]
+
+
+VALUES = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.integers(0, 2) | st.floats(0, 9) | st.text()
+TENSORS = st.builds(
+    tensor,
+    st.sampled_from(["a", "b", "c", "more"]),
+    st.sampled_from(["FP64", "FP32", "INT64", "INT32", "BOOL", "BYTES", "FP16"]),
+    st.sampled_from([[1], [2], [2, 1], [1, 2]]),
+    st.lists(VALUES, min_size=1, max_size=2) | st.just([1, 0]),
+)
+
+
+@given(st.lists(TENSORS, max_size=4))
+def test_plain_tensors_are_read_as_all_others_are(inputs: list[dict[str, Any]]) -> None:
+    loaded: Any = SimpleNamespace(
+        manifest=SimpleNamespace(inputs=NUMBERS), regression=True, classes=(), probabilistic=False
+    )
+
+    def asked(**more: Any) -> Any:
+        try:
+            return ask(Body(json.dumps({"inputs": inputs, "id": "7", **more}).encode(), []), loaded).rows
+        except RequestError as error:
+            return str(error)
+
+    assert repr(asked()) == repr(asked(parameters={}))
+
+
+def test_a_plain_tensor_s_key_that_stands_twice_is_refused(world: World) -> None:
+    content = json.dumps(good()).replace('"shape"', '"name" : "other", "shape"', 1)
+
+    assert "stands twice" in world.post(INFER, content=content.encode()).text
+    assert world.post(INFER, json={**good(), "id": "mine"}).json()["id"] == "mine"
 
 
 @pytest.mark.parametrize(

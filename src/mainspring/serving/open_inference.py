@@ -10,7 +10,7 @@ from typing import Any
 
 from mainspring.core.errors import InvalidRequest, InvalidRows, RequestError
 from mainspring.core.schema import Schema, Type
-from mainspring.serving import bodies, tensors
+from mainspring.serving import bodies, plain_tensors, tensors
 from mainspring.serving.asked import Asked, Body, recorded
 from mainspring.serving.bodies import Reply
 from mainspring.serving.loaded import Loaded
@@ -42,12 +42,16 @@ class _Wanted:
 
 def ask(body: Body, loaded: Loaded) -> Asked:
     """POST /v2/models/{loop}/infer: a tensor for each column, or one of two axes with the columns in their order."""
+    inputs = loaded.manifest.inputs
+    if not bodies.header(body.headers, _HEADER_LENGTH) and (plain := plain_tensors.read(body.as_json(), inputs)):
+        rows, identity = plain
+        return Asked(rows, partial(_tell, _Wanted(None, frozenset(), False, identity)))
     given, binary = _divided(body)
     if not isinstance(given, dict) or not isinstance(given.get("inputs"), list):
         raise InvalidRequest('the body must be {"inputs": [{"name": ..., "datatype": ..., "shape": ..., "data": ...}]}')
     parameters = _parameters(given, "the request")
     wanted = _wanted(given, parameters, [output["name"] for output in _described_outputs(loaded)])
-    rows = rows_of(_tensors(given["inputs"], binary), loaded.manifest.inputs, parameters.get("missing"))
+    rows = rows_of(_tensors(given["inputs"], binary), inputs, parameters.get("missing"))
     unit = parameters.get("unit")
     return Asked(
         rows, partial(_tell, wanted), parameters.get("strict") is True, unit=None if unit is None else str(unit)
