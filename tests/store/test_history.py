@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,9 +16,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mainspring.core.errors import NotServed
+from mainspring.core.errors import HomeDamaged, NotServed
 from mainspring.store.compacted import UNLABELLED, Compacted
-from mainspring.store.history import History, compact, compact_all
+from mainspring.store.history import KINDS, History, compact, compact_all
 from mainspring.store.home import Home
 from mainspring.store.labels import Labels
 from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, event_label
@@ -350,3 +351,43 @@ def test_a_commit_that_a_loss_of_power_tore_is_withdrawn(
 
     assert History(home, "late").predictions()[0] == everything
     assert Table(home, "late", "predictions").read()["id"].is_unique().all()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(b"no database" + path.read_bytes()[11:])
+
+
+def _blur(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+
+def _by_up(home: Home) -> int:
+    return compact(home, "late")
+
+
+@pytest.mark.parametrize(("damage", "by"), [(_cut, _by_up), (_blur, compact_all), (Path.unlink, _by_up)])
+def test_an_index_that_is_damaged_or_gone_is_made_anew(home: Home, damage: Any, by: Any) -> None:
+    records = written(home)
+    records.append_feedback([label(3, "no", arrived=AT + timedelta(days=9)), label(4, event_label("complaint"))])
+    for number in range(40, 60):
+        records.append_feedback([label(number % 20)])
+    compact(home, "late")
+    told, place = History(home, "late").feedback()[0], History(home, "late").predictions()[1]
+    index = Compacted(home, "late")
+    known = [index.segments(kind) for kind in KINDS], index.latest(3), index.event(("p4", "complaint"))
+    with sqlite3.connect(home.folder("records") / "late" / "compacted.db") as database:
+        database.execute("pragma wal_checkpoint(truncate)")
+    database.close()
+    damage(home.folder("records") / "late" / "compacted.db")
+
+    with pytest.raises(HomeDamaged, match="`mainspring gc` makes it anew"):
+        for identity in range(20):
+            labels_of(home).take(f"p{identity}", "yes")
+            Compacted(home, "late").latest(identity, "2013-04-01T03")
+    by(home)
+
+    assert ([index.segments(kind) for kind in KINDS], index.latest(3), index.event(("p4", "complaint"))) == known
+    assert index.label("p3") == "no" and index.label("p30") == "yes" and index.is_sound()
+    assert History(home, "late").feedback()[0] == told and History(home, "late").predictions(place)[0] == []

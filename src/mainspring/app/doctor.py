@@ -137,7 +137,7 @@ def _database(home: Home) -> Iterator[Finding]:
     for path in sorted(home.folder("records").glob("*/compacted.db")):
         with closing(Database(path)) as index:
             if (answer := _soundness(index)) != "ok":
-                yield Finding("records", "wrong", f"{path}: {answer}", "restore it from a backup")
+                yield Finding("records", "wrong", f"{path}: {answer}", "`mainspring gc` makes it anew")
 
 
 def _soundness(database: Database) -> str:

@@ -20,6 +20,8 @@ MOST_WAITING = 2_000
 """Rows; what comes when so many wait is dropped, and counted."""
 _MOST_AT_ONCE = 256
 _BREATH_SECONDS = 0.002
+_PARTING_SECONDS = 2.0
+"""How long what waits is still shown when the process ends; the rest is counted as dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Mirror:
         self._waiting = self._untold = 0
         self._there, self._counting = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stopping, self._until = False, float("inf")
 
     @property
     def waiting(self) -> int:
@@ -73,20 +75,21 @@ class Mirror:
         self._there.set()
 
     def stop(self) -> None:
-        """Finish the batch that runs, leave the rest, and close the records."""
-        self._stopping = True
+        """Show what waits, as far as there is time, count the rest, and close the records."""
+        self._until, self._stopping = time.monotonic() + _PARTING_SECONDS, True
         self._there.set()
         if self._thread is not None:
             self._thread.join(5)
         self._shadows.close()
 
     def _work(self) -> None:
-        while not self._stopping:
+        while self._queue or not self._stopping:
             self._there.wait()
             self._there.clear()
-            while self._queue and not self._stopping:
+            while self._queue:
                 self._show(self._take())
-                time.sleep(_BREATH_SECONDS)
+                if not self._stopping:
+                    time.sleep(_BREATH_SECONDS)
 
     def _take(self) -> list[Mirrored]:
         """The next requests of one candidate, enough for one call."""
@@ -100,16 +103,19 @@ class Mirror:
         return taken
 
     def _show(self, asked: list[Mirrored]) -> None:
-        untold, first = self._untold, asked[0]
-        records = _said(asked)
+        many, first, late = sum(len(each.ids) for each in asked), asked[0], time.monotonic() > self._until
+        untold, records = self._untold, [] if late else _said(asked)
         batch = ShadowBatch(
-            version=first.candidate.version.number, revision=first.revision, dropped=untold, records=records
+            version=first.candidate.version.number,
+            revision=first.revision,
+            dropped=untold + (many if late else 0),
+            records=records,
         )
         told = self._told(batch)
         with self._counting:
-            self._waiting -= len(records)
-            self.dropped += 0 if told else len(records)
-            self._untold += -untold if told else len(records)
+            self._waiting -= many
+            self.dropped += 0 if told and not late else many
+            self._untold += -untold if told else many
 
     def _told(self, batch: ShadowBatch) -> bool:
         try:

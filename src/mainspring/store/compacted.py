@@ -4,14 +4,19 @@ key, so that nobody needs to keep old records in memory. The records themselves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
+from mainspring.core.errors import HomeDamaged
 from mainspring.store import durable
 from mainspring.store.home import Database, Home
 from mainspring.store.records import About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
@@ -48,19 +53,18 @@ class Segment:
 class Compacted:
     """The index of one loop, in `records/<loop>/` of the home; no file of it is there before the first compaction.
 
-    It holds no value of a row: ids, hashes of keys, labels, and names of events.
+    It holds no value of a row: ids, hashes of keys, labels, and names of events. One that was found damaged is marked,
+    for `store/history.py` to make it anew from the tables, under the name *anew* until it is whole.
     """
 
-    def __init__(self, home: Home, loop: str) -> None:
-        self._path = home.folder("records") / loop / "compacted.db"
-        self._opened: Database | None = None
+    def __init__(self, home: Home, loop: str, *, anew: bool = False) -> None:
+        self._path = home.folder("records") / loop / ("compacted.new" if anew else "compacted.db")
+        self._tables = [] if anew else [home.folder("tables") / loop / kind / "_delta_log" for kind in get_args(Kind)]
+        self._opened: tuple[int, Database] | None = None
 
     def segments(self, kind: Kind) -> list[Segment]:
         """What has been compacted, the oldest first."""
-        database = self._database()
-        if database is None:
-            return []
-        found = database.query("select * from segments where kind = ? order by name", (kind,))
+        found = self._asked("select * from segments where kind = ? order by name", (kind,))
         return [
             Segment(row["name"], row["bytes"], row["first"], row["last"], _time(row["since"]), _time(row["until"]))
             for row in found
@@ -68,16 +72,12 @@ class Compacted:
 
     def through(self, kind: Kind) -> str:
         """The name of the last segment that has been compacted; all before it have been too."""
-        database = self._database()
-        found = database.query("select max(name) from segments where kind = ?", (kind,)) if database else []
+        found = self._asked("select max(name) from segments where kind = ?", (kind,))
         return (found[0][0] if found else None) or ""
 
     def label(self, identity: str) -> Any:
         """The label of prediction *identity*, or UNLABELLED; None when no such prediction has been compacted."""
-        database = self._database()
-        if database is None:
-            return None
-        found = database.query(
+        found = self._asked(
             "select p.id, l.label from predictions p left join labels l on l.id = p.id where p.id = ?", (identity,)
         )
         if not found:
@@ -86,8 +86,7 @@ class Compacted:
 
     def event(self, about: tuple[str, str]) -> Any:
         """The label that stands for an event of a prediction; UNLABELLED where it hasn't been compacted."""
-        database = self._database()
-        found = database.query("select 1 from events where id = ? and name = ?", about) if database else []
+        found = self._asked("select 1 from events where id = ? and name = ?", about)
         return event_label(about[1]) if found else UNLABELLED
 
     def known(self, about: About) -> Any:
@@ -99,11 +98,8 @@ class Compacted:
 
     def latest(self, key: Any, time: Any = None) -> list[tuple[str, bool]]:
         """The predictions of *key*, or of the row (*key*, *time*), the latest first, and whether each has a label."""
-        database = self._database()
-        if database is None:
-            return []
         column, wanted = ("key", _hash(hashable(key))) if time is None else ("row", _hash(hashable(key), moment(time)))
-        found = database.query(
+        found = self._asked(
             f"select p.id, l.id is not null as labelled from predictions p left join labels l on l.id = p.id "
             f"where p.{column} = ? order by p.place desc limit {_MOST_LOOKED_AT}",
             (wanted,),
@@ -112,9 +108,7 @@ class Compacted:
 
     def take_in(self, segment: Segment, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
         """From now on *segment* counts as compacted; in one durable transaction, once."""
-        database = self._database(make=True)
-        assert database is not None
-        with database.transaction() as connection:
+        with self._noted(), self._made().transaction() as connection:
             if connection.execute("select 1 from segments where name = ?", (segment.name,)).fetchone():
                 return
             kind = segment.name.partition("-")[0]
@@ -137,20 +131,96 @@ class Compacted:
         database = self._database()
         if database is None:
             return
-        with database.transaction() as connection:
+        with self._noted(), database.transaction() as connection:
             told = [(identity,) for identity in ids]
             connection.executemany("update predictions set key = null, row = null where id = ?", told)
             connection.executemany("delete from labels where id = ?", told)
             connection.executemany("delete from events where id = ?", told)
 
-    def _database(self, *, make: bool = False) -> Database | None:
-        if self._opened is None and (make or self._path.exists()):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._opened = Database(self._path)
-            self._opened.create(_TABLES)
-            if make:
-                durable.sync(self._path.parent)
-        return self._opened
+    def is_sound(self) -> bool:
+        """Whether it can be read and nobody has found it damaged."""
+        if self._mark.exists():
+            return False
+        try:
+            return all(row[0] == "ok" for row in self._asked("pragma quick_check(1)"))
+        except HomeDamaged:
+            return False
+
+    @property
+    def is_there(self) -> bool:
+        return self._path.exists()
+
+    @property
+    def is_marked(self) -> bool:
+        return self._mark.exists()
+
+    def take_place(self, of: Compacted) -> None:
+        """Be, from now on, what *of* was, of which the file stays beside as "compacted.damaged"."""
+        database = self._made()
+        database.query("pragma wal_checkpoint(truncate)")
+        database.close()
+        kept = of._path.with_suffix(".damaged")
+        kept.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.link(of._path, kept)
+        for path in (of._path, self._path):
+            for log in ("-wal", "-shm"):
+                path.with_name(path.name + log).unlink(missing_ok=True)
+        os.replace(self._path, of._path)
+        of._mark.unlink(missing_ok=True)
+        durable.sync(of._path.parent)
+
+    def remove(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+
+    @property
+    def _mark(self) -> Path:
+        return self._path.with_suffix(".unsound")
+
+    def _asked(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._noted():
+            database = self._database()
+            return [] if database is None else database.query(sql, parameters)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except HomeDamaged as error:
+            with suppress(OSError):
+                self._mark.touch()
+            raise HomeDamaged(
+                f"{self._path} is damaged; `mainspring gc` makes it anew, as `up` and `serve` do"
+            ) from error
+
+    def _database(self) -> Database | None:
+        """As it is there now, for another process may have made it anew; None where there is none."""
+        try:
+            there = os.stat(self._path).st_ino
+        except FileNotFoundError:
+            if any(table.is_dir() for table in self._tables):
+                raise HomeDamaged(f"{self._path} is gone") from None
+            return None
+        if self._opened is None or self._opened[0] != there:
+            database = Database(self._path)
+            database.create(_TABLES)
+            self._opened = there, database
+        return self._opened[1]
+
+    def make(self) -> None:
+        """Be there, as the tables may only be when this is."""
+        self._made()
+
+    def _made(self) -> Database:
+        if (known := self._database()) is not None:
+            return known
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = Database(self._path)
+        database.create(_TABLES)
+        durable.sync(self._path.parent)
+        self._opened = os.stat(self._path).st_ino, database
+        return database
 
 
 _PUT_LABEL = """insert into labels values (?, ?, ?) on conflict (id) do update

@@ -8,6 +8,7 @@ which moment on the table stands for the segment, so readers see each record onc
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Rec
 from mainspring.store.segments import Frame, Position, Segments
 from mainspring.store.tables import Table
 
+_log = logging.getLogger(__name__)
 _THROUGH, _END = "through", "_end"
 _ROWS_AT_ONCE = 5_000
 _MOST_TORN = 2  # what Delta Lake may have written since the last time that we synced
@@ -86,6 +88,13 @@ class History(Records):
         if begun < segment.bytes:
             yield Frame(segment.name, begun, segment.bytes, encoded([]))
 
+    def compacted_before(self, kind: Kind, name: str, first: int, last: int) -> tuple[Segment, list[Any]]:
+        """The segment *name*, whose rows in the table have the numbers *first* to *last*, and its records."""
+        parts = list(self._rows(kind, Segment(name, 0, first, last)))
+        records = [record for rows in parts for record in _records(kind, rows)]
+        end = max((int(rows[_END].max() or 0) for rows in parts if rows.height), default=0)  # type: ignore[arg-type]
+        return _segment(name, end, first, last, records), records
+
     def _rows(self, kind: Kind, segment: Segment) -> Iterator[pl.DataFrame]:
         parts = self._parts.get(kind, ())
         if not parts or parts[-1].last < segment.last:
@@ -95,8 +104,47 @@ class History(Records):
                 yield part.read().filter(pl.col(ORDER).is_between(segment.first, segment.last)).sort(ORDER)
 
 
-def compact(home: Home, loop: str) -> int:
-    """Compact the sealed segments of *loop*, the oldest first; how many. None where another process does so."""
+def compact(home: Home, loop: str, *, checked: bool = False) -> int:
+    """Compact the sealed segments of *loop*, the oldest first; how many. None where another process does so.
+
+    An index that is gone, or was found damaged, is made anew from the tables first; checked: all of it is looked at.
+    """
+    if not _is_whole(home, loop, checked=checked):
+        _indexed_anew(home, loop)
+    try:
+        return _compacted(home, loop)
+    except HomeDamaged:
+        if Compacted(home, loop).is_sound():  # it is the table
+            raise
+    _indexed_anew(home, loop)
+    return _compacted(home, loop)
+
+
+def _is_whole(home: Home, loop: str, *, checked: bool) -> bool:
+    index = Compacted(home, loop)
+    if not index.is_there:
+        return all(Table(home, loop, kind).version() is None for kind in KINDS)
+    return index.is_sound() if checked else not index.is_marked
+
+
+def _indexed_anew(home: Home, loop: str) -> None:
+    """Make the index from what was told with each commit of the tables, and from their rows."""
+    with _locked(home.folder("records") / loop / "compacting", os.O_RDWR | os.O_CREAT) as alone:
+        if not alone:
+            return
+        made, history = Compacted(home, loop, anew=True), History(home, loop)
+        made.remove()
+        for kind in KINDS:
+            table = Table(home, loop, kind)
+            newest = table.version()
+            told = [table.metadata(version) for version in range(0 if newest is None else newest + 1)]
+            for known in {each[_THROUGH]: each for each in told}.values():
+                made.take_in(*history.compacted_before(kind, known[_THROUGH], int(known["first"]), int(known["last"])))
+        made.take_place(Compacted(home, loop))
+    _log.warning("%s: the index of its compacted records was damaged or gone, and has been made anew", loop)
+
+
+def _compacted(home: Home, loop: str) -> int:
     records, compacted, done = Records(home, loop), Compacted(home, loop), 0
     for kind in KINDS:
         segments = records.segments(kind)
@@ -108,6 +156,7 @@ def compact(home: Home, loop: str) -> int:
                 with _locked(path, os.O_RDONLY) as unwritten:
                     if not unwritten:
                         break
+                    compacted.make()
                     _one(home, kind, path, segments, compacted)
                     done += 1
     return done
@@ -115,7 +164,11 @@ def compact(home: Home, loop: str) -> int:
 
 def compact_all(home: Home) -> int:
     """Compact the sealed segments of all loops of *home*; how many."""
-    return sum(compact(home, folder.name) for folder in sorted(home.folder("records").iterdir()) if folder.is_dir())
+    return sum(
+        compact(home, folder.name, checked=True)
+        for folder in sorted(home.folder("records").iterdir())
+        if folder.is_dir()
+    )
 
 
 def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Compacted) -> None:
@@ -129,15 +182,16 @@ def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Comp
         table = Table(home, path.parent.name, kind)
         _withdraw_torn(table, compacted.through(kind))
         first, last = _tabled(table, kind, path.name, found)
-        times = [getattr(record, "arrived", None) or record.at for record in records]
-        segment = Segment(
-            path.name, path.stat().st_size, first, last, min(times, default=None), max(times, default=None)
-        )
-        compacted.take_in(segment, records)
+        compacted.take_in(_segment(path.name, path.stat().st_size, first, last, records), records)
         if segments.damage - before:
             os.rename(path, path.with_suffix(".damaged"))  # named in the log; what can be read of it is in the table
     path.unlink(missing_ok=True)
     durable.sync(path.parent)
+
+
+def _segment(name: str, size: int, first: int, last: int, records: Sequence[Any]) -> Segment:
+    times = [getattr(record, "arrived", None) or record.at for record in records]
+    return Segment(name, size, first, last, min(times, default=None), max(times, default=None))
 
 
 def _withdraw_torn(table: Table, through: str) -> None:
