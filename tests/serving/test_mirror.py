@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pytest
 from answering import World, serving
 from stand_in import ROW, Logistic
 
+from mainspring.serving import mirror
 from mainspring.serving.mirror import Mirror
 from mainspring.statistics.metrics import Predictions
 from mainspring.store.shadows import ShadowRecord, Shadows
@@ -105,3 +107,21 @@ def test_a_shadow_that_dawdles_slows_no_answer_and_what_finds_no_place_is_counte
     world.post("/predict/flights", ROW)
     settled(world)
     assert sum(batch.dropped for _, batch in Shadows(world.home, "flights").batches()) == 50
+
+
+@pytest.mark.parametrize("seconds", [2.0, 0.0])
+def test_what_waits_when_the_process_ends_is_shown_or_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(mirror, "_PARTING_SECONDS", seconds)
+    slow = Slow()
+    world = shadowing(tmp_path, slow)
+    slow.stopped = True
+    for _ in range(20):
+        world.post("/predict/flights", ROW)
+    threading.Timer(0.1, slow.go.set).start()
+    world.served.mirror.stop()
+
+    dropped = sum(batch.dropped for _, batch in Shadows(world.home, "flights").batches())
+    assert len(shown(world)) + dropped == 20 and (dropped == 0) == (seconds > 0)
+    assert world.served.mirror.waiting == 0 and world.served.mirror.dropped == dropped

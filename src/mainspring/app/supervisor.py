@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from mainspring.app.access import access
 from mainspring.app.asking import lock_of
+from mainspring.app.compaction import Compaction
 from mainspring.app.config import Settings
 from mainspring.app.spare import Spare, begin, tell
 from mainspring.core.errors import PortTaken, ServiceError
@@ -125,7 +126,7 @@ def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
     home = Home.open(settings.home)
     with listen(settings.host, settings.port) as data:
         say(f"endpoint {_url(settings.host, data, settings)}   home {home.path}")
-        return _supervise(_serving(home, settings, doors, data, "all"), False, say)
+        return _supervise(_serving(home, settings, doors, data, "all"), False, say, Compaction(home))
 
 
 def serve_bundle(settings: Settings, folder: Path, loop: str, *, say: Callable[[str], None] = print) -> int:
@@ -247,7 +248,9 @@ def _workers(told: Mapping[str, Any], data: socket.socket, many: int) -> list[Ch
     return serving
 
 
-def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) -> int:
+def _supervise(
+    children: list[Child], once: bool, say: Callable[[str], None], compaction: Compaction | None = None
+) -> int:
     stopping: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -264,10 +267,14 @@ def _supervise(children: list[Child], once: bool, say: Callable[[str], None]) ->
                     return code
             if not once:
                 _keep_spare(children)
+            if compaction is not None:
+                compaction.keep()
             time.sleep(0.05)
         say("draining: requests in flight are answered, the step that runs is finished or taken up at the next start")
         return 0
     finally:
+        if compaction is not None:
+            compaction.end()
         last = [child for child in children if child.module == _WORKER]
         first = [child for child in children if child not in last]
         for child in last:
