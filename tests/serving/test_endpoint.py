@@ -73,6 +73,7 @@ def test_extra_columns_are_ignored_and_counted_or_refused(world: World) -> None:
         (b'{"rows": []}', 422, "InvalidRows", "there are no rows"),
         (b'{"rows": [3]}', 422, "InvalidRows", "row 0 is '3', not an object"),
         (b'{"rows": [{}]}', 422, "InvalidRows", "row 0 lacks"),
+        (b'{"rows": [{"delay": 1}], "unit": "u7"}', 400, "InvalidRequest", "'unit' beside rows is unknown"),
         (b'{"rows": {}}', 422, "InvalidRows", "rows must be a list of objects"),
         (json.dumps({"rows": [ROW] * 51}).encode(), 413, "TooLarge", "51 rows, at most 50"),
         (b"[" + b"1," * 60_000 + b"1]", 413, "TooLarge", "at most 100,000 are taken"),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from answering import World
 from stand_in import ROW
 
+SPLIT = {"columns": list(ROW), "data": [list(ROW.values())]}
+TWICE = b"delay,delay,distance,carrier,scheduled,freight\n90,1,,AA,2013-04-01T05:15:00,true\n"
+
 
 @pytest.mark.parametrize("path", ["/invocations", "/loops/flights/invocations"])
 @pytest.mark.parametrize(
     "body",
     [
-        {"dataframe_split": {"columns": list(ROW), "data": [list(ROW.values())]}},
+        {"dataframe_split": SPLIT},
+        {"dataframe_split": {**SPLIT, "index": [7]}},
         {"dataframe_records": [ROW]},
         {"instances": [ROW]},
         {"instances": [[ROW[name] for name in ("delay", "distance", "carrier", "scheduled", "freight")]]},
@@ -50,6 +55,7 @@ def test_csv_is_understood(world: World) -> None:
         (b'{"dataframe_split": []}', 400),
         (b'{"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}', 400),
         (b'{"dataframe_split": {"columns": [["a"]], "data": [[1]]}}', 400),
+        (json.dumps({"dataframe_split": {"index": [1, 2], **SPLIT}}).encode(), 422),
         (b'{"inputs": {"delay": [1, 2], "carrier": ["AA"]}}', 422),
     ],
 )
@@ -58,7 +64,7 @@ def test_malformed_forms_are_refused(world: World, body: bytes, status: int) -> 
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"delay,carrier\n1\n", b"delay\nabc\n", b'delay\n"1', b"\xff\xfe", b"delay\nnan\n"]
+    "text", [b"", b"delay,carrier\n1\n", b"delay\nabc\n", b'delay\n"1', b"\xff\xfe", b"delay\nnan\n", TWICE]
 )
 def test_malformed_csv_is_refused(world: World, text: bytes) -> None:
     answer = world.post("/invocations", content=text, headers={"content-type": "text/csv"})

@@ -91,7 +91,9 @@ def test_refusals_before_a_loop_is_reached_are_counted(world: World) -> None:
     for path in ("/predict/trains", "/nowhere", "/v1/models/trains"):
         assert shape(world.get(path) if path != "/predict/trains" else world.post(path, ROW)) == "NotServed"
 
-    assert 'mainspring_refused_total{status="404"} 3' in world.get("/metrics").text
+    elsewhere = world.get("/v2/models/flights/config")
+    assert elsewhere.json()["error"].startswith("no such path")  # as V2 has it; its clients read nothing else
+    assert 'mainspring_refused_total{status="404"} 4' in world.get("/metrics").text
 
 
 def test_what_would_wait_too_long_is_told_to_come_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mainspring.serving.served import Answer
 MOST_IDS = 100
 """As many prediction ids fit a header; doors whose protocol has no place for ids tell them there."""
 _TRUTHS = {b"true": True, b"True": True, b"1": True, b"false": False, b"False": False, b"0": False}
+_FIELDS = frozenset({"rows", "strict", "explain"})
 _NO_JSON = ("text/csv", "multipart/", "image/", "audio/", "video/", "application/vnd.", "application/x-parquet")
 
 
@@ -73,9 +74,14 @@ def own(body: Body, loaded: Loaded) -> Asked:
     strict, explain = body.asks_for(b"strict"), body.asks_for(b"explain")
     if isinstance(given, dict):
         if not isinstance(given.get("rows"), list):
-            if "rows" in given and given.keys() <= {"rows", "strict", "explain"}:
+            if "rows" in given and given.keys() <= _FIELDS:
                 raise InvalidRows(f"rows must be a list of objects, not {str(given['rows'])[:60]!r}")
             return Asked([given], _told, strict, explain)
+        if unknown := sorted(given.keys() - _FIELDS):
+            raise InvalidRequest(
+                f"{str(unknown[0])[:60]!r} beside rows is unknown; there are strict and explain, and the header "
+                "Mainspring-Unit for the unit"
+            )
         strict, explain = _flag(given, "strict") or strict, _flag(given, "explain") or explain
         given = given["rows"]
     for number, row in enumerate(given):

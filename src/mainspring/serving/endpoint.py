@@ -103,7 +103,12 @@ class Endpoint:
                 refuse=_V2,
             ),
         ]
-        return _Remembering(Router(routes, default=_Asgi(_nowhere, self.measures), redirect_slashes=False))
+        elsewhere = _Asgi(_nowhere, self.measures), _Asgi(_nowhere, self.measures, _V2)
+
+        async def default(scope: Scope, receive: Receive, send: Send) -> None:
+            await elsewhere[scope["path"].startswith("/v2/")](scope, receive, send)
+
+        return _Remembering(Router(routes, default=default, redirect_slashes=False))
 
     def _post(self, handle: Handle, *paths: str, refuse: Refuse = bodies.refusal) -> list[Route]:
         return [Route(path, _Asgi(handle, self.measures, refuse, "POST")) for path in paths]

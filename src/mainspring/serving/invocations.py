@@ -38,6 +38,8 @@ def rows_of_csv(text: str, inputs: Schema) -> list[Row]:
     table = [fields for fields in table if fields]
     if not table:
         raise InvalidRequest("the CSV body is empty; its first line must name the columns")
+    if len(set(table[0])) < len(table[0]):
+        raise InvalidRequest("the CSV header names a column twice; the columns must be distinct names")
     read = {column.name: _READ[column.type] for column in inputs}
     rows: list[Row] = []
     for fields in table[1:]:
@@ -53,6 +55,9 @@ def _split(given: Any) -> list[Row]:
         raise InvalidRequest('dataframe_split must be {"columns": [...], "data": [[...]]}')
     if not all(isinstance(name, str) for name in columns) or len(set(columns)) < len(columns):
         raise InvalidRequest("dataframe_split: the columns must be distinct names")
+    index = given.get("index")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise InvalidRows(f"dataframe_split: the index must be a list of {len(data)} values, one for each row of data")
     return _named(data, columns)
 
 
