@@ -109,6 +109,7 @@ def test_only_units_whose_window_is_closed_count(world: SimpleNamespace) -> None
 def test_units_that_do_not_come_as_planned_block_the_decision(world: SimpleNamespace) -> None:
     strategy = ABTest(outcome="right", shares=(50, 50), **QUICK)
     begun(world, strategy)
+    assert "A/B test, under way" in (told := page(world.deployments, "late")) and "nothing has been seen" in told
     route = world.deployments.route("late")
     lost = [unit for unit in range(300, 20_000) if not assigned(route.salt, str(unit), 0.5) or unit % 5 == 0]
     records, right, actions = Records(world.home, "late"), better((0.6, 0.9)), []

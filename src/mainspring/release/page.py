@@ -36,27 +36,31 @@ _BETS = {
 def page(deployments: Deployments, loop: str, version: int | None = None) -> str:
     """The page on the trial of *version* (None: the newest that was tried) of *loop*."""
     written = [each for each in deployments.decisions(loop) if each.kind in ("gate", "release")]
+    route = deployments.route(loop)
+    on_trial = None if route is None else route.canary
     if version is None:
-        route = deployments.route(loop)
-        on_trial = None if route is None else route.canary
         tried = [each.version for each in written if each.kind == "release" and each.version is not None]
         version = on_trial or (max(tried) if tried else None)
     if version is None:
         return pages.page(f"Release of {loop}", [pages.text("No version has been released yet.")])
     about = [each for each in written if each.version == version]
     looks = deployments.looks(loop, version)
-    shown = [_no_trial(loop, version)]
+    shown = [_unseen(loop, version, version == on_trial)]
     if looks:
         first = _disagreement if looks[-1].strategy == "shadow" else _traffic
         shown = [_tiles(looks), first(looks, about), *_outcome(looks), *_bets(looks, about)]
     parts = [*shown, *_slices(deployments, loop, version), *_decisions(about)]
-    state = deployments.version(loop, version).state
     strategy = looks[-1].strategy if looks else "no trial"
-    return pages.page(f"Release of {loop}@{version}", parts, subtitle=f"{strategy}, {state}")
+    if route is not None and version == on_trial:
+        told = f"{route.strategy}, under way"
+    else:
+        told = f"{strategy}, {deployments.version(loop, version).state}"
+    return pages.page(f"Release of {loop}@{version}", parts, subtitle=told)
 
 
-def _no_trial(loop: str, version: int) -> Html:
-    return pages.text(f"{loop}@{version} was not on trial, or nothing has been seen of it yet.")
+def _unseen(loop: str, version: int, on_trial: bool) -> Html:
+    seen = "nothing has been seen of it yet" if on_trial else "it was not on trial"
+    return pages.text(f"{loop}@{version}: {seen}.")
 
 
 def _tiles(looks: Sequence[Look]) -> Html:
