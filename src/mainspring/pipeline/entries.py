@@ -121,11 +121,7 @@ def held(thing: Any) -> list[Any]:
 
 
 def _is_code(thing: Any) -> bool:
-    return (
-        isinstance(thing, _CODE)
-        or inspect.isbuiltin(thing)
-        or hasattr(thing, "__wrapped__")
-    )
+    return isinstance(thing, _CODE) or inspect.isbuiltin(thing) or hasattr(thing, "__wrapped__")
 
 
 def _held(thing: Any, seen: set[int], depth: int) -> Iterator[Any]:

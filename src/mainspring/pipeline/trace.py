@@ -231,7 +231,9 @@ def held_by(project: Codebase, key: Key) -> Needs:
     if known is None:
         source = project.source(key[0])
         inside = source is not None and key[1] < len(source.parsed.units)
-        known = project.held[key] = _held(project, source, source.parsed.units[key[1]]) if source and inside else NOTHING
+        known = project.held[key] = (
+            _held(project, source, source.parsed.units[key[1]]) if source and inside else NOTHING
+        )
     return known
 
 
