@@ -166,7 +166,7 @@ def test_arrays_of_any_dtype_come_back(catalog: Catalog, value: Any) -> None:
     assert catalog.digest(loaded) == artifact.digest
 
 
-@pytest.mark.parametrize("value", [np.matrix([[1]]), np.ma.array([1, 2], mask=[0, 1])], ids=str)
+@pytest.mark.parametrize("value", [np.array([[1]]).view(np.matrix), np.ma.array([1, 2], mask=[0, 1])], ids=str)
 @pytest.mark.filterwarnings("ignore")
 def test_relatives_of_arrays_are_never_taken_for_plain_ones(catalog: Catalog, value: Any) -> None:
     loaded = catalog.load(catalog.write(value)[0])
