@@ -63,7 +63,7 @@ def execute(
     ledger = Ledger(home, claim, durability)
     given = {**(services or {}), "home": home, "run": claim.run}
     bench = Bench(catalog, lambda *told: walk.said_here(*told))
-    walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report or _silent)
+    walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report)
     wide = any(graph.nodes[name].element is not None for name in chosen)
     crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed, wide=wide)
     walk.tell("resumed" if claim.resumed else "begun")
@@ -137,7 +137,3 @@ def _asked(parameters: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
 
 def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, MainspringError) else f"{type(error).__name__}: {error}"
-
-
-def _silent(event: Event) -> None:
-    """Nobody listens."""

@@ -46,7 +46,7 @@ class Walk:
         freshness: Freshness,
         bench: Bench,
         services: Mapping[str, Any],
-        report: Report,
+        report: Report | None,
     ) -> None:
         self._graph, self._chosen, self._home = graph, chosen, home
         self._journal, self._claim, self._ledger, self._freshness = journal, claim, ledger, freshness
@@ -114,8 +114,9 @@ class Walk:
         return tuple(self._results[name] for name in self._names if name in self._results)
 
     def tell(self, kind: str, step: str = "", message: str = "", **figures: Any) -> None:
-        with self._telling:  # the ledger's thread tells what is durable, this one and steps beside it the rest
-            self._report(Event(kind, self._claim.run, step, message, **figures))
+        if self._report is not None:
+            with self._telling:  # the ledger's thread tells what is durable, this one and steps beside it the rest
+                self._report(Event(kind, self._claim.run, step, message, **figures))
 
     def said(self, task: str, what: str, done: int, of: int) -> None:
         """A step tells how far it is; also where one in this process notices that it is to stop."""

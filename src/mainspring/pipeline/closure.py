@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.pipeline.codebase import Codebase, Imported
+from mainspring.pipeline.effects import Global
 from mainspring.pipeline.pieces import NOTHING, Key, Needs
 
 _BESIDE = ("modules", "libraries", "notes", "opaque", "whole", "asked")
@@ -48,7 +49,7 @@ class Closure:
             known = self._indices[module, mask] = sorted(key[1] for _, key in self._decoded(mask))
         return known
 
-    def _own(self, parts: Iterable[Needs], binds: Iterable[tuple[str, str]] = ()) -> tuple[int, list[Key]]:
+    def _own(self, parts: Iterable[Needs], binds: Iterable[Global] = ()) -> tuple[int, list[Key]]:
         """What these needs are in themselves, and the units that they lead to at once."""
         mask, keys = 0, list[Key]()
         for part in parts:
@@ -61,19 +62,24 @@ class Closure:
                         mask |= self._bit((kind, value))
             if part.modules and not self.imported.modules.keys() >= part.modules.keys():
                 mask |= self._bit(_ALONE)
-        for places in (binds, *(part.wanted for part in parts)):
-            for place in places:
-                for key in self.imported.altered.get(place, ()):
-                    keys.append(key)
-                    if key[0] != place[0]:
-                        mask |= self._bit(_ALONE)
-        return mask, keys
+            mask |= self._altering(part.wanted, keys)
+        return mask | self._altering(binds, keys), keys
+
+    def _altering(self, places: Iterable[Global], keys: list[Key]) -> int:
+        """Add the units that alter these *places* to *keys*; those of other modules depend on who asks."""
+        mask = 0
+        for place in places:
+            for key in self.imported.altered.get(place, ()):
+                keys.append(key)
+                if key[0] != place[0]:
+                    mask |= self._bit(_ALONE)
+        return mask
 
     def _direct(self, key: Key) -> tuple[int, list[Key]]:
         source = self.project.source(key[0])
         assert source is not None  # a key names a module that was found
         unit = source.parsed.units[key[1]]
-        mask, keys = self._own(list(self.needs(key)), [(key[0], name) for name in unit.binds])
+        mask, keys = self._own(self.needs(key), [(key[0], name) for name in unit.binds])
         alone = bool(source.parsed.repeated & unit.binds)
         mask |= self._bit(("units", key)) | self._bit(("modules", key[0]))
         return mask | (self._bit(_ALONE) if alone else 0), keys

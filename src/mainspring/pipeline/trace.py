@@ -229,11 +229,10 @@ def held_by(project: Codebase, key: Key) -> Needs:
     """The functions inside the values that the names of a unit have now, however they got there."""
     known = project.held.get(key)
     if known is None:
-        source = project.source(key[0])
-        inside = source is not None and key[1] < len(source.parsed.units)
-        known = project.held[key] = (
-            _held(project, source, source.parsed.units[key[1]]) if source and inside else NOTHING
-        )
+        source, known = project.source(key[0]), NOTHING
+        if source is not None and key[1] < len(source.parsed.units):
+            known = _held(project, source, source.parsed.units[key[1]])
+        project.held[key] = known
     return known
 
 
