@@ -44,6 +44,8 @@ class Closure:
 
     def _in(self, module: str, mask: int) -> list[int]:
         """The units of *module* that *mask* stands for; most walks reach the same ones."""
+        if not mask & (mask - 1):
+            return [key[1] for _, key in self._decoded(mask)]
         known = self._indices.get((module, mask))
         if known is None:
             known = self._indices[module, mask] = sorted(key[1] for _, key in self._decoded(mask))

@@ -135,10 +135,11 @@ def _groups(trace: Trace, reached: Mapping[str, list[int]]) -> dict[str, Group]:
         at_import = trace.imports(name)
         key = (name, tuple(indices), at_import)
         shared = trace.project.source(name) is source
-        group = trace.project.groups.get(key) if shared else None
+        several = shared and len(indices) > 1
+        group = trace.project.groups.get(key) if several else None
         if group is None:
             group, steady = _group(trace, source, indices, at_import, kept, trace.project.pieces if shared else {})
-            if steady and shared:
+            if steady and several:
                 trace.project.groups[key] = group
         if group.pieces:
             found[name] = group
