@@ -269,6 +269,8 @@ def test_the_logs_of_a_step_that_isnt_there_are_refused_by_name(call: Call, sums
     answer = call("logs", run, "totl")
 
     assert answer.code == 1 and f"run {run} has no step 'totl' (did you mean 'total'?)" in one_line(answer)
+    again = call("run", "sums.py", "--json").json["id"]
+    assert f"was cached in run {again}; write mainspring logs {run} total" in one_line(call("logs", again, "total"))
 
 
 def test_a_pipeline_runs_and_is_cached_the_second_time(call: Call, sums: Path) -> None:

@@ -103,6 +103,8 @@ def test_the_plan_as_markdown_is_a_table_of_what_would_run(call: Call) -> None:
     assert "| `clean` | runs | " in told and "helper fix, helpers_of_plans.py:1, changed" in told
     assert "| `total` | may stop early | input clean may change |" in told
     assert "- counts more than needed: the whole project" in told
+    both = call("plan", "--markdown", "--json")
+    assert both.exit_code == 2 and "--markdown can't be combined with --json; choose one" in both.output
 
 
 def test_explain_says_why_before_the_run(call: Call) -> None:

@@ -85,6 +85,13 @@ def test_the_children_of_a_worker_end_with_it(workers: Workers, tmp_path: Path, 
     assert workers.submit(max, 1, 2).result(15) == 2
 
 
+def test_a_keyboard_interrupt_of_the_work_itself_is_no_death(workers: Workers) -> None:
+    with pytest.raises(RuntimeError, match="the step raised KeyboardInterrupt"):
+        doing(workers, "raise KeyboardInterrupt").result(15)
+
+    assert workers.submit(max, 1, 2).result(15) == 2
+
+
 def test_a_daemon_that_a_step_leaves_behind_holds_nobody_up(workers: Workers, tmp_path: Path) -> None:
     work = doing(
         workers,

@@ -86,6 +86,8 @@ def init(data: str, target: str, output: str, overwrite: bool) -> None:
 @options.as_json
 def plan(**arguments: Any) -> None:
     """Show what would run, and why, and how long that took before. Nothing is run."""
+    if arguments["markdown"] and arguments["as_json"]:
+        raise click.UsageError("--markdown can't be combined with --json; choose one")
     _answer("plan", **arguments)
 
 

@@ -199,9 +199,11 @@ def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
     store = existing(home)
     journal = Journal(store)
     journal.run(run)
-    known = [record.name for record in journal.steps(run)]
+    known = {record.name: record.cached_from for record in journal.steps(run)}
     if step is not None and known and step not in known:
         raise NotInStore(f"run {run} has no step {step!r}{nearest(step, known)}; its steps are {', '.join(known)}")
+    if step is not None and (made := known.get(step)):
+        raise NotInStore(f"step {step!r} was cached in run {run}; write mainspring logs {made} {step}")
     texts = printed.read(store, run, step)
     if as_json:
         return document.one("logs", "done", run=run, logs=texts)

@@ -29,6 +29,8 @@ def main() -> None:
         try:
             function, arguments = pickle.loads(sent)
             answer = RESULT + pickle.dumps(function(*arguments))
+        except KeyboardInterrupt:  # in a session of its own no Ctrl-C is meant for this process
+            answer = ERROR + _portable(RuntimeError("the step raised KeyboardInterrupt"))
         except (Exception, SystemExit) as error:
             answer = ERROR + _portable(error)
         connection.send_bytes(answer)
