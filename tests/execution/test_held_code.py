@@ -381,9 +381,17 @@ def test_what_a_step_altered_as_it_ran_is_no_edit(project: Project, home: Home) 
                 type(self).made += 1
             def get(self, x): return self.known.setdefault(x, x + 1)
         CACHE = Cache()
+        def remembered(f):
+            known = {}
+            def g(x):
+                known[x] = known.get(x) or f(x)
+                return known[x]
+            return g
+        @remembered
+        def twice(x): return 2 * x
     """, "held_steps": """
         import held_helpers
-        def train(): return held_helpers.Cache().get(1) + held_helpers.CACHE.get(1)
+        def train(): return held_helpers.Cache().get(1) + held_helpers.CACHE.get(held_helpers.twice(1))
         def score(train): return held_helpers.CACHE.get(train)
     """})  # fmt: skip
     ran(home, module)

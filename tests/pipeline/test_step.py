@@ -51,6 +51,10 @@ def test_a_wrapper_doesnt_pass_for_the_marked_function_inside_it() -> None:
         ({"when": "accuracy"}, "when='accuracy' is no condition"),
         ({"each": {"a": "b", "c": "d"}}, "must name one parameter"),
         ({"each": {"a": 3}}, "must be a list"),
+        ({"each": {}}, "each={} must name one parameter"),
+        ({"each": ["a"]}, r"each=\['a'\] must name one parameter"),
+        ({"cache": "no"}, "cache='no' must be True or False"),
+        ({"effects": 1}, "effects=1 must be True or False"),
     ],
 )
 def test_an_option_that_cant_be_used_is_refused(options: dict[str, Any], words: str) -> None:

@@ -88,6 +88,8 @@ class Surroundings:
             home = Home.open(settings.home)
         given = {name: value for name, value in changes.items() if value is not None}
         told = {"executor": settings.executor, "durability": settings.durability, **given}
+        if told["durability"] not in get_args(Durability):
+            raise DeclarationError(f"durability={told['durability']!r} is unknown; choose durable or fast")
         return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **told)
 
 

@@ -129,19 +129,26 @@ def _check_figures(step: Step) -> None:
             kind = "a whole number" if whole else "a number"
             bound = "" if least is None else f", {least} or more"
             raise DeclarationError(f"step {step.name!r}: {option}={value!r} must be {kind}{bound}")
+    for option in ("effects", "cache"):
+        if not isinstance(value := getattr(step, option), bool):
+            raise DeclarationError(f"step {step.name!r}: {option}={value!r} must be True or False")
 
 
 def _check_each(name: str, each: Mapping[str, Any]) -> None:
     if not isinstance(each, Mapping) or len(each) > 1:
-        raise DeclarationError(
-            f"step {name!r}: each={each!r} must name one parameter and its list: each={{'month': 'months'}}"
-        )
+        raise _no_each(name, each)
     for parameter, values in each.items():
         if not isinstance(values, str | list | tuple):
             raise DeclarationError(
                 f"step {name!r}: each={{{parameter!r}: {brief(values)}}} must be a list, "
                 f"or the name of a step that gives one"
             )
+
+
+def _no_each(name: str, each: Any) -> DeclarationError:
+    return DeclarationError(
+        f"step {name!r}: each={each!r} must name one parameter and its list: each={{'month': 'months'}}"
+    )
 
 
 @overload
@@ -192,7 +199,10 @@ def mark(function: Any, **options: Any) -> Any:
             except DeclarationError as error:
                 raise DeclarationError(f"step {name!r}: {option}={given[option]!r}: {error}") from error
     given["services"] = tuple(given.get("services", ()))
-    given["each"] = dict(given.get("each") or {})
+    if given.setdefault("each", {}) is None:
+        given["each"] = {}
+    elif "each" in options and not given["each"]:
+        raise _no_each(name, given["each"])
     setattr(function, _MARK, Step(name, function, **given))
     return function
 

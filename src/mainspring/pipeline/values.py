@@ -69,6 +69,26 @@ class _Held:
         return None if found is None else _steady(found, self.roots)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A function or class that more than its text has made, and what it closes over: a step that runs may fill that."""
+
+    text: ModuleText
+    made: _Made
+
+    @property
+    def key(self) -> str:
+        return f"{self.text.name}:{self.made.name}{self.made.part} (chosen)"
+
+    @property
+    def module(self) -> object:
+        return module_of(self.text)
+
+    def digest(self) -> str | None:
+        there, value = value_of(self.text, self.made.name)
+        return live.digest_of(self.made.get(value)) if there else None
+
+
 def values_of(project: Codebase, source: Source, index: int, *, at_import: bool) -> Iterator[tuple[Global, Piece]]:
     """What a unit made beside its text: each global that has it, and the piece.
 
@@ -94,7 +114,8 @@ def _digest(project: Codebase, source: Source, index: int, made: _Made, at_impor
     unit, text = source.parsed.units[index], made.source.text
     there, value = value_of(text, made.name)
     if made.chosen:
-        return live.digest_of(made.get(value)) if there and may_read(project, source, index, made.by, True) else None
+        reads = there and may_read(project, source, index, made.by, True)
+        return altered.lasting(_Chosen(text, made)) if reads else None
     own = unit.data and made.source is source and made.name in unit.binds
     if there:
         if own and unit.gives(made.name, value):
@@ -102,7 +123,7 @@ def _digest(project: Codebase, source: Source, index: int, made: _Made, at_impor
         code: list[Any] = []
         steady = _steady(made.get(value), _roots(project), code)
         if own and code and may_read(project, source, index):
-            return live.digest_of(made.get(value))
+            return altered.lasting(_Chosen(text, made))
         if own and at_import and steady is not None:
             return steady
         if steady is not None and unit.data and not own and not isinstance(value, FunctionType):
