@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mainspring as ms
-from mainspring.core.errors import UsageError
+from mainspring.core.errors import DeclarationError, UsageError
 from mainspring.testing import assert_runs, run, would_run
 
 
@@ -128,3 +128,8 @@ def test_what_would_run_is_told_with_the_reason(tmp_path: Path) -> None:
         assert_runs(pipeline, ["kept"], home=tmp_path, times=3)
     with pytest.raises(UsageError, match="no step 'keep'"):
         assert_runs(pipeline, ["keep"], home=tmp_path)
+
+
+def test_a_durability_that_is_neither_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="durability='fasst' is unknown; choose durable or fast"):
+        ms.Pipeline("sums", [rows]).run(home=tmp_path, durability="fasst")  # type: ignore[arg-type]

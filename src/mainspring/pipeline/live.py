@@ -6,6 +6,7 @@ import copyreg
 import functools
 import inspect
 import pickle
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from blake3 import blake3
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.modules import is_project_namespace, namespace_of
 
+_HAS_DOCSTRING = 0x4000000
 _LAZY = ("dask.", "duckdb.", "fsspec.", "ibis.", "pyarrow._dataset.", "pyspark.", "tables.", "xarray.", "zarr.")
 
 
@@ -155,7 +157,8 @@ def _names(code: CodeType) -> set[str]:
 
 def _bytecode(code: CodeType) -> str:
     """What *code* does, wherever it stands; its docstring doesn't count."""
-    said = not code.co_name.startswith("<") and isinstance(code.co_consts[0], str | None)
+    told = code.co_flags & _HAS_DOCSTRING if sys.version_info >= (3, 13) else isinstance(code.co_consts[0], str | None)
+    said = bool(told) and not code.co_name.startswith("<")
     nested = [_constant(each) for each in code.co_consts[said:]]
     return blake3(repr((code.co_code, code.co_names, code.co_varnames, nested)).encode()).hexdigest()
 
