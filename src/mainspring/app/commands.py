@@ -201,7 +201,8 @@ def logs(*, home: str | None, run: str, step: str | None, as_json: bool) -> int:
     journal.run(run)
     known = {record.name: record.cached_from for record in journal.steps(run)}
     if step is not None and known and step not in known:
-        raise NotInStore(f"run {run} has no step {step!r}{nearest(step, list(known))}; its steps are {', '.join(known)}")
+        near = nearest(step, list(known))
+        raise NotInStore(f"run {run} has no step {step!r}{near}; its steps are {', '.join(known)}")
     if step is not None and (made := known.get(step)):
         raise NotInStore(f"step {step!r} was cached in run {run}; write mainspring logs {made} {step}")
     texts = printed.read(store, run, step)
