@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
@@ -113,7 +114,9 @@ class _Parquet:
 
     def finish(self) -> None:
         parts, writing = self._found(), _beside(self._path, "writing")
-        with pq.ParquetWriter(writing, pq.read_schema(parts[0][2]), compression="lz4") as writer:
+        schema = pq.read_schema(parts[0][2])
+        texts = [column.name for column in schema if pa.types.is_large_string(column.type)]  # numbers hardly repeat
+        with pq.ParquetWriter(writing, schema, compression="lz4", use_dictionary=texts) as writer:
             for _, _, part in parts:
                 writer.write_table(pq.read_table(part))
         durable.sync(writing)
