@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from operator import itemgetter
 from struct import error as PackError
-from struct import pack
+from struct import pack_into
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,13 @@ class Direct:
             at = after
         self._places: Any = slice(None) if places == list(range(self._width)) else places
         self._marks, self._marked = [mark for mark, _ in gaps], [marked for _, marked in gaps]
+        self._only_numbers = bool(places) and places == list(range(self._width))
         self._values = itemgetter(*self._numbers) if len(self._numbers) > 1 else None
 
     def matrix(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         """The model's matrix."""
+        if self._only_numbers:
+            return self._encoding.finished(np.asfortranarray(self._packed(self._listed(rows))))
         matrix = np.empty((len(rows), self._width), dtype=np.float64, order="F")
         if self._numbers:
             matrix[:, self._places] = self._packed(self._listed(rows))
@@ -68,11 +71,13 @@ class Direct:
         return self._encoding.finished(matrix)
 
     def _packed(self, values: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+        size = len(values) * len(self._numbers)
+        buffer = bytearray(8 * size)
         try:
-            flat = pack(f"{len(values) * len(self._numbers)}d", *chain.from_iterable(values))
+            pack_into(f"{size}d", buffer, 0, *chain.from_iterable(values))
         except PackError:  # None, which becomes NaN
             return np.array(values, dtype=np.float64)
-        return np.frombuffer(flat).reshape(len(values), -1)
+        return np.frombuffer(buffer).reshape(len(values), len(self._numbers))
 
     def _listed(self, rows: Sequence[Row]) -> Sequence[Sequence[Any]]:
         kinds = set(map(type, rows))

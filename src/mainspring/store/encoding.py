@@ -162,16 +162,23 @@ class Encoding:
         if self.kind == "ordered":
             return matrix
         places, fills, centres, scales = self._finish
-        part = matrix[:, places]
+        part, plain = matrix[:, places], False
         if self.kind == "scaled":
-            part[np.abs(part) > LARGEST] = np.nan  # an infinite mean would be of no use to anybody
-        gaps = np.isnan(part)
-        if gaps.any():
-            np.copyto(part, fills, where=gaps)
+            sizes = np.abs(part)
+            plain = sizes.size > 0 and bool(
+                np.maximum.reduce(sizes, axis=None) <= LARGEST
+            )  # of a single row, one look is cheaper
+            if not plain:
+                part[sizes > LARGEST] = np.nan  # an infinite mean would be of no use to anybody
+        if not plain:
+            gaps = np.isnan(part)
+            if gaps.any():
+                np.copyto(part, fills, where=gaps)
         if self.kind == "scaled":
             part -= centres
             part /= scales
-            matrix[:, places] = part
+            if not isinstance(places, slice):  # of a slice it is a view
+                matrix[:, places] = part
         return matrix
 
     def to_json(self) -> dict[str, Any]:
