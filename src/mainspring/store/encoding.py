@@ -164,10 +164,8 @@ class Encoding:
         places, fills, centres, scales = self._finish
         part, plain = matrix[:, places], False
         if self.kind == "scaled":
-            sizes = np.abs(part)
-            plain = sizes.size > 0 and bool(
-                np.maximum.reduce(sizes, axis=None) <= LARGEST
-            )  # of a single row, one look is cheaper
+            sizes = np.abs(part)  # one look is cheaper, where all is plain
+            plain = sizes.size > 0 and bool(np.maximum.reduce(sizes, axis=None) <= LARGEST)
             if not plain:
                 part[sizes > LARGEST] = np.nan  # an infinite mean would be of no use to anybody
         if not plain:
