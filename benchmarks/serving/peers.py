@@ -37,7 +37,8 @@ def names() -> list[str]:
     return [name for name in PATHS if name != "litserve" or importlib.util.find_spec("litserve")]
 
 
-def _answered(model: Path) -> Callable[[Any], dict[str, Any]]:
+def answered(model: Path) -> Callable[[Any], dict[str, Any]]:
+    """What scikit-learn says of rows, for each of the servers."""
     loaded = pickle.loads((model / "model.pkl").read_bytes())
 
     def answer(rows: Any) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _fastapi(port: int, model: Path) -> None:
     import uvicorn
     from fastapi import FastAPI
 
-    app, answer = FastAPI(), _answered(model)
+    app, answer = FastAPI(), answered(model)
 
     @app.post("/predict")
     def predict(body: dict[str, Any]) -> Any:
@@ -68,22 +69,9 @@ def _fastapi(port: int, model: Path) -> None:
 
 
 def _litserve(port: int, model: Path) -> None:
-    import litserve
+    from benchmarks.serving import litserve_peer
 
-    class Api(litserve.LitAPI):  # type: ignore[misc,name-defined]
-        def setup(self, device: str) -> None:
-            self.answer = _answered(model)
-
-        def decode_request(self, request: Any) -> Any:
-            return request["rows"]
-
-        def predict(self, rows: Any) -> Any:
-            return self.answer(rows)
-
-        def encode_response(self, said: Any) -> Any:
-            return said
-
-    litserve.LitServer(Api(), accelerator="cpu").run(port=port, log_level="warning", generate_client_file=False)
+    litserve_peer.serve(port, model)
 
 
 def serve(name: str, port: int, model: str) -> None:
