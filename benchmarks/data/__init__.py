@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-NAMES = ("load", "unchanged", "postgres")
+NAMES = ("load", "unchanged", "postgres", "joined")
 
 
 def main() -> None:

@@ -63,9 +63,11 @@ def test_a_column_that_is_nearly_the_target_is_told() -> None:
     near = ["late" if (value if place % 50 else 1 - value) else "ok" for place, value in enumerate(target)]
     far = np.where(RNG.random(N) < 0.2, 1 - target, target)
     rows = pl.DataFrame({"y": target, "status": near, "far": far, "score": target + RNG.normal(scale=0.2, size=N)})
+    after = rows.with_columns(paid=target * 9 + RNG.normal(size=N))
 
     (told,) = nearly_the_target(rows, Roles("y"))
 
+    assert any("column 'paid' alone tells 'y' in nearly all" in said for said in nearly_the_target(after, Roles("y")))
     assert told.startswith("column 'status' alone tells 'y' in 588 of 600 rows: unless it is known when predicting")
     assert not list(nearly_the_target(rows, Roles("y", ignore=("status",))))
 
@@ -99,6 +101,8 @@ def test_rows_on_both_sides_of_the_split_are_told_where_they_surprise() -> None:
     coarse = replace(once, data=once.data.with_columns(x=pl.Series(RNG.integers(0, 5, N)).cast(pl.Float64)))
 
     assert "holdout rows" in said(twice) and "are training rows too, in every feature" in said(twice)
+    often = replace(once, data=pl.concat([once.data, once.data.head(N // 2)]))
+    assert "are training rows too" in said(often)
     assert "training rows too" not in said(once) and "training rows too" not in said(coarse)
 
 

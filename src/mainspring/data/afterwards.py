@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,7 @@ from mainspring.core.wording import count, percent
 
 LEAST = 30
 """So many rows of each kind are needed to say anything."""
-_SURE, _FEW_WRONG, _MOST_CLASSES = 0.99, 0.1, 20
+_SURE, _FEW_WRONG, _HARDLY_WRONG, _MOST_CLASSES = 0.99, 0.1, 0.002, 20
 _ID = re.compile(r"(?:^|[_\s-])(?i:id|uuid|guid|key)$|[a-z]I[dD]$")
 
 
@@ -55,13 +56,19 @@ def later_times(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
 
 
 def nearly_the_target(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
-    """What to say of columns with as few levels as the target has, which tell it in nearly every row."""
+    """What to say of columns with as few levels as the target has, which tell it in nearly every row, and of numbers
+    that tell two classes apart at one edge."""
     classes = rows[roles.target].n_unique()
     usual = rows.height - int(rows[roles.target].unique_counts().max() or 0)  # type: ignore[arg-type]
     if rows.height < LEAST or classes > _MOST_CLASSES or usual < LEAST:
         return
     for column in rows.drop(roles.special, strict=False).iter_columns():
         if column.dtype.is_float() or not 2 <= column.drop_nulls().n_unique() <= classes:
+            if classes == 2 and column.dtype.is_numeric() and _parted(column, rows[roles.target], usual):
+                yield (
+                    f"column {column.name!r} alone tells {roles.target!r} in nearly all rows, by one "
+                    f"threshold: unless it is known when predicting, write ignore=[{column.name!r}]"
+                )
             continue
         counts = rows.group_by(column.name, roles.target).len()
         right = int(counts.group_by(column.name).agg(pl.col("len").max())["len"].sum())
@@ -70,6 +77,16 @@ def nearly_the_target(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
                 f"column {column.name!r} alone tells {roles.target!r} in {right:,} of {count(rows.height, 'row')}: "
                 f"unless it is known when predicting, write ignore=[{column.name!r}]"
             )
+
+
+def _parted(column: pl.Series, target: pl.Series, usual: int) -> bool:
+    """Whether nearly all rows below some threshold are of one class and those above of the other."""
+    order = column.arg_sort()
+    ordered, signs = column.gather(order), (target == target.max()).gather(order).cast(pl.Int64) * 2 - 1
+    below = signs.cum_sum()
+    edges = below.filter(ordered.ne_missing(ordered.shift(-1)))  # equal values aren't parted
+    apart: Any = (edges * 2 - signs.sum()).abs().max()  # all rows, where each is on its side
+    return apart is not None and len(signs) - apart <= 2 * _HARDLY_WRONG * usual
 
 
 def names_rows(values: pl.Series) -> bool:

@@ -17,6 +17,8 @@ ROWS = 50_000
 """So many rows of a side are looked at."""
 REPEATED = 0.01
 DISTINCT = 0.9
+CONTINUOUS = 1 / 3
+"""A column with so many different values hardly ever repeats honestly, and less so all columns at once."""
 SHARED = 0.9
 _LEAST_GROUPS = 20
 _SIDE = "_side"
@@ -28,13 +30,15 @@ def astride(train: Frame, holdout: Frame) -> tuple[str, ...]:
 
 
 def _repeated(train: Frame, holdout: Frame) -> Iterator[str]:
-    """Rows of the holdout that are training rows too, where training rows seldom repeat one another."""
+    """Rows of the holdout that are training rows too, where training rows seldom repeat one another, or can't
+    honestly."""
     names = [name for name in train.inputs.names if name not in train.roles.special]
     if not names or not holdout.data.height:
         return
     known = train.data.select(names)
     seen = known.unique()
-    if seen.height < DISTINCT * known.height:
+    varied = any(column.n_unique() >= CONTINUOUS * known.height for column in known.iter_columns())
+    if seen.height < DISTINCT * known.height and not varied:
         return
     twice = holdout.data.select(names).join(seen, on=names, how="semi", nulls_equal=True).height
     if twice >= max(2, REPEATED * holdout.data.height):
