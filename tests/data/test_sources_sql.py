@@ -164,6 +164,14 @@ def test_what_duckdb_nests_is_flat_and_its_intervals_are_named(duckdb: str) -> N
         list(reader(ms.sql(duckdb, "t")).read(None))
 
 
+def test_duckdb_loads_nothing_for_a_file_of_another_kind(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where it keeps what it has loaded
+    with pytest.raises(SourceError, match=r"can't be read: IO Error: Extension .* not found"):
+        rows_of(ms.sql(f"duckdb:///{database}", "flights"))
+
+
 Run = Callable[..., None]
 
 
@@ -336,6 +344,16 @@ def test_ids_beyond_what_a_float_holds_keep_their_digits_as_keys_and_as_cursor(
     assert more.rows == 4 and more.new_rows == 2
     ids = sorted(Table(home, "wide", "rows").read(more.version)["id"])
     assert ids == [1, 2, 1760000000000000001, 1760000000000000002]
+
+
+def test_what_mariadb_keeps_where_there_is_no_date_is_missing(mariadb: str) -> None:
+    run = _in_mariadb(mariadb)
+    run("create table dated (d date, at datetime, said varchar(20))")
+    run("insert ignore into dated values ('0000-00-00', '0000-00-00 00:00:00', '0000-00-00'), "
+        "('2013-01-02', '2013-01-02 03:04:05', 'x')")  # fmt: skip
+    assert rows_of(ms.sql(mariadb, "dated")).rows() == [
+        (None, None, "0000-00-00"), (date(2013, 1, 2), datetime(2013, 1, 2, 3, 4, 5), "x"),
+    ]  # fmt: skip
 
 
 def test_a_numeric_column_of_postgres_has_one_type_in_all_batches(postgres: str) -> None:

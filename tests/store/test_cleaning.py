@@ -135,6 +135,10 @@ def test_what_the_validation_rows_hold_changes_nothing() -> None:
         ({"columns": "fare"}, "must be a list"),
         ({"missing": float("nan")}, "Clean missing"),
         ({"duplicates": "remove"}, "must be 'keep' or 'drop'"),
+        ({"missing": "most_frequent"}, "would fill gaps with that word; write 'most frequent'"),
+        ({"missing": "Median"}, "write 'median'"),
+        ({"missing": "zero"}, "write 0"),
+        ({"columns": ["fare"]}, "cleans nothing; say what"),
     ],
 )
 def test_a_slip_in_the_declaration_is_named(wrong: dict[str, Any], said: str) -> None:
@@ -146,7 +150,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(
         DeclarationError, match=r"Clean\(columns=\['fair'\]\) is no feature column; they are fare, city"
     ):
-        fitted(Clean(columns=["fair"]))
+        fitted(Clean(skew=True, columns=["fair"]))
 
 
 @pytest.mark.parametrize(

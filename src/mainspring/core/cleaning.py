@@ -11,6 +11,8 @@ from mainspring.core.quantities import check_number
 
 PARTS = ("year", "quarter", "month", "week", "day", "weekday", "hour", "minute", "days")
 STATISTICS = ("median", "mean", "most frequent")
+_ELSEWHERE = {"mode": "most frequent", "mostfrequent": "most frequent", "average": "mean", "avg": "mean", "zero": 0}
+"""What other libraries call what is filled in: here it would be a text of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Clean:
     def __post_init__(self) -> None:
         if self.missing is not None and not isinstance(self.missing, str):
             check_number("Clean missing", self.missing)
+        if isinstance(self.missing, str):
+            _check_fill(self.missing)
         if self.outliers not in (None, "clip", "flag"):
             raise DeclarationError(f"Clean(outliers={self.outliers!r}) must be 'clip' or 'flag'")
         if self.duplicates not in ("keep", "drop"):
@@ -54,3 +58,13 @@ class Clean:
                 raise DeclarationError(f"Clean({name}={getattr(self, name)!r}) must be a list")
         if unknown := [part for part in self.dates if part not in PARTS]:
             raise DeclarationError(f"Clean(dates=[{unknown[0]!r}]) is unknown; the parts are {', '.join(PARTS)}")
+        done = self.outliers or self.text or self.dates or self.skew or self.duplicates == "drop"
+        if not done and self.missing is None and self.rare is None:
+            raise DeclarationError("Clean cleans nothing; say what: missing=, outliers=, text=, rare=, dates=, skew=")
+
+
+def _check_fill(text: str) -> None:
+    plain = "".join(filter(str.isalpha, text.lower()))
+    meant = {"".join(filter(str.isalpha, name)): name for name in STATISTICS} | _ELSEWHERE
+    if text not in STATISTICS and plain in meant:
+        raise DeclarationError(f"Clean(missing={text!r}) would fill gaps with that word; write {meant[plain]!r}")

@@ -31,6 +31,10 @@ _SPREAD = (
     f"bool_or(scale({{0}}) = 0 and abs({{0}}) > {EXACT})"
 )
 """Whether a `numeric` column has fractions, or infinities, and whether it has whole numbers that no float holds."""
+_ALONE = {"autoinstall_known_extensions": "false"}
+"""DuckDB would load code from its maker's server for a file or a query that it doesn't understand alone."""
+_NO_DATE, _DATES = "0000-00-00", frozenset([7, 10, 12])
+"""What MySQL keeps where there is no date, which its driver gives as text, and its types of dates and times."""
 POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -240,7 +244,7 @@ class _DuckDb:
         except ModuleNotFoundError as error:
             raise SourceError(f"{name} needs the extra 'duckdb': pip install 'mainspring[duckdb]'") from error
         try:
-            with duckdb.connect(str(path), read_only=True) as connection:
+            with duckdb.connect(str(path), read_only=True, config=_ALONE) as connection:
                 yield cls(connection, name)
         except duckdb.Error as error:
             raise SourceError(f"{name} can't be read: {str(error).partition(chr(10))[0]}") from error
@@ -308,8 +312,12 @@ class _Alchemy:
         _refuse_twice(names)
         statement = self._alchemy.text(_select("*", _escaped(query), self, beyond, order, ":since"))
         result = self._connection.execute(statement, {} if beyond is None else {"since": _sent(beyond[1])})
+        mysql = self._connection.dialect.name in ("mysql", "mariadb")
+        dates = [
+            name for name, told in zip(names, result.cursor.description, strict=True) if mysql and told[1] in _DATES
+        ]
         for batch in result.partitions(BATCH_ROWS):
-            yield _frame(names, [tuple(row) for row in batch])
+            yield _frame(names, [tuple(row) for row in batch], dates)
 
     def newest(self, query: str, column: str) -> tuple[Any, int]:
         statement = self._alchemy.text(_newest(_escaped(query), self.quoted(column)))
@@ -337,10 +345,14 @@ def _escaped(query: str) -> str:
     return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", query)
 
 
-def _frame(names: Sequence[str], rows: Sequence[Any]) -> pl.DataFrame:
+def _frame(names: Sequence[str], rows: Sequence[Any], dates: Sequence[str] = ()) -> pl.DataFrame:
     _refuse_twice(names)
-    columns = zip(*rows, strict=True) if rows else [[] for _ in names]
-    return pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(names, columns, strict=True)])
+    columns: dict[str, Sequence[Any]] = dict(
+        zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)
+    )
+    for name in dates:
+        columns[name] = [None if str(value).startswith(_NO_DATE) else value for value in columns[name]]
+    return pl.DataFrame([pl.Series(name, values, strict=False) for name, values in columns.items()])
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
