@@ -261,6 +261,19 @@ def test_one_connection_takes_both_ways_in_turn(process: Process) -> None:
     ]  # fmt: skip
 
 
+def test_a_client_that_asks_for_another_protocol_is_answered_by_this_one(process: Process) -> None:
+    asking = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+    upgrade = _request(more=asking)
+    chunked = upgrade.replace(b"content-length", b"x").replace(
+        b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
+    )
+    chunked = chunked[: chunked.index(b"0\r\n\r\n") + 5]
+    health = b"GET /healthz HTTP/1.1\r\nhost: localhost:%d\r\n" + asking + b"\r\n"
+
+    assert _answers(process, _request() + upgrade + _request(), upgrade[:-9], upgrade[-9:], health) == [200] * 5
+    assert _answers(process, chunked, health * 300) == [422] + [200] * 300
+
+
 def test_a_body_in_pieces_and_a_closing_connection_are_understood(process: Process) -> None:
     body = json.dumps(ROW).encode()
     asked = _request(body=body, more=b"connection: close\r\n")

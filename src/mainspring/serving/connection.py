@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
+import httptools
 from starlette.types import Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -22,6 +23,7 @@ REQUEST_SECONDS = 20.0
 MOST_HEADER_BYTES = 65_536
 """Of a request's first line and headers, and of what stands behind its body."""
 _TOO_LONG = f"the first line and the headers, or trailers, take more than {MOST_HEADER_BYTES:,} bytes; send less"
+_NO_HTTP = "this is no HTTP request; send method, path and headers as in HTTP/1.1"
 _LOOK_SECONDS = 0.5
 _CLOSE = (b"connection", b"close")
 
@@ -68,6 +70,8 @@ class Connection(HttpToolsProtocol):
     _plain: Headers | None = None
     _head = 0
     """How many bytes have come since the last of a body or, in a header, of a message."""
+    _asked_away = False
+    """Whether the request whose header has come asks for another protocol."""
     _last = b""
     """The refusal that ends the connection, once all requests before it are answered."""
 
@@ -80,13 +84,31 @@ class Connection(HttpToolsProtocol):
         if self._last:
             return
         self._head += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._head > MOST_HEADER_BYTES:
             self._refuse(431, "TooLarge", _TOO_LONG)
         if self._content and not self._is_ending():  # the rest of the body comes later: it is bounded there
             self._way, content = None, self._taken()
             self._go_long()
             super().on_body(content)
+
+    def _parse(self, data: bytes) -> None:
+        """Java's clients ask with each request whether HTTP/2 is spoken here. Such a header is read again without the
+        question, for the parser takes all behind it, the body too, for another protocol."""
+        rest = memoryview(data)
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    rest = rest[upgrade.args[0] :]
+                kept = [b"%b: %b\r\n" % each for each in self.headers if each[0] != b"upgrade"]
+                head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
+                self.parser, self._asked_away = httptools.HttpRequestParser(self), False
+                self.parser.feed_data(head)
+        except httptools.HttpParserError:
+            self._refuse(400, "InvalidRequest", _NO_HTTP)
 
     def on_message_begin(self) -> None:
         self.idle_since = None
@@ -103,14 +125,19 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         came, self._head = self._head, 0
+        self._asked_away = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if came > MOST_HEADER_BYTES and self._header_bytes() > MOST_HEADER_BYTES:
             self._refuse(431, "TooLarge", _TOO_LONG)
             raise ValueError(_TOO_LONG)  # the parser stops
+        if self._asked_away:
+            return
         self._way, self._content = self._short_way(), b""
         if self._way is None:
             self._go_long()
 
     def on_message_complete(self) -> None:
+        if self._asked_away:
+            return
         self.waiting_since, self.idle_since, self._head = None, None, 0
         way, self._way = self._way, None
         if way is not None:
@@ -191,10 +218,6 @@ class Connection(HttpToolsProtocol):
     def give_up(self) -> None:
         """Say why, unless an answer has begun, and close."""
         self._refuse(408, "TooSlow", f"the request did not come whole within {REQUEST_SECONDS:g} seconds")
-
-    def send_400_response(self, msg: str) -> None:
-        """What isn't HTTP is refused in the shape of every other refusal."""
-        self._refuse(400, "InvalidRequest", "this is no HTTP request; send method, path and headers as in HTTP/1.1")
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         """End with a refusal of the request that is coming, when those before it are answered."""
