@@ -70,6 +70,8 @@ class Connection(HttpToolsProtocol):
     _plain: Headers | None = None
     _head = 0
     """How many bytes have come since the last of a body or, in a header, of a message."""
+    _answering: RequestResponseCycle | _Short | None = None
+    """The request that is being answered, or was last."""
     _asked_away = False
     """Whether the request whose header has come asks for another protocol."""
     _last = b""
@@ -79,6 +81,13 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = time.monotonic()
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells only the last of the requests that have come, which may still wait for its turn."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._last:
@@ -143,7 +152,7 @@ class Connection(HttpToolsProtocol):
         if way is not None:
             content = self._taken()
             earlier, short = self.cycle, _Short()
-            self.cycle = short  # type: ignore[assignment]
+            self.cycle = self._answering = short  # type: ignore[assignment]
             assert self.quick is not None
             if self.quick.ask(way, self.headers, content, partial(self._answer, short)):
                 return
@@ -190,6 +199,10 @@ class Connection(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _answer(self, short: _Short, reply: Reply) -> None:
         if short.disconnected:
