@@ -112,11 +112,14 @@ def test_a_folder_is_served_without_a_home(call: Call, tmp_path: Path) -> None:
         endpoint = served.stdout.readline().split()[1]
         answer = asked(f"{endpoint}/predict/demo", {"rows": [{"n": 1, "a": 16, "b": 10}]})
         feedback = asked(f"{endpoint}/feedback/demo", {"id": answer["ids"][0], "label": 1})
+        with urllib.request.urlopen(f"{endpoint}/readyz", timeout=10) as said:
+            standing = json.load(said)["loops"]["demo"]
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=30)
 
     assert served.returncode == 0
     assert answer["predictions"] == [1] and "keeps no records" in feedback["error"]["message"]
+    assert (standing["ready"], standing["recording"], standing["feedback"]) == (True, False, False)
     assert sorted((tmp_path / "edge").rglob("*")) == before
 
 

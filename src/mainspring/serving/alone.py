@@ -66,6 +66,9 @@ class AloneEndpoint(Endpoint):
     async def _take_feedback(self, scope: Scope, receive: Receive) -> Reply:
         raise NotServed("a bundle served from its folder keeps no records and takes no feedback; serve a home for that")
 
+    def _standing(self, served: ServedLoop) -> dict[str, Any]:
+        return {**super()._standing(served), "recording": False}
+
 
 class _Nowhere:
     """Takes the place of records."""

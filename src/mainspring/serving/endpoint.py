@@ -177,8 +177,22 @@ class Endpoint:
     async def _health(self, scope: Scope, receive: Receive) -> Reply:
         return Reply(bodies.encode({"status": "ok"}))
 
+    def _standing(self, served: ServedLoop) -> dict[str, Any]:
+        if served.routing is None:
+            return {"ready": False, "reason": served.why_not}
+        routing = served.routing
+        return {
+            "ready": True,
+            "champion": routing.champion.version.number,
+            "canary": routing.canary.version.number if routing.canary else None,
+            "share": routing.route.share if routing.canary else 0.0,
+            "revision": routing.route.revision,
+            "feedback": served.labels_ready,
+            "recording": served.recording,
+        }
+
     async def _readiness(self, scope: Scope, receive: Receive) -> Reply:
-        loops = {name: _standing(served) for name, served in sorted(self.loops.items())}
+        loops = {name: self._standing(served) for name, served in sorted(self.loops.items())}
         ready = self._is_ready()
         return Reply(bodies.encode({"ready": ready, "loops": loops}), 200 if ready else 503)
 
@@ -352,21 +366,6 @@ class _Timed:
         status = 200 if error is None else error.status if isinstance(error, RequestError) else 500
         version = str(self.version) if self.version else ""
         self._measures.request(self._loop, version, status, time.perf_counter() - self._began)
-
-
-def _standing(served: ServedLoop) -> dict[str, Any]:
-    if served.routing is None:
-        return {"ready": False, "reason": served.why_not}
-    routing = served.routing
-    return {
-        "ready": True,
-        "champion": routing.champion.version.number,
-        "canary": routing.canary.version.number if routing.canary else None,
-        "share": routing.route.share if routing.canary else 0.0,
-        "revision": routing.route.revision,
-        "feedback": served.labels_ready,
-        "recording": served.recording,
-    }
 
 
 def _share(routing: Routing, number: int) -> float:
