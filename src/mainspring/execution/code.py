@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -102,6 +103,13 @@ class Codes:
         with collector.paused():
             found = reach([step.function], self.project)
         return _code(step.name, found, self._object(step))
+
+    def follow(self, steps: Iterable[Step]) -> None:
+        """Follow the code of *steps* in one go; what can't be told is an error when it is asked for."""
+        with collector.paused():
+            for step in steps:
+                with suppress(Exception):
+                    self(step)
 
     def _object(self, step: Step) -> dict[str, str]:
         """The object of a bound method, whose values count beside its code."""

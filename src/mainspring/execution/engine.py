@@ -69,6 +69,7 @@ def execute(
     walk.tell("resumed" if claim.resumed else "begun")
     try:
         with logs.watching(), _draining(walk):
+            freshness.follow(chosen)
             return _run(walk, crew, journal, claim, conclude)
     finally:
         crew.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,7 @@ class Freshness:
         code: CodeOf | None = None,
     ) -> None:
         graph.check(parameters)
-        self._journal, self._catalog, self._pipeline = journal, catalog, pipeline
+        self._graph, self._journal, self._catalog, self._pipeline = graph, journal, catalog, pipeline
         self._parameters = parameters
         self._codes = code if isinstance(code, Codes) else Codes()
         self._code = code or self._codes
@@ -48,6 +48,11 @@ class Freshness:
         self.force = set(force)
         self.lost: set[str] = set()
         """The steps whose kept output seemed sound and couldn't be read."""
+
+    def follow(self, names: Container[str]) -> None:
+        """Follow the code of these steps before the first runs."""
+        if self._code is self._codes:
+            self._codes.follow(node.step for node in self._graph.nodes.values() if node.name in names)
 
     @property
     def latest(self) -> Mapping[str, StepRecord]:
