@@ -6,10 +6,33 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from mainspring.app.compaction import Compaction
 from mainspring.store.history import History
 from mainspring.store.home import Home
 from mainspring.store.records import PredictionRecord, Records
+
+
+def test_an_endpoint_outlives_a_compaction_that_can_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    home = Home.open(tmp_path / ".mainspring")
+    records = Records(home, "late", rotate_bytes=60)
+    for number in range(9):
+        records.append([PredictionRecord(id=f"p{number}", at=datetime(2013, 4, 1, tzinfo=UTC), row={"delay": 1.5})])
+    records.sync()
+    monkeypatch.setattr("mainspring.app.compaction.subprocess.Popen", no_process)
+
+    compaction = Compaction(home, look_seconds=0)
+    for _ in range(3):
+        compaction.keep()
+    compaction.end()
+
+    assert capfd.readouterr().err.count("records can't be compacted now: [Errno 11]") == 1
 
 
 def test_records_that_wait_are_compacted_beside_the_endpoint(tmp_path: Path) -> None:

@@ -125,3 +125,20 @@ def test_what_waits_when_the_process_ends_is_shown_or_counted(
     dropped = sum(batch.dropped for _, batch in Shadows(world.home, "flights").batches())
     assert len(shown(world)) + dropped == 20 and (dropped == 0) == (seconds > 0)
     assert world.served.mirror.waiting == 0 and world.served.mirror.dropped == dropped
+
+
+def test_what_waits_behind_a_candidate_that_does_not_come_back_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_PARTING_SECONDS", 0.05)
+    monkeypatch.setattr(mirror, "_LONGEST_SECONDS", 0.05)
+    slow = Slow()
+    world = shadowing(tmp_path, slow)
+    slow.stopped = True
+    for _ in range(20):
+        world.post("/predict/flights", ROW)
+    world.served.mirror.stop()
+    slow.go.set()
+
+    assert sum(batch.dropped for _, batch in Shadows(world.home, "flights").batches()) == 20
+    assert world.served.mirror.dropped == 20 and shown(world) == []

@@ -272,6 +272,7 @@ def test_a_client_that_asks_for_another_protocol_is_answered_by_this_one(process
 
     assert _answers(process, _request() + upgrade + _request(), upgrade[:-9], upgrade[-9:], health) == [200] * 5
     assert _answers(process, chunked, health * 300) == [422] + [200] * 300
+    assert _answers(process, b"CONNECT /here HTTP/1.1\r\nhost: localhost:%d\r\n\r\n") == [400]
 
 
 def test_a_body_in_pieces_and_a_closing_connection_are_understood(process: Process) -> None:

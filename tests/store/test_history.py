@@ -18,10 +18,10 @@ import pytest
 
 from mainspring.core.errors import HomeDamaged, NotServed
 from mainspring.store.compacted import UNLABELLED, Compacted
-from mainspring.store.history import KINDS, History, compact, compact_all
+from mainspring.store.history import History, compact, compact_all
 from mainspring.store.home import Home
 from mainspring.store.labels import Labels
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, event_label
+from mainspring.store.records import KINDS, FeedbackRecord, PredictionRecord, Records, event_label
 from mainspring.store.tables import Table
 
 AT = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -326,9 +326,9 @@ def test_a_correction_of_a_compacted_label_is_compacted_too(home: Home) -> None:
 
 
 @pytest.mark.parametrize("compacted_before", [False, True])
-@pytest.mark.parametrize("left_of_it", [0, 200])
+@pytest.mark.parametrize(("left_of_it", "index_too"), [(0, False), (200, False), (200, True)])
 def test_a_commit_that_a_loss_of_power_tore_is_withdrawn(
-    home: Home, monkeypatch: pytest.MonkeyPatch, compacted_before: bool, left_of_it: int
+    home: Home, monkeypatch: pytest.MonkeyPatch, compacted_before: bool, left_of_it: int, index_too: bool
 ) -> None:
     records = written(home, 20, 0)
     if compacted_before:
@@ -347,10 +347,31 @@ def test_a_commit_that_a_loss_of_power_tore_is_withdrawn(
         patch.setattr(Compacted, "take_in", lost)
         with pytest.raises(KeyboardInterrupt):
             compact(home, "late")
+    if index_too:
+        for part in (home.folder("records") / "late").glob("compacted.db*"):
+            part.unlink()
     compact(home, "late")
 
     assert History(home, "late").predictions()[0] == everything
     assert Table(home, "late", "predictions").read()["id"].is_unique().all()
+
+
+def test_a_loop_that_is_damaged_keeps_no_other_from_being_compacted(home: Home) -> None:
+    written(home)
+    compact(home, "late")
+    for part in (home.folder("tables") / "late" / "predictions").glob("*.parquet"):
+        part.unlink()
+    (home.folder("records") / "late" / "compacted.db").unlink()
+    later = Records(home, "later", rotate_bytes=600)
+    for number in range(20):
+        later.append([prediction(number)])
+    later.sync()
+    assert len(later.segments("predictions").files()) > 2
+
+    with pytest.raises(HomeDamaged):
+        compact_all(home)
+
+    assert len(later.segments("predictions").files()) == 1
 
 
 def _cut(path: Path) -> None:
@@ -367,7 +388,11 @@ def _by_up(home: Home) -> int:
     return compact(home, "late")
 
 
-@pytest.mark.parametrize(("damage", "by"), [(_cut, _by_up), (_blur, compact_all), (Path.unlink, _by_up)])
+def _by_gc(home: Home) -> int:
+    return compact_all(home, checked=True)
+
+
+@pytest.mark.parametrize(("damage", "by"), [(_cut, _by_up), (_blur, _by_gc), (Path.unlink, _by_up)])
 def test_an_index_that_is_damaged_or_gone_is_made_anew(home: Home, damage: Any, by: Any) -> None:
     records = written(home)
     records.append_feedback([label(3, "no", arrived=AT + timedelta(days=9)), label(4, event_label("complaint"))])

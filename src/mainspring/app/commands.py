@@ -291,7 +291,7 @@ def gc(*, home: str | None, dry_run: bool, keep_days: float, as_json: bool) -> i
     from mainspring.store import gc as garbage
 
     if not dry_run:
-        turn.call("mainspring.store.history:compact_all", existing(home))
+        turn.call("mainspring.store.history:compact_all", existing(home), checked=True)
     found = garbage.collect(existing(home), keep_days=keep_days, dry_run=dry_run)
     if as_json:
         return document.one("gc", "busy" if found.busy else "done", dry_run=dry_run, garbage=found, bytes=found.bytes)

@@ -19,11 +19,11 @@ from mainspring.data.repairs import REPAIRS
 from mainspring.data.unite import PREDICTION
 from mainspring.data.versions import Content, Reading, Versions, digested
 from mainspring.store.forgetting import forget_older, forget_unnamed
-from mainspring.store.history import KINDS
 from mainspring.store.home import Home
 from mainspring.store.lookups import PREFIX
 from mainspring.store.parts import ORDER, Part, Staging
 from mainspring.store.protection import canonical
+from mainspring.store.records import KINDS
 from mainspring.store.tables import Table
 from mainspring.store.traces import telling
 

@@ -113,10 +113,12 @@ class Connection(HttpToolsProtocol):
                 except httptools.HttpParserUpgrade as upgrade:
                     rest = rest[upgrade.args[0] :]
                 kept = [b"%b: %b\r\n" % each for each in self.headers if each[0] != b"upgrade"]
-                head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
+                method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+                head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
                 self.parser, self._asked_away = httptools.HttpRequestParser(self), False
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 self.parser.feed_data(head)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the latter: CONNECT, asked again
             self._refuse(400, "InvalidRequest", _NO_HTTP)
 
     def on_message_begin(self) -> None:
@@ -134,7 +136,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         came, self._head = self._head, 0
-        self._asked_away = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        self._asked_away = self.parser.should_upgrade()
         if came > MOST_HEADER_BYTES and self._header_bytes() > MOST_HEADER_BYTES:
             self._refuse(431, "TooLarge", _TOO_LONG)
             raise ValueError(_TOO_LONG)  # the parser stops

@@ -92,7 +92,9 @@ class Direct:
         names, values = kind.__struct_encode_fields__, list(map(astuple, rows))
         if list(names) == self._numbers:
             return values
-        return [[row[place] for place in map(names.index, self._numbers)] for row in values]
+        at = {name: place for place, name in enumerate(names)}
+        places = [at[name] for name in self._numbers]
+        return list(map(itemgetter(*places), values)) if len(places) > 1 else [(row[places[0]],) for row in values]
 
 
 def direct(encoding: Encoding, inputs: Schema) -> Direct | None:

@@ -22,6 +22,8 @@ _MOST_AT_ONCE = 256
 _BREATH_SECONDS = 0.002
 _PARTING_SECONDS = 2.0
 """How long what waits is still shown when the process ends; the rest is counted as dropped."""
+_LONGEST_SECONDS = 3.0
+"""How much longer than that a call to a candidate is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Mirror:
         self._there, self._counting = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping, self._until = False, float("inf")
+        self._asking: list[Mirrored] = []
+        self._abandoned = False
 
     @property
     def waiting(self) -> int:
@@ -74,20 +78,36 @@ class Mirror:
             self._thread.start()
         self._there.set()
 
-    def stop(self) -> None:
-        """Show what waits, as far as there is time, count the rest, and close the records."""
-        self._until, self._stopping = time.monotonic() + _PARTING_SECONDS, True
+    def part(self) -> None:
+        """From now on what waits is shown as far as there is time, and the rest counted."""
+        self._until, self._stopping = min(self._until, time.monotonic() + _PARTING_SECONDS), True
         self._there.set()
+
+    def stop(self) -> None:
+        """Part, count what a candidate at work for longer keeps waiting, and close the records."""
+        self.part()
         if self._thread is not None:
-            self._thread.join(5)
+            self._thread.join(max(0.0, self._until + _LONGEST_SECONDS - time.monotonic()))
+            if self._thread.is_alive():
+                self._abandon()
         self._shadows.close()
 
+    def _abandon(self) -> None:
+        self._abandoned = True
+        left = [*self._asking, *self._queue]
+        if left and self._waiting:
+            version, revision = left[0].candidate.version.number, left[0].revision
+            many = self._untold + self._waiting
+            self._told(ShadowBatch(version=version, revision=revision, dropped=many, records=[]))
+            self.dropped += self._waiting
+
     def _work(self) -> None:
-        while self._queue or not self._stopping:
+        while (self._queue and not self._abandoned) or not self._stopping:
             self._there.wait()
             self._there.clear()
-            while self._queue:
-                self._show(self._take())
+            while self._queue and not self._abandoned:
+                self._asking = self._take()
+                self._show(self._asking)
                 if not self._stopping:
                     time.sleep(_BREATH_SECONDS)
 
@@ -105,6 +125,8 @@ class Mirror:
     def _show(self, asked: list[Mirrored]) -> None:
         many, first, late = sum(len(each.ids) for each in asked), asked[0], time.monotonic() > self._until
         untold, records = self._untold, [] if late else _said(asked)
+        if self._abandoned:
+            return
         batch = ShadowBatch(
             version=first.candidate.version.number,
             revision=first.revision,

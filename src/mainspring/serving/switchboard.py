@@ -94,8 +94,11 @@ class Switchboard:
             self._thread.join(5)
         for served in self.loops.values():
             served.records.close()
-            if served.mirror is not None:
-                served.mirror.stop()
+        mirrors = [served.mirror for served in self.loops.values() if served.mirror is not None]
+        for mirror in mirrors:
+            mirror.part()
+        for mirror in mirrors:
+            mirror.stop()
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         deployments, listener = Deployments(self._home), Listener(self._home, self._worker, self._troubles)

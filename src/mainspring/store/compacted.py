@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from mainspring.core.errors import HomeDamaged
 from mainspring.store import durable
 from mainspring.store.home import Database, Home
-from mainspring.store.records import About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
+from mainspring.store.records import KINDS, About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
 
 UNLABELLED: Any = object()
 """What is known of the label of a prediction that has none."""
@@ -59,7 +59,7 @@ class Compacted:
 
     def __init__(self, home: Home, loop: str, *, anew: bool = False) -> None:
         self._path = home.folder("records") / loop / ("compacted.new" if anew else "compacted.db")
-        self._tables = [] if anew else [home.folder("tables") / loop / kind / "_delta_log" for kind in get_args(Kind)]
+        self._tables = [] if anew else [home.folder("tables") / loop / kind / "_delta_log" for kind in KINDS]
         self._opened: tuple[int, Database] | None = None
 
     def segments(self, kind: Kind) -> list[Segment]:
@@ -128,7 +128,8 @@ class Compacted:
 
     def forget(self, ids: Iterable[str]) -> None:
         """The predictions *ids* are found by their id alone from now on, and have no label and no event."""
-        database = self._database()
+        with self._noted():
+            database = self._database()
         if database is None:
             return
         with self._noted(), database.transaction() as connection:
@@ -236,7 +237,7 @@ def _places(predictions: Iterable[PredictionRecord], first: int) -> Iterable[tup
 
 
 def _labels(feedback: Iterable[FeedbackRecord]) -> Iterable[tuple[str, str, str | None]]:
-    for record in latest(feedback).values():
+    for record in latest(each for each in feedback if each.id).values():  # an erased one has no id
         arrived = None if record.arrived is None else record.arrived.astimezone(UTC).isoformat()
         yield record.id, msgspec.json.encode(record.label).decode(), arrived
 

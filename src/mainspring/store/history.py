@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mainspring.store import durable
 from mainspring.store.compacted import Compacted, Segment
 from mainspring.store.home import Home
 from mainspring.store.parts import ORDER, Part
-from mainspring.store.records import FeedbackRecord, Kind, PredictionRecord, Records, decoded, encoded
+from mainspring.store.records import KINDS, FeedbackRecord, Kind, PredictionRecord, Records, decoded, encoded
 from mainspring.store.segments import Frame, Position, Segments
 from mainspring.store.tables import Table
 
@@ -48,7 +49,6 @@ _COLUMNS: Mapping[Kind, Mapping[str, pl.DataType]] = {
 """The tables' columns; what may be of any type (keys, times, labels, rows) is JSON in a text."""
 _JSON = ("key", "time", "label", "row")
 _TYPES: Mapping[Kind, Any] = {"predictions": PredictionRecord, "feedback": FeedbackRecord}
-KINDS: tuple[Kind, ...] = ("predictions", "feedback")
 
 
 class History(Records):
@@ -105,7 +105,7 @@ class History(Records):
 
 
 def compact(home: Home, loop: str, *, checked: bool = False) -> int:
-    """Compact the sealed segments of *loop*, the oldest first; how many. None where another process does so.
+    """Compact the sealed segments of *loop*, the oldest first; how many, 0 where another process does so.
 
     An index that is gone, or was found damaged, is made anew from the tables first; checked: all of it is looked at.
     """
@@ -123,19 +123,20 @@ def compact(home: Home, loop: str, *, checked: bool = False) -> int:
 def _is_whole(home: Home, loop: str, *, checked: bool) -> bool:
     index = Compacted(home, loop)
     if not index.is_there:
-        return all(Table(home, loop, kind).version() is None for kind in KINDS)
+        return not any((Table(home, loop, kind).path / "_delta_log").is_dir() for kind in KINDS)
     return index.is_sound() if checked else not index.is_marked
 
 
 def _indexed_anew(home: Home, loop: str) -> None:
     """Make the index from what was told with each commit of the tables, and from their rows."""
     with _locked(home.folder("records") / loop / "compacting", os.O_RDWR | os.O_CREAT) as alone:
-        if not alone:
+        if not alone or _is_whole(home, loop, checked=True):  # another process was first
             return
         made, history = Compacted(home, loop, anew=True), History(home, loop)
         made.remove()
         for kind in KINDS:
-            table = Table(home, loop, kind)
+            table, there = Table(home, loop, kind), Records(home, loop).segments(kind).files()[:-1]
+            _withdraw_torn(table, partial(_wait_behind, [path.name for path in there]))
             newest = table.version()
             told = [table.metadata(version) for version in range(0 if newest is None else newest + 1)]
             for known in {each[_THROUGH]: each for each in told}.values():
@@ -162,13 +163,18 @@ def _compacted(home: Home, loop: str) -> int:
     return done
 
 
-def compact_all(home: Home) -> int:
-    """Compact the sealed segments of all loops of *home*; how many."""
-    return sum(
-        compact(home, folder.name, checked=True)
-        for folder in sorted(home.folder("records").iterdir())
-        if folder.is_dir()
-    )
+def compact_all(home: Home, *, checked: bool = False) -> int:
+    """Compact the sealed segments of all loops of *home*; how many. Raises HomeDamaged, after all, for the first loop
+    that can't be compacted. checked: as for `compact`."""
+    done, failed = 0, list[HomeDamaged]()
+    for folder in sorted(home.folder("records").iterdir()):
+        try:
+            done += compact(home, folder.name, checked=checked) if folder.is_dir() else 0
+        except HomeDamaged as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return done
 
 
 def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Compacted) -> None:
@@ -180,7 +186,7 @@ def _one(home: Home, kind: Kind, path: Path, segments: Segments, compacted: Comp
         ]
         records = [record for _, record in found]
         table = Table(home, path.parent.name, kind)
-        _withdraw_torn(table, compacted.through(kind))
+        _withdraw_torn(table, lambda known, _: known == compacted.through(kind))
         first, last = _tabled(table, kind, path.name, found)
         compacted.take_in(_segment(path.name, path.stat().st_size, first, last, records), records)
         if segments.damage - before:
@@ -194,11 +200,11 @@ def _segment(name: str, size: int, first: int, last: int, records: Sequence[Any]
     return Segment(name, size, first, last, min(times, default=None), max(times, default=None))
 
 
-def _withdraw_torn(table: Table, through: str) -> None:
-    """A commit that a loss of power tore is withdrawn: nothing counts on it, or the index would name its segment.
+def _withdraw_torn(table: Table, is_so: Callable[[str, int], bool]) -> None:
+    """A commit that a loss of power tore is withdrawn: its segment is there still, and goes into the table again.
 
-    Raises HomeDamaged for damage of any other kind: where the table, without its last commits, isn't what the index
-    says.
+    is_so: whether that may be, told up to which segment the table is whole and how many commits behind that are torn.
+    Raises HomeDamaged for damage of any other kind.
     """
     torn: list[Path] = []
     while True:
@@ -212,10 +218,15 @@ def _withdraw_torn(table: Table, through: str) -> None:
                 raise
             torn.append(logs[-1].rename(logs[-1].with_suffix(".torn")))
             continue
-        if torn and known != through:
+        if torn and not is_so(known, len(torn)):
             _give_back(torn)
-            raise HomeDamaged(f"table {table.path} lacks {through}, which was compacted into it; restore it")
+            raise HomeDamaged(f"table {table.path} lacks what was compacted into it after {known!r}; restore it")
         return
+
+
+def _wait_behind(names: Sequence[str], known: str, torn: int) -> bool:
+    """Whether the segments of *torn* commits, all behind *known*, are there."""
+    return sum(name > known for name in names) >= torn
 
 
 def _give_back(torn: Sequence[Path]) -> None:

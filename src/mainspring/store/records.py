@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -22,6 +22,7 @@ ROTATE_BYTES = 16 << 20
 """Who starts reads this much back, in a tenth of a second, for what is older has been compacted."""
 Arm = Literal["champion", "canary"]
 Kind = Literal["predictions", "feedback"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
