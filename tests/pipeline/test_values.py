@@ -58,6 +58,7 @@ READS_NOTHING = {
     "defaults": "import numpy as np\ndef f(x=np.zeros(3), y=(1, 2)): return x",
     "a console": "from rich.console import Console\nC = Console()\ndef f(): return C",
     "a column": "import sqlalchemy as sa\nC = sa.Column('a', sa.String(30))\nM = sa.MetaData()\ndef f(): return C, M",
+    "a comprehension in a function without a text": "exec('def g(): return [x for x in [1, 2]]')\ndef f(): return g()",
     "a context variable": "from contextvars import ContextVar\nV = ContextVar('v')\ndef f(): return V",
 }
 _NEW = "NEW = '9' in open('table.csv').read()\n"
@@ -70,6 +71,7 @@ CHOSEN = {
     "a base class": f"{_NEW}class A: pass\nclass B: pass\nclass C(A if NEW else B): pass\ndef f(): return C",
     "a dataclass's options": f"from dataclasses import dataclass\n{_NEW}@dataclass(frozen=NEW)\nclass C:\n    x: int = 1\ndef f(): return C",
     "what a function closes over": f"{_NEW}def make(n):\n    def g(): return n\n    return g\ng = make(NEW)\ndef f(): return g()",
+    "what a comprehension uses": f"{_NEW}def make(n):\n    def g(): return n, [x for x in [1, 2]]\n    return g\ng = make(NEW)\ndef f(): return g()",
     "what functions in a list close over": f"{_NEW}T = [lambda n=n: n for n in ([1, 2] if NEW else [2, 1])]\ndef f(): return [g() for g in T]",
     "a lambda's default": f"{_NEW}g = lambda n=NEW: n\ndef f(): return g()",
     "one of two decorators": f"{_NEW}def a(g): return lambda: 1\ndef b(g): return lambda: 2\n@(a if NEW else b)\ndef f(): return 0",

@@ -157,10 +157,17 @@ def _names(code: CodeType) -> set[str]:
 
 def _bytecode(code: CodeType) -> str:
     """What *code* does, wherever it stands; its docstring doesn't count."""
-    told = code.co_flags & _HAS_DOCSTRING if sys.version_info >= (3, 13) else isinstance(code.co_consts[0], str | None)
-    said = bool(told) and not code.co_name.startswith("<")
-    nested = [_constant(each) for each in code.co_consts[said:]]
+    nested = [_constant(each) for each in code.co_consts[_has_docstring(code) :]]
     return blake3(repr((code.co_code, code.co_names, code.co_varnames, nested)).encode()).hexdigest()
+
+
+def _has_docstring(code: CodeType) -> bool:
+    """Whether its first constant is its docstring, or None in the place of one."""
+    if code.co_name.startswith("<"):
+        return False
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & _HAS_DOCSTRING)
+    return any(isinstance(each, str | None) for each in code.co_consts[:1])
 
 
 def _constant(value: Any) -> str:
