@@ -72,6 +72,20 @@ MATTERS: dict[str, tuple[Files, Files]] = {
         {"main": "def features(x):\n    from mainspring import file\n    return [*map(file, ['c.csv'])]", "c.csv": "a\n1\n"},
         {"c.csv": "a\n2\n"},
     ),
+    "data files named by map beside one that is named plainly": (
+        {"main": "import mainspring as ms\ndef features(x): return ms.file('b.csv'), [*map(ms.file, ['c' + '.csv'])]",
+         "b.csv": "a\n1\n", "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
+    "data files named by a local map beside one that is named plainly": (
+        {"main": "def features(x):\n    from mainspring import file\n    return file('b.csv'), [*map(file, ['c' + '.csv'])]",
+         "b.csv": "a\n1\n", "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
+    "a data file named through an attribute of a class": (
+        {"main": "class A:\n    from mainspring import file\ndef features(x): return A.file('c' + '.csv')", "c.csv": "a\n1\n"},
+        {"c.csv": "a\n2\n"},
+    ),
     "a function two modules away": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "from b import g as f", "b": "def g(x): return x"},
         {"b": "def g(x): return -x"},

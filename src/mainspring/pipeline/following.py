@@ -277,12 +277,10 @@ class Following:
 
 
 def _passed_on(unit: Unit) -> list[Asked]:
-    """What may be `mainspring.file` and isn't called there, as in `map(ms.file, NAMES)`: it may name any file."""
-    called = {asked.called for asked in unit.asks}
-    used: list[Chain | tuple[Import, Chain]] = [chain for chain in unit.uses if len(chain) <= 2]
-    if not isinstance(unit.node, ast.Import | ast.ImportFrom):
-        used += unit.through
-    return [Asked(each, None, "", unit.line) for each in used if each not in called]
+    """What may be `mainspring.file` and is used there without being called, as in `map(ms.file, NAMES)`: it may name any file."""
+    if isinstance(unit.node, ast.Import | ast.ImportFrom):
+        return []
+    return [Asked(each, None, "", unit.line) for each in unit.handed if isinstance(each[0], Import) or len(each) <= 2]
 
 
 def _makes_names(unit: Unit) -> bool:

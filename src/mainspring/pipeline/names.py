@@ -57,8 +57,8 @@ class Unit:
     alter when they are called, with how many functions deep that stands (altered: by imports inside them). configures:
     methods called for their effect. passes: (function called for its effect, name given to it). calls: what it calls
     as it runs, decorators and base classes included, with how many functions deep that is followed. dynamic: names
-    used that can't be followed. asks: calls that may name a data file. dead: the ids of nodes that never run. written:
-    its canonical text, once somebody has asked for it.
+    used that can't be followed. asks: calls that may name a data file; handed: what is used in another way than by such
+    a call. dead: the ids of nodes that never run. written: its canonical text, once somebody has asked for it.
     """
 
     node: ast.stmt
@@ -79,6 +79,7 @@ class Unit:
     calls: dict[Chain, int] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
     asks: list[Asked] = field(default_factory=list)
+    handed: set[Chain | tuple[Import, Chain]] = field(default_factory=set)
     dead: frozenset[int] = frozenset()
     written: str = ""
 
@@ -146,6 +147,7 @@ class Reader(ast.NodeVisitor):
         self.scopes: list[Meanings] = []
         self.classes: list[str] = []
         self.dead = unit.dead
+        self.asking: ast.expr | None = None
 
     def read(self) -> None:
         node = self.unit.node
@@ -175,13 +177,15 @@ class Reader(ast.NodeVisitor):
         if not self.scopes:
             self.unit.loads += loaded_by(node)
             if self.classes:  # an attribute of the class, whoever reads it
-                self.unit.through |= {(target, ()) for _, target in bound_by(node)}
+                read = {(target, ()) for _, target in bound_by(node)}
+                self.unit.through |= read
+                self.unit.handed |= read
 
     visit_ImportFrom = visit_Import
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
-            self._use((node.id,))
+            self._use((node.id,), handed=node is not self.asking)
             if node.id in _EXECUTE and not self._local(node.id):
                 self.unit.dynamic.add(node.id)
         elif not self._local(node.id) and (self.scopes or isinstance(node.ctx, ast.Del)):
@@ -197,7 +201,7 @@ class Reader(ast.NodeVisitor):
                 self._change(root)
             self.generic_visit(node)
             return
-        self._use(chain)
+        self._use(chain, handed=node is not self.asking)
         if not isinstance(node.ctx, ast.Load):
             self._change(chain)
 
@@ -289,12 +293,16 @@ class Reader(ast.NodeVisitor):
         dead = {id(part) for each in nodes if id(each) in self.dead for part in ast.walk(each)}
         return [each for each in nodes if id(each) not in dead]
 
-    def _use(self, chain: Chain) -> None:
+    def _use(self, chain: Chain, *, handed: bool = False) -> None:
         for scope in reversed(self.scopes):
             if chain[0] in scope:
-                self.unit.through |= {(target, chain[1:]) for target in scope[chain[0]]}
+                read = {(target, chain[1:]) for target in scope[chain[0]]}
+                self.unit.through |= read
+                self.unit.handed |= read if handed else set()
                 return
         self.unit.uses.add(chain)
+        if handed:
+            self.unit.handed.add(chain)
 
     def _local(self, name: str) -> bool:
         return any(name in scope for scope in self.scopes)
@@ -365,6 +373,7 @@ class Reader(ast.NodeVisitor):
             [chain] if targets is None else [(target, chain[1:]) for target in targets]
         )
         self.unit.asks += [Asked(each, literal, folder, call.lineno) for each in called]
+        self.asking = call.func
 
     def _decorated(self, decorator: ast.expr) -> None:
         """A decorator, a base class or a metaclass is called, and so may be what its object keeps a list in."""
