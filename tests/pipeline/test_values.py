@@ -61,12 +61,25 @@ READS_NOTHING = {
     "a comprehension in a function without a text": "exec('def g(): return [x for x in [1, 2]]')\ndef f(): return g()",
     "a context variable": "from contextvars import ContextVar\nV = ContextVar('v')\ndef f(): return V",
 }
+_READ = "open('table.csv').read()"
 _NEW = "NEW = '9' in open('table.csv').read()\n"
 CHOSEN = {
     "one of two functions of a name": f"{_NEW}if NEW:\n    def g(): return {{'a', 'b', 'c'}}\nelse:\n    def g(): return 2\ndef f(): return g()",
     "one of two lambdas": f"{_NEW}g = (lambda: 1) if NEW else (lambda: 2)\ndef f(): return g()",
     "one of two classes of a name": f"{_NEW}if NEW:\n    class A:\n        def go(self): return 1\nelse:\n    class A:\n        def go(self): return 2\n"
     "def f(): return A().go()",
+    "a class with a method that closes over it": f"def make(n):\n    class A:\n        def go(self): return n\n    return A\nA = make({_READ})\n"
+    "def f(): return A().go()",
+    "a class with a property that closes over it": f"def make(n):\n    class A:\n        v = property(lambda self: n)\n    return A\nA = make({_READ})\n"
+    "def f(): return A().v",
+    "a class with an attribute": f"def make(n):\n    class A:\n        v = {{'a', 'b', n}}\n    return A\nA = make({_READ})\ndef f(): return A.v",
+    "a class made by type": f"A = type('A', (), {{'v': {_READ}, 'lock': __import__('threading').Lock()}})\ndef f(): return A.v",
+    "a class derived from one that a function makes": f"def make(n):\n    class A:\n        v = n\n    return A\nclass B(make({_READ})): pass\n"
+    "def f(): return B.v",
+    "a class that a decorator gives a method": f"def give(n):\n    def to(k):\n        k.go = lambda self: n\n        return k\n    return to\n"
+    f"@give({_READ})\nclass A: pass\ndef f(): return A().go()",
+    "a class that its base gives an attribute": f"class A:\n    def __init_subclass__(cls, v): cls.v = v\nclass B(A, v={_READ}): pass\ndef f(): return B.v",
+    "a dataclass that is made": f"from dataclasses import make_dataclass\nA = make_dataclass('A', [('v', bool, {_READ})])\ndef f(): return A().v",
     "one of two modules": "if '9' in open('table.csv').read():\n    import one as m\nelse:\n    import two as m\ndef f(): return m.g()",
     "a base class": f"{_NEW}class A: pass\nclass B: pass\nclass C(A if NEW else B): pass\ndef f(): return C",
     "a dataclass's options": f"from dataclasses import dataclass\n{_NEW}@dataclass(frozen=NEW)\nclass C:\n    x: int = 1\ndef f(): return C",

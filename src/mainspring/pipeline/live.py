@@ -7,6 +7,7 @@ import functools
 import inspect
 import pickle
 import sys
+import types
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -82,17 +83,39 @@ class _Which:
             beside = {key: each for key, each in sorted(vars(thing).items()) if not key.startswith("__")}
             held = (*_cells(thing), thing.__defaults__, thing.__kwdefaults__, beside)
             return fingerprint.hashed("function", name, _bytecode(thing.__code__), *map(self._held, held))
-        if isinstance(thing, type) and is_project_namespace(namespace_of(thing)):
-            inner = (getattr(each, "__func__", each) for _, each in sorted(vars(thing).items()))
-            code = [_bytecode(each.__code__) for each in inner if isinstance(each, FunctionType)]
-            return fingerprint.hashed("class", *map(fingerprint.path, thing.__mro__), *code)
+        if isinstance(thing, type) and _is_own(thing):
+            return fingerprint.hashed("class", name, *map(self, thing.__mro__[1:]), *self._members(thing))
         return name
+
+    def _members(self, kind: type) -> Iterator[str]:
+        """What the functions of a class do and hold, and its other attributes that are written as such."""
+        for name, value in sorted(vars(kind).items()):
+            for part in _unbound(value):
+                if isinstance(part, FunctionType):
+                    yield from (name, _bytecode(part.__code__), self(part))
+                elif not (name.startswith("__") and name.endswith("__")):
+                    yield from (name, self._held(part))
 
     def _held(self, value: Any) -> str:
         try:
             return fingerprint.digest(value, other=_copied, code=self)
         except Exception:  # any object may refuse to be copied, in any way
             return fingerprint.path(type(value))
+
+
+def _is_own(kind: type) -> bool:
+    """Whether a class is of the user's, as also those are that Python's `types` makes for its callers."""
+    own = kind.__module__ == types.__name__ and getattr(types, kind.__qualname__, None) is not kind
+    return own or is_project_namespace(namespace_of(kind))
+
+
+def _unbound(value: Any) -> tuple[Any, ...]:
+    """What an attribute of a class is made of."""
+    if isinstance(value, property):
+        return (value.fget, value.fset, value.fdel)
+    if isinstance(value, functools.cached_property):
+        return (value.func,)
+    return (value.__func__,) if isinstance(value, staticmethod | classmethod) else (value,)
 
 
 def _copied(value: Any) -> str:

@@ -172,7 +172,7 @@ def _decorated(
 def _base_of(kind: Any) -> Any:
     if not isinstance(kind, type):
         return kind
-    return [path(each) for each in kind.__mro__], repr(vars(kind).get("__dataclass_params__")), sorted(vars(kind))
+    return kind, repr(vars(kind).get("__dataclass_params__")), sorted(vars(kind))
 
 
 def _attributes(source: Source, node: ast.ClassDef) -> Iterator[_Made]:
