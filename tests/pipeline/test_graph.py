@@ -129,6 +129,12 @@ def typed(
     price: Decimal = Decimal(1),
     rates: dict[str, float] = {},  # noqa: B006
     names: list = [],  # type: ignore[type-arg]  # noqa: B006
+    lists: dict[str, list] = {},  # type: ignore[type-arg]  # noqa: B006
+    codes: dict[str, int | str] = {},  # noqa: B006
+    things: dict[str, object] = {},  # noqa: B006
+    notes: dict[str, str | None] = {},  # noqa: B006
+    words: dict[str, str] = {},  # noqa: B006
+    nothing: tuple[()] = (),
 ) -> None: ...
 
 
@@ -161,6 +167,13 @@ def typed(
         ("price", "1.10", Decimal("1.10")),
         ("rates", '{"a": 1}', {"a": 1}),
         ("names", "a,b", ["a", "b"]),
+        ("names", '["01234", "1234"]', ["01234", "1234"]),
+        ("lists", '{"zip": ["01234", "1234"]}', {"zip": ["01234", "1234"]}),
+        ("codes", '{"zip": "1234", "count": 5}', {"zip": "1234", "count": 5}),
+        ("things", '{"a": "5", "b": null}', {"a": "5", "b": None}),
+        ("notes", '{"a": "none", "b": null}', {"a": "none", "b": None}),
+        ("words", '{"a": 5}', {"a": "5"}),
+        ("nothing", "", ()),
     ],
 )
 def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> None:
@@ -184,6 +197,8 @@ def test_typed_text_follows_any_annotation(name: str, text: str, value: Any) -> 
         ("pair", "x", "run parameter pair='x' is no tuple of str and int; write --set pair=...,3"),
         ("span", "soon", "run parameter span='soon' is no timedelta; write --set span=5d"),
         ("price", "dear", "run parameter price='dear' is no Decimal; write --set price=1.50"),
+        ("words", '{"a": null}', "run parameter words='{\"a\": null}' is no dict of str to str; write"),
+        ("nothing", "1", "run parameter nothing='1' is no tuple of nothing; write --set nothing="),
         ("rates", "[1]", "run parameter rates='[1]' is no dict of str to float; write --set rates="),
         ("rates", '{"a": "x"}', 'run parameter rates=\'{"a": "x"}\' is no dict of str to float; write'),
     ],

@@ -277,7 +277,7 @@ class Following:
 
 
 def _passed_on(unit: Unit) -> list[Asked]:
-    """What may be `mainspring.file` and is used there without being called, as in `map(ms.file, NAMES)`: it may name any file."""
+    """What may be `mainspring.file` and is used but not called, as in `map(ms.file, NAMES)`: it may name any file."""
     if isinstance(unit.node, ast.Import | ast.ImportFrom):
         return []
     return [Asked(each, None, "", unit.line) for each in unit.handed if isinstance(each[0], Import) or len(each) <= 2]

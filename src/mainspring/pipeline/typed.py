@@ -39,7 +39,7 @@ def parsed(text: str, wanted: Any) -> Any:
         return _found(each for each in arguments if str(each) == text)
     kind = origin or wanted
     if kind in (list, tuple, set, frozenset):
-        return _several(text, kind, arguments)
+        return _several(text, kind, wanted)
     return _pairs(text, arguments) if kind is dict else _one(text, wanted)
 
 
@@ -54,7 +54,7 @@ def title(wanted: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin in (list, tuple, set, frozenset):
         of = map(title, arguments if _is_fixed(wanted) else arguments[:1])
-        return f"{origin.__name__} of {' and '.join(of)}"
+        return f"{origin.__name__} of {' and '.join(of) or 'nothing'}"
     if origin is dict:
         return f"dict of {' to '.join(map(title, arguments))}"
     return "None" if wanted is type(None) else str(getattr(wanted, "__name__", wanted))
@@ -80,7 +80,7 @@ def examples(wanted: Any) -> list[str]:
 
 def _is_fixed(wanted: Any) -> bool:
     """Whether it is a tuple whose items each have a type of their own."""
-    return typing.get_origin(wanted) is tuple and typing.get_args(wanted)[-1] is not ...
+    return typing.get_origin(wanted) is tuple and typing.get_args(wanted)[-1:] != (...,)
 
 
 def _one(text: str, wanted: Any) -> Any:
@@ -137,8 +137,31 @@ def _pairs(text: str, arguments: tuple[Any, ...]) -> dict[Any, Any]:
 
 
 def _item(item: Any, wanted: Any) -> Any:
-    """What JSON gives for an item, as *wanted*; any text is text, whatever it looks like."""
-    return item if wanted is Any else parsed(item if isinstance(item, str) else json.dumps(item), wanted)
+    """What JSON gives for an item, as *wanted*: as it is where that fits, else what its text stands for."""
+    if _fits(item, wanted):
+        return item
+    if item is None:
+        raise ValueError(f"null is no {title(wanted)}")
+    return parsed(item if isinstance(item, str) else json.dumps(item), wanted)
+
+
+def _fits(item: Any, wanted: Any) -> bool:
+    """Whether *item*, as JSON gives it, is of type *wanted* already."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is typing.Annotated:
+        return _fits(item, arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(item, each) for each in arguments)
+    if origin is typing.Literal:
+        return any(type(item) is type(each) and item == each for each in arguments)
+    if wanted in (Any, object):
+        return True
+    if type(item) is not (type(None) if wanted is None else origin or wanted):
+        return False
+    if isinstance(item, list):
+        return all(_fits(each, of) for each in item for of in arguments)
+    parts = zip((item, item.values()), arguments, strict=True) if isinstance(item, dict) and arguments else ()
+    return all(_fits(each, of) for part, of in parts for each in part)
 
 
 def _first(text: str, kinds: tuple[Any, ...]) -> Any:
@@ -153,17 +176,19 @@ def _first(text: str, kinds: tuple[Any, ...]) -> Any:
     raise ValueError(text)
 
 
-def _several(text: str, kind: Callable[[list[Any]], Any], arguments: tuple[Any, ...]) -> Any:
-    """A JSON list, or items between commas; each is of the first of *arguments*, a tuple's of its own."""
+def _several(text: str, kind: Callable[[list[Any]], Any], wanted: Any) -> Any:
+    """A JSON list, or items between commas; each is of the first of *wanted*'s arguments, a tuple's of its own."""
+    arguments = typing.get_args(wanted)
+    read: Callable[[Any, Any], Any] = _item
     try:
-        items = [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text)]
+        items = list(json.loads(text))
     except (ValueError, TypeError):
-        items = [item.strip() for item in text.split(",")] if text.strip() else []
-    if kind is tuple and arguments and arguments[-1] is not ...:
-        if len(items) != len(arguments):
-            raise ValueError(text)
-        return tuple(parsed(item, wanted) for item, wanted in zip(items, arguments, strict=True))
-    return kind([parsed(item, arguments[0] if arguments else Any) for item in items])
+        items, read = [item.strip() for item in text.split(",")] if text.strip() else [], parsed
+    if not _is_fixed(wanted):
+        return kind([read(item, arguments[0] if arguments else Any) for item in items])
+    if len(items) != len(arguments):
+        raise ValueError(text)
+    return tuple(read(item, each) for item, each in zip(items, arguments, strict=True))
 
 
 def _found(values: Iterator[Any]) -> Any:
