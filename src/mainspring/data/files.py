@@ -97,7 +97,10 @@ class Files:
 
     def _base(self) -> str:
         path = self._source.path
-        return path if remote.is_address(path) else str(Path(path).expanduser())
+        if remote.is_address(path):
+            return path
+        base = str(Path(path).expanduser())
+        return "" if base == "." else base  # its files are called by what follows
 
     def _read(self, stored: Stored) -> Iterator[pl.DataFrame]:
         try:
