@@ -389,8 +389,15 @@ def test_what_a_step_altered_as_it_ran_is_no_edit(project: Project, home: Home) 
             return g
         @remembered
         def twice(x): return 2 * x
+    """, "held_numbers": """
+        KNOWN = {}
+        def number(x): return KNOWN.setdefault(x, len(KNOWN))
+    """, "held_names": """
+        KNOWN = {}
+        def number(x): return KNOWN.setdefault(x, len(KNOWN))
     """, "held_steps": """
-        import held_helpers
+        import held_helpers, held_names, held_numbers
+        def named(): return getattr(held_numbers, "number")(1) + vars(held_names)["number"](1)
         def train(): return held_helpers.Cache().get(1) + held_helpers.CACHE.get(held_helpers.twice(1))
         def score(train): return held_helpers.CACHE.get(train)
     """})  # fmt: skip
@@ -398,4 +405,4 @@ def test_what_a_step_altered_as_it_ran_is_no_edit(project: Project, home: Home) 
 
     assert set(states(ran(home, module)).values()) == {"cached"}
     module.held_helpers.CACHE.known[4] = 9
-    assert set(states(ran(home, module)).values()) == {"run"}
+    assert states(ran(home, module)) == {"named": "cached", "train": "run", "score": "run"}

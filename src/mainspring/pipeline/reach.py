@@ -14,6 +14,7 @@ from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import Effects, Global, Source
 from mainspring.pipeline.entries import Entry, entries, locate, named, references
 from mainspring.pipeline.fingerprint import hashed
+from mainspring.pipeline.names import Unit
 from mainspring.pipeline.pieces import Group, Key, Piece, Place
 from mainspring.pipeline.trace import Trace, held_by
 from mainspring.pipeline.units import canonical
@@ -219,11 +220,19 @@ def _kept(trace: Trace) -> set[Global]:
 def _called(trace: Trace, keys: list[Key]) -> set[Key]:
     """The units that steps may call: those asked for, and those that functions and values among *keys* use or hold."""
     effects, found = trace.project.effects, set(trace.asked())
-    for key in keys:
-        source = trace.project.source(key[0])
-        if source is not None and key[1] < len(source.parsed.units) and source.parsed.units[key[1]].binds:
+    units = {key: unit for key in keys if (unit := _unit(trace, key)) is not None}
+    for key, unit in units.items():
+        if unit.binds:
             found.update(effects.uses(*key), held_by(trace.project, key).units)
+    if whole := [key for key in units if key[0] in trace.found.whole]:  # any of theirs, by a computed name
+        at_import = {chain[-1] for unit in units.values() for chain in unit.calls}
+        found.update(key for key in whole if not units[key].binds & at_import)
     return found
+
+
+def _unit(trace: Trace, key: Key) -> Unit | None:
+    source = trace.project.source(key[0])
+    return source.parsed.units[key[1]] if source is not None and key[1] < len(source.parsed.units) else None
 
 
 def _files(trace: Trace) -> dict[str, str]:
