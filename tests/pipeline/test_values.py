@@ -94,6 +94,8 @@ CHOSEN = {
     "an attribute of a function": f"{_NEW}def g(): return g.n\ng.n = NEW\ndef f(): return g()",
     "a member of an enumeration": f"from enum import Enum\n{_NEW}class E(Enum):\n    A = NEW\ndef f(): return E.A.value",
     "what a function that was called set": "N = None\ndef init():\n    global N\n    N = open('table.csv').read()\ninit()\ndef f(): return N",
+    "what a function of a function that was called set": "N = None\ndef load():\n    global N\n    N = open('table.csv').read()\n"
+    "def init(): load()\ninit()\ndef f(): return N",
     "what a function that was called set in a module that is taken as a whole": f"N = None\ndef init():\n    global N\n    N = {_READ}\n"
     "init()\ndef f(): return globals()['N']",
     "an object that answers for all names": "class C:\n    def __init__(self): self._d = {'a': open('table.csv').read()}\n"

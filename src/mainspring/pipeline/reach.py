@@ -218,15 +218,18 @@ def _kept(trace: Trace) -> set[Global]:
 
 
 def _called(trace: Trace, keys: list[Key]) -> set[Key]:
-    """The units that steps may call: those asked for, and those that functions and values among *keys* use or hold."""
-    effects, found = trace.project.effects, set(trace.asked())
+    """The units of *keys* that steps may call: those asked for, and what these use or hold, however deep; not what only
+    statements call as their module is imported."""
+    effects, found, ahead = trace.project.effects, set[Key](), list(trace.asked())
     units = {key: unit for key in keys if (unit := _unit(trace, key)) is not None}
-    for key, unit in units.items():
-        if unit.binds:
-            found.update(effects.uses(*key), held_by(trace.project, key).units)
     if whole := [key for key in units if key[0] in trace.found.whole]:  # any of theirs, by a computed name
         at_import = {chain[-1] for unit in units.values() for chain in unit.calls}
-        found.update(key for key in whole if not units[key].binds & at_import)
+        ahead += [key for key in whole if not units[key].binds & at_import]
+    while ahead:
+        key = ahead.pop()
+        if key in units and units[key].binds and key not in found:
+            found.add(key)
+            ahead += [*effects.uses(*key), *held_by(trace.project, key).units]
     return found
 
 
