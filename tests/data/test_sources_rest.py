@@ -8,7 +8,9 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,21 @@ class TestPaging:
                 rows_of(ms.rest(server.url, rows="rows", paging=ms.Paging("page", "page"), access=OWN))
             paging = ms.Paging("page", "page", start=0)
             assert rows_of(ms.rest(server.url, rows="rows", paging=paging, access=OWN)).height == 25
+
+    def test_rows_on_a_page_zero_that_nothing_tells_of_are_missed_by_nobody(self) -> None:
+        def counted(asked: Asked, from_zero: bool = True) -> Answer:
+            page = int(asked.query["page"]) - (0 if from_zero else 1)
+            return answer({"rows": ALL[page * 10 : page * 10 + 10] if page >= 0 else ALL[:10]})
+
+        paging = ms.Paging("page", "page")
+        with serving(counted) as server, pytest.raises(SourceError, match=r"has rows at page=0, .* start=0"):
+            rows_of(ms.rest(server.url, rows="rows", paging=paging, access=OWN))
+        with serving(counted) as server:
+            assert ids(ms.rest(server.url, rows="rows", paging=replace(paging, start=0), access=OWN)) == [
+                row["id"] for row in ALL
+            ]
+        with serving(partial(counted, from_zero=False)) as server:  # page 0 is page 1 there
+            assert ids(ms.rest(server.url, rows="rows", paging=paging, access=OWN)) == [row["id"] for row in ALL]
 
     def test_pages_whose_size_changes_are_refused_where_pages_are_numbered(self) -> None:
         sizes = {"1": ALL[:10], "2": ALL[10:15], "3": ALL[15:25], "4": []}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -80,6 +80,7 @@ class _Walk:
     def pages(self, since: Any) -> Iterator[_Rows]:
         """Each page's rows, the first one's also if it has none."""
         url, parameters = self._source.url, self._parameters(since)
+        first: _Rows = []
         place = self._paging.start if self._paging is not None and self._paging.by == "page" else 0
         while True:
             moving = self._moving(place)
@@ -98,6 +99,7 @@ class _Walk:
             if not self._sizes:
                 self._refuse_earlier(document, answer)
                 self._totals = told.totals(document, self._source.rows, answer.headers)
+                first = rows
             self._check(rows, document)
             if rows or not self._sizes[1:]:
                 yield rows
@@ -110,6 +112,7 @@ class _Walk:
                 url, parameters = place, []
         self._refuse_other_total()
         self._refuse_fewer()
+        self._refuse_page_zero(parameters, first)
 
     def _parameters(self, since: Any) -> list[tuple[str, str]]:
         given = list(self._source.parameters)
@@ -165,6 +168,23 @@ class _Walk:
             raise SourceError(
                 f"{self._name!r} has a page before page {self._paging.start}: its answer tells of it at "
                 f"{path or 'Link'!r}; give the number of its first one: start=0"
+            )
+
+    def _refuse_page_zero(self, parameters: Sequence[tuple[str, str]], first: _Rows) -> None:
+        """Raise where nothing told how many rows there are, and page 0 has others than page 1, where the walk began."""
+        if self._paging is None or self._paging.by != "page" or self._paging.start != 1 or not first:
+            return
+        if self._total is not None or self._totals:
+            return
+        try:
+            document, _ = self._server.ask(self._source.url, self._read, parameters=[*parameters, *self._moving(0)])
+            rows = objects(at(document, self._source.rows, self._name), repr(self._name), self._source.rows)
+        except SourceError:  # it has none
+            return
+        if rows and rows[: len(first)] != first:
+            raise SourceError(
+                f"{self._name!r} has rows at {self._paging.parameter}=0, before the first page that was asked for; "
+                "give the number of its first one: start=0, or say where it tells the number of all rows: total="
             )
 
     def _refuse_untold(self, rows: _Rows, document: Any) -> None:
