@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from textwrap import dedent
 
 import pytest
@@ -25,6 +25,9 @@ def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reached
     def found(files: Files) -> Reach:
         _forget(tmp_path)
         for name, text in files.items():
+            monkeypatch.delitem(
+                sys.modules, PurePath(name).parts[0].removesuffix(".py"), raising=False
+            )  # of other tests
             path = tmp_path / (name if "." in name else f"{name}.py")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(dedent(text))
