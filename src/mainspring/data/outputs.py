@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 
@@ -114,11 +112,8 @@ class _Parquet:
 
     def finish(self) -> None:
         parts, writing = self._found(), _beside(self._path, "writing")
-        schema = pq.read_schema(parts[0][2])
-        texts = [column.name for column in schema if pa.types.is_large_string(column.type)]  # numbers hardly repeat
-        with pq.ParquetWriter(writing, schema, compression="lz4", use_dictionary=texts) as writer:
-            for _, _, part in parts:
-                writer.write_table(pq.read_table(part))
+        rows = pl.scan_parquet([part for _, _, part in parts], glob=False)
+        rows.sink_parquet(writing, compression="lz4", statistics=False)
         durable.sync(writing)
         writing.replace(self._path)
         durable.sync(self._path.absolute().parent)
