@@ -366,6 +366,10 @@ def test_a_person_rejects_what_was_held_for_good_and_the_page_tells_who(held: Pa
     assert again.code == 1 and "tumours@1 is rejected, so there is nothing to approve" in one_line(again)
     last = told.json["decisions"][-1]
     assert (last["decision"], last["reason"]) == ("reject", "biased") and last["data"]["by"]
+    acts = call("audit", "--json", folder=held).json["entries"]
+    assert [(each["act"], each["version"], each["reason"]) for each in acts] == [("reject", 1, "biased")]
+    assert acts[0]["by"] == last["data"]["by"] and acts[0]["by"] in call("audit", folder=held).out
+    assert call("audit", "verify", folder=held).out.startswith("1 entry: the log is as it was written")
     page = (tmp_path / "why.html").read_text()
     assert "Release of tumours@1" in page and last["data"]["by"] in page and "biased" in page
 

@@ -52,8 +52,11 @@ class Works:
     def rollback(self, loop: str, reason: str) -> dict[str, Any]:
         return self._act("rollback", loop, reason)
 
-    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]:
-        return self._act(verb, loop, version, reason, by)
+    def decide(self, verb: str, loop: str, version: int | None, reason: str) -> dict[str, Any]:
+        return self._act(verb, loop, version, reason)
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [{"act": "promote"}]
 
     def turn(self, loop: str, reason: str) -> dict[str, Any]:
         return self._act("turn", loop, reason)
@@ -194,12 +197,13 @@ def test_what_is_asked_reaches_the_works(api: Api) -> None:
         ("promote", "late", None, "by hand"),
         ("rollback", "late", "by hand"),
         ("turn", "late", "new labels"),
-        ("hold", "late", None, "a holiday", "the control API"),
-        ("approve", "late", 3, "by hand", "the control API"),
-        ("reject", "late", 3, "biased", "the control API"),
+        ("hold", "late", None, "a holiday"),
+        ("approve", "late", 3, "by hand"),
+        ("reject", "late", 3, "biased"),
     ]
     assert api.call("GET", "/api/loops/late/decisions").json() == [{"decision": "promote"}]
     assert api.call("GET", "/api/loops/late/models").json() == [{"number": 1}]
+    assert api.call("GET", "/api/audit").json() == [{"act": "promote"}]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mainspring.core.declarations import ABTest, Canary, Immediate, Manual, Shad
 from mainspring.core.errors import NotInStore
 from mainspring.release.by_hand import approve, hold, promote, reject, rollback
 from mainspring.release.release import release, step
+from mainspring.store.audit import Audit
 from mainspring.store.records import Records
 
 CANARY = Canary(steps=(20, 100), min_units=100, min_time=0)
@@ -45,6 +46,8 @@ def test_a_held_trial_waits_until_it_is_approved(world: SimpleNamespace) -> None
     assert "goes on" in approve(world.deployments, "late", strategy=CANARY, now=world.start, reason="back", by="eve")
     assert not world.deployments.route("late").holding
     assert decided(world)[-2:] == [("hold", 2, "a holiday", "ada"), ("approve", 2, "back", "eve")]
+    acts = [(each.act, each.by, each.version, each.reason) for each in Audit(world.home).entries()]
+    assert acts == [("hold", "ada", 2, "a holiday"), ("approve", "eve", 2, "back")]
 
 
 def test_a_shadow_can_be_held_promoted_and_rejected(world: SimpleNamespace) -> None:
@@ -75,6 +78,7 @@ def test_what_the_gate_asks_about_is_released_as_declared_once_approved(
 
     assert world.deployments.version("late", 2).state == state
     assert any(decision[2].startswith("approved: seen") and decision[3] == "ada" for decision in decided(world))
+    assert [(each.act, each.by, each.reason) for each in Audit(world.home).entries()] == [("approve", "ada", "seen")]
 
 
 def test_a_version_that_the_gate_held_is_approved_or_rejected_for_good(world: SimpleNamespace) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-
+from mainspring.app.person import person
 from mainspring.app.project import Surroundings
 from mainspring.loop import turn
 from mainspring.store.home import Home
@@ -17,11 +15,3 @@ def decide(store: Home, verb: str, loop: str, version: int | None, reason: str) 
         told["mlflow"] = Surroundings.of(store).mlflow
     done: str = turn.call(f"mainspring.loop.champion:{verb}", store, loop, version, **told)
     return done
-
-
-def person() -> str:
-    """Who sits at this terminal, as the system knows them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in a container
-        return f"user {os.getuid()}"

@@ -381,6 +381,19 @@ def erase(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.argument("action", type=click.Choice(["show", "verify"]), default="show")
+@options.as_json
+def audit(**arguments: Any) -> None:
+    """What people did by hand: who, when, what and why; promote, rollback, hold, approve, reject, import, erase.
+
+    \b
+    show    all acts, the oldest first
+    verify  whether the log is as it was written; exit code 1: it isn't
+    """
+    _call("auditing:audit", **arguments)
+
+
+@cli.command()
 @options.as_json
 def doctor(**arguments: Any) -> None:
     """What is wrong with the installation or the home, and how to mend it."""

@@ -18,6 +18,7 @@ from typing import Literal
 from mainspring.app.config import Settings
 from mainspring.core.errors import HomeDamaged, MainspringError
 from mainspring.store import gc
+from mainspring.store.audit import Audit
 from mainspring.store.bundles import Bundles
 from mainspring.store.catalog import Catalog
 from mainspring.store.deployments import Deployments
@@ -62,7 +63,7 @@ def examine(settings: Settings) -> list[Finding]:
         said, _, mend = str(error).rpartition("; ")
         return [*findings, Finding("state", "wrong", said or mend, mend), *_ports(settings)]
     checks: tuple[Callable[[Home], Iterator[Finding]], ...] = (
-        _database, _runs, _objects, _leftovers, _bundles, _aliases, _token,
+        _database, _runs, _objects, _leftovers, _bundles, _aliases, _token, _audit,
     )  # fmt: skip
     for check in checks:
         try:
@@ -224,6 +225,13 @@ def _token(home: Home) -> Iterator[Finding]:
     path = home.path / "run" / "token"
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         yield Finding("token", "wrong", f"{path} can be read by others", f"chmod 600 {path}")
+
+
+def _audit(home: Home) -> Iterator[Finding]:
+    faults = Audit(home).faults()
+    if faults:
+        mend = "`mainspring audit verify` shows all; restore the database from a backup made before that"
+        yield Finding("audit", "wrong", faults[0], mend)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainspring.app import asking, document
+from mainspring.app.person import person
 from mainspring.loop.erasure import Erased, without_subject
 from mainspring.loop.erasure import erase as erased
 from mainspring.serving import push
@@ -32,7 +33,7 @@ def _erased(home: Home, subject: str, loop: str | None) -> list[Erased]:
     if (api := asking.address(home)) is not None:
         told = asking.ask(home, api, "/api/erase", {"subject": subject, "loop": loop})
         return [Erased(**each) for each in told["loops"]]
-    done = erased(home, subject, loop, Deployments(home).now())
+    done = erased(home, subject, loop, Deployments(home).now(), person())
     push.notify(home)  # `mainspring serve` may run
     return done
 

@@ -13,6 +13,7 @@ from mainspring.app import document
 from mainspring.app import show as showing
 from mainspring.app.config import existing
 from mainspring.app.files import load
+from mainspring.app.person import person
 from mainspring.app.progress import Count
 from mainspring.app.project import Loop, Surroundings
 from mainspring.core import declarations
@@ -99,7 +100,9 @@ def import_(*, home: str | None, uri: str, loop: str | None, as_json: bool, **op
         )
     where = Surroundings.of(home)
     with document.alone(as_json):
-        done = turn.call("mainspring.loop.importing:bring", where.home, uri, name, mlflow=where.mlflow, **options)
+        done = turn.call(
+            "mainspring.loop.importing:bring", where.home, uri, name, mlflow=where.mlflow, by=person(), **options
+        )
     if as_json:
         return document.one("import", "done", release=done)
     print(f"{done.loop}@{done.version} is {done.state}", *(f"- {reason}" for reason in done.reasons), sep="\n")
@@ -111,14 +114,14 @@ def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     loop, version = _divide(name)
     where = Surroundings.of(existing(home))
     _known(Deployments(where.home), loop)
-    told = {"reason": reason, "mlflow": where.mlflow}
+    told = {"reason": reason, "mlflow": where.mlflow, "by": person()}
     return document.action(turn.call("mainspring.loop.champion:promote", where.home, loop, version, **told), as_json)
 
 
 def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
     where = Surroundings.of(existing(home))
     _known(Deployments(where.home), name)
-    told = {"reason": reason, "mlflow": where.mlflow}
+    told = {"reason": reason, "mlflow": where.mlflow, "by": person()}
     return document.action(turn.call("mainspring.loop.champion:rollback", where.home, name, **told), as_json)
 
 

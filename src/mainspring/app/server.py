@@ -45,7 +45,9 @@ class Works(Protocol):
 
     def rollback(self, loop: str, reason: str) -> dict[str, Any]: ...
 
-    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]: ...
+    def decide(self, verb: str, loop: str, version: int | None, reason: str) -> dict[str, Any]: ...
+
+    def audit(self) -> list[dict[str, Any]]: ...
 
     def turn(self, loop: str, reason: str) -> dict[str, Any]: ...
 
@@ -75,6 +77,9 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
     async def decisions(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(works.decisions, request.path_params["loop"]))
 
+    async def audit(_: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(works.audit))
+
     async def models(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(works.models, request.path_params["loop"]))
 
@@ -86,7 +91,7 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
     def decided(verb: str) -> Callable[[Request], Awaitable[Response]]:
         async def decide(request: Request) -> Response:
             body = await _body(request, {"version", "reason"})
-            asked = (request.path_params["loop"], _version(body), _reason(body), "the control API")
+            asked = (request.path_params["loop"], _version(body), _reason(body))
             return JSONResponse(await run_in_threadpool(works.decide, verb, *asked))
 
         return decide
@@ -105,6 +110,7 @@ def api(works: Works, secret: str, hosts: frozenset[bytes]) -> ASGIApp:
 
     routes = [
         Route("/api/status", status),
+        Route("/api/audit", audit),
         Route("/api/clock", clock, methods=["POST"]),
         Route("/api/loops/{loop}/decisions", decisions),
         Route("/api/loops/{loop}/models", models),

@@ -152,6 +152,14 @@ def decisions(loop: str, found: Sequence[Any]) -> None:
     out(table)
 
 
+def acts(entries: Sequence[Any]) -> None:
+    table = headed("audit", "", "when", "who", "act", "on", "reason")
+    for each in entries:
+        named = each.loop if each.version is None else f"{each.loop}@{each.version}"
+        row(table, str(each.number), f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, each.act, named, each.reason)
+    out(table)
+
+
 def models(versions: Sequence[Any], route: Any) -> None:
     names = list(dict.fromkeys(name for version in versions for name in version.metrics))[:3]
     table = headed("versions", "version", "state", "traffic", "estimator", "runtime", *names, "since")

@@ -16,6 +16,7 @@ from mainspring.loop import given
 from mainspring.release import by_hand
 from mainspring.serving import push
 from mainspring.serving.loaded import opener
+from mainspring.store.audit import Audit
 from mainspring.store.deployments import DECLARED, Deployments, Version
 from mainspring.store.home import Home
 from mainspring.store.registry import Registry
@@ -122,6 +123,7 @@ def hold(home: Home, loop: str, version: int | None, *, reason: str, by: str, no
     """Stop the running trial where it is, or keep back a version that waits; what was done, in a sentence."""
     deployments = Deployments(home)
     done = by_hand.hold(deployments, loop, version, now=now or deployments.now(), reason=reason, by=by)
+    Audit(home).witness()
     push.notify(home)
     return done
 
@@ -194,5 +196,6 @@ def announcer(registry: Registry) -> Callable[[str, Version], None]:
 
 
 def _tell(home: Home, registry: Registry) -> None:
+    Audit(home).witness()
     push.notify(home)
     registry.drain()

@@ -23,6 +23,7 @@ from mainspring.loop.upkeep import Upkeep
 from mainspring.loop.watch import EVIDENCE, Watch, headline, mark_trained, unmark_trained
 from mainspring.release import release as releasing
 from mainspring.serving import push
+from mainspring.store.audit import Audit
 from mainspring.store.deployments import ONSET, Deployments
 from mainspring.store.history import History
 from mainspring.store.home import Home
@@ -34,6 +35,8 @@ RETRY = timedelta(seconds=30)
 """A loop without a champion whose turn failed tries again so much later: its source may have come."""
 MOST_MISSED = 100
 """Reports made up for after a standstill; windows before them are told, not reported one by one."""
+API = "the control API"
+"""Who acts where a request with the home's token does."""
 NEXT, PENDING = "next_report", "pending_turn"
 
 
@@ -201,17 +204,20 @@ class Controller:
         self._known(loop)
         return [plain(version) for version in self._deployments.versions(loop)]
 
+    def audit(self) -> list[dict[str, Any]]:
+        return [plain(entry) for entry in Audit(self.home).entries()]
+
     def promote(self, loop: str, version: int | None, reason: str) -> dict[str, Any]:
         self._known(loop)
         with self._lock:
-            return {
-                "reason": champion.promote(self.home, loop, version, reason=reason, mlflow=self.mlflow, now=self._now())
-            }
+            told: dict[str, Any] = {"reason": reason, "mlflow": self.mlflow, "now": self._now(), "by": API}
+            return {"reason": champion.promote(self.home, loop, version, **told)}
 
     def rollback(self, loop: str, reason: str) -> dict[str, Any]:
         self._known(loop)
         with self._lock:
-            return {"reason": champion.rollback(self.home, loop, reason=reason, mlflow=self.mlflow, now=self._now())}
+            told: dict[str, Any] = {"reason": reason, "mlflow": self.mlflow, "now": self._now(), "by": API}
+            return {"reason": champion.rollback(self.home, loop, **told)}
 
     def erase(self, subject: str, loop: str | None) -> dict[str, Any]:
         """Erase *subject* as soon as no turn is under way; the endpoint, which goes on, forgets the keys too."""
@@ -220,17 +226,17 @@ class Controller:
                 for each in self.declarations:
                     self._collect(each)
                 if not self._running:
-                    done = erasing(self.home, subject, loop, self._now())
+                    done = erasing(self.home, subject, loop, self._now(), API)
                     break
             if self._stopping.wait(_TURN_LOOK_SECONDS):
                 raise Conflict("the service ends; erase when it has, or runs again")
         push.notify(self.home)
         return {"loops": [plain(each) for each in done]}
 
-    def decide(self, verb: str, loop: str, version: int | None, reason: str, by: str) -> dict[str, Any]:
+    def decide(self, verb: str, loop: str, version: int | None, reason: str) -> dict[str, Any]:
         """What a person decides of a trial or of a version that waits: *verb* is hold, approve or reject."""
         self._known(loop)
-        told: dict[str, Any] = {"reason": reason, "by": by, "now": self._now()}
+        told: dict[str, Any] = {"reason": reason, "by": API, "now": self._now()}
         with self._lock:
             if verb == "hold":
                 return {"reason": champion.hold(self.home, loop, version, **told)}

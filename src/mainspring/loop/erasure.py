@@ -12,6 +12,7 @@ from mainspring.core.errors import NotInStore, StoreError
 from mainspring.core.wording import count, listed
 from mainspring.data import erasing
 from mainspring.store import erased_records, traces
+from mainspring.store.audit import ERASE, Audit
 from mainspring.store.bundles import Bundles
 from mainspring.store.deployments import DECLARED, Deployments
 from mainspring.store.erasures import Erasures
@@ -49,13 +50,15 @@ class Erased:
         )
 
 
-def erase(home: Home, subject: str, loop: str | None, at: datetime) -> list[Erased]:
+def erase(home: Home, subject: str, loop: str | None, at: datetime, by: str = "unknown") -> list[Erased]:
     """Erase *subject*, a value of the loops' subject= columns, from *loop* or all loops that have one.
 
     Run again after an interruption it finishes: every part looks for what is still there.
     """
     _refuse_busy(home)
-    return [_erased(home, name, subject, declared, at) for name, declared in _loops(home, loop).items()]
+    done = [_erased(home, name, subject, declared, at, by) for name, declared in _loops(home, loop).items()]
+    Audit(home).witness()
+    return done
 
 
 def without_subject(home: Home) -> list[str]:
@@ -88,7 +91,7 @@ def _refuse_busy(home: Home) -> None:
         raise StoreError(f"run {busy[0]['id']} of {busy[0]['pipeline']} is under way; erase when it has ended")
 
 
-def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime) -> Erased:
+def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime, by: str) -> Erased:
     column, forms = declared["roles"]["subject"], _forms(declared, subject)
     versions = erasing.versions_with(home, loop, column, forms)
     told = Erasures(home, loop).begin(forms, {"models": _trained(home, loop, versions)})
@@ -106,7 +109,7 @@ def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime) ->
         loop, tables, records.predictions, records.labels, artifacts, first.documents + last.documents,
         tuple(told["models"]), tuple(last.left), records.shadows,
     )  # fmt: skip
-    _written_down(home, done, forms, at)
+    _written_down(home, done, forms, at, by)
     return done
 
 
@@ -136,7 +139,7 @@ def _trained(home: Home, loop: str, versions: set[int]) -> list[str]:
     return found
 
 
-def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime) -> None:
+def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime, by: str) -> None:
     deployments = Deployments(home)
     data = {"subject": sorted(erased_digest(form) for form in forms), "models": done.models, "left": done.left,
             "tables": dict(done.tables), "predictions": done.predictions, "labels": done.labels,
@@ -145,4 +148,5 @@ def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime) 
         deployments.decide(
             done.loop, at=at, kind="erase", decision="erased", version=None, reason=done.sentence, data=data
         )
+        Audit(home).add(ERASE, done.loop, None, by=by, reason=done.sentence)
         Erasures(home, done.loop).end()

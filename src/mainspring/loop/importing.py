@@ -30,6 +30,7 @@ from mainspring.release import release as releasing
 from mainspring.serving import push
 from mainspring.serving.inputs import conform
 from mainspring.statistics import metrics
+from mainspring.store.audit import Audit
 from mainspring.store.bundles import Bundles, Sealed
 from mainspring.store.deployments import Deployments
 from mainspring.store.encoded_columns import Named, Number, Output
@@ -55,6 +56,7 @@ def bring(
     trust: bool,
     mlflow: str | None,
     now: datetime | None = None,
+    by: str = "unknown",
 ) -> Release:
     """The model at *uri* as the next version of *loop*: its first takes all traffic, another waits for `promote`.
 
@@ -90,6 +92,9 @@ def bring(
         released = releasing.release(
             verdict, strategy=Manual(), loop=loop, home=home, run=run, now=at, announce=announcer(registry)
         )
+        reason = "; ".join((told, *trusted))
+        Audit(home).add("import", loop, released.version, by=by, reason=reason)
+    Audit(home).witness()
     push.notify(home)
     registry.drain()
     return released

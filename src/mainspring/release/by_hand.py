@@ -11,7 +11,7 @@ from datetime import datetime
 from mainspring.core.declarations import Manual
 from mainspring.core.declarations import Release as Strategy
 from mainspring.core.errors import NotInStore
-from mainspring.release.desk import ENDED, Announce, Desk
+from mainspring.release.desk import ENDED, Announce, ByHand, Desk
 from mainspring.release.release import beginning, placed, put
 from mainspring.store.deployments import Deployments, Route, Version
 
@@ -31,7 +31,7 @@ def promote(
         route = deployments.route(loop)
         chosen = deployments.version(loop, _promotable(deployments, loop, route) if version is None else version)
         if route is None or route.champion != chosen.number:
-            Desk(deployments, loop, now, announce, by).crown(chosen, route, reason)
+            Desk(deployments, loop, now, announce, ByHand("promote", by, reason)).crown(chosen, route, reason)
     return deployments.version(loop, chosen.number)
 
 
@@ -49,7 +49,7 @@ def rollback(
         route = deployments.route(loop)
         if route is None:
             raise NotInStore(f"{loop} serves no version, so there is nothing to roll back; `mainspring models {loop}`")
-        desk = Desk(deployments, loop, now, announce, by)
+        desk = Desk(deployments, loop, now, announce, ByHand("rollback", by, reason))
         if route.canary is not None:
             desk.end(route, reason)
         elif route.previous is not None:
@@ -75,7 +75,7 @@ def hold(
     """Stop the running trial where it is, or keep a waiting version from being promoted; what was done."""
     with deployments.transaction():
         route = deployments.route(loop)
-        desk = Desk(deployments, loop, now, by=by)
+        desk = Desk(deployments, loop, now, hand=ByHand("hold", by, reason))
         if route is not None and route.canary is not None and version in (None, route.canary):
             name = f"{loop}@{route.canary}"
             if route.holding:
@@ -107,7 +107,7 @@ def approve(
     begun = beginning(deployments.home, loop)
     with deployments.transaction():
         route = deployments.route(loop)
-        desk = Desk(deployments, loop, now, announce, by)
+        desk = Desk(deployments, loop, now, announce, ByHand("approve", by, reason))
         if route is not None and route.canary is not None and version in (None, route.canary):
             return _go_on(desk, route, reason)
         if version is not None and deployments.version(loop, version).state == "champion":
@@ -134,7 +134,7 @@ def reject(
     """End the running trial, or refuse a version that is held or waits, for good; what was done."""
     with deployments.transaction():
         route = deployments.route(loop)
-        desk = Desk(deployments, loop, now, announce, by)
+        desk = Desk(deployments, loop, now, announce, ByHand("reject", by, reason))
         if route is not None and route.canary is not None and version in (None, route.canary):
             desk.end(route, reason, state="rejected")
             return f"{loop}@{route.canary} is rejected; {loop}@{route.champion} has all traffic"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
+from mainspring.store.audit import Audit
 from mainspring.store.deployments import TRIAL, Deployments, Look, Route, Trial, Version, VersionState
 
 EVIDENCE = "evidence"
@@ -20,8 +21,17 @@ ENDED = frozenset({"rolled back", "rejected"})
 """Versions that only a person releases again."""
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What a person asked for, and why."""
+
+    act: Literal["promote", "rollback", "hold", "approve", "reject"]
+    by: str | None
+    reason: str
+
+
 class Desk:
-    """Changes route and states and writes the decision down. by: the person who decided, where it was one."""
+    """Changes route and states and writes the decision down. hand: whose act it is, where it is a person's."""
 
     def __init__(
         self,
@@ -29,10 +39,10 @@ class Desk:
         loop: str,
         now: datetime,
         announce: Announce | None = None,
-        by: str | None = None,
+        hand: ByHand | None = None,
     ) -> None:
         self.deployments, self.loop, self.now = deployments, loop, now
-        self._announce, self._by = announce or (lambda alias, version: None), by
+        self._announce, self._hand = announce or (lambda alias, version: None), hand
 
     def crown(self, version: Version, route: Route | None, reason: str, data: Any = None) -> None:
         """*version* takes all traffic; the champion before it is kept warm as the previous one."""
@@ -103,9 +113,11 @@ class Desk:
         return written.revision
 
     def tell(self, decision: str, version: int, reason: str, data: Any = None) -> None:
-        """Write a decision down, with the person who made it."""
-        if self._by is not None:
-            data = {**(data or {}), "by": self._by}
+        """Write a decision down; one of a person with who made it, in the audit log too."""
+        if (hand := self._hand) is not None:
+            data = {**(data or {}), "by": hand.by}
+            audit = Audit(self.deployments.home)
+            audit.add(hand.act, self.loop, version, by=hand.by or "unknown", reason=hand.reason)
         self.deployments.decide(
             self.loop, at=self.now, kind="release", decision=decision, version=version, reason=reason, data=data
         )

@@ -33,6 +33,8 @@ _OWN = re.compile(
 """Words of our own documents: a person of this name is looked for in tables and records only."""
 _KEPT_STEPS = ("package", "evaluate", "gate", "release")
 """Their outputs are what is known of a version, and hold no rows; a trace in one is overwritten."""
+_CHANGEABLE = {"decisions": ("reason", "data"), "audit": ("reason",)}
+"""Of tables that stay as they are, what a person's words stand in."""
 
 
 @dataclass(slots=True)
@@ -183,9 +185,11 @@ def _erased_cells(path: Path, needles: _Needles) -> int:
 
 @contextmanager
 def _unkept(connection: sqlite3.Connection) -> Iterator[None]:
-    """While the triggers that keep decisions as they are don't hold, for the transaction that is open: a reason may
-    name a person, and then the words that do go, not the decision."""
-    kept = connection.execute("select name, sql from sqlite_schema where type = 'trigger' and tbl_name = 'decisions'")
+    """While the triggers that keep decisions and acts as they are don't hold, for the transaction that is open: a reason
+    may name a person, and then the words that do go, not the decision."""
+    kept = connection.execute(
+        "select name, sql from sqlite_schema where type = 'trigger' and tbl_name in ('decisions', 'audit')"
+    )
     triggers = kept.fetchall()
     for name, _ in triggers:
         connection.execute(f'drop trigger "{name}"')
@@ -207,5 +211,5 @@ def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return [
         (table, row[1]) for (table,) in tables.fetchall()
         for row in connection.execute(f'pragma table_info("{table}")').fetchall()
-        if table != "decisions" or row[1] in ("reason", "data")
+        if row[1] in _CHANGEABLE.get(table, (row[1],))
     ]  # fmt: skip
