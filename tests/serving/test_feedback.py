@@ -18,11 +18,11 @@ from mainspring.store.records import latest
 
 def test_a_label_finds_its_prediction_by_id(world: World) -> None:
     identity = predicted(world)
-    answer = world.post("/feedback/flights", {"id": identity, "label": "yes", "at": "2013-04-02T10:00:00+02:00"})
+    answer = world.post("/feedback/flights", {"id": identity, "label": "yes", "at": "2013-04-01T02:04:00+02:00"})
 
     assert answer.json() == {"ids": [identity], "new": 1, "known": 0, "corrected": 0}
     (record,) = world.feedback()
-    assert (record.id, record.label, record.at.isoformat()) == (identity, "yes", "2013-04-02T08:00:00+00:00")
+    assert (record.id, record.label, record.at.isoformat()) == (identity, "yes", "2013-04-01T00:04:00+00:00")
 
 
 def test_a_label_may_tell_how_likely_it_was_to_come(world: World) -> None:
@@ -96,7 +96,7 @@ def test_an_event_counts_once_beside_a_label_or_instead_of_it_and_survives_a_res
     world: World, tmp_path: Path
 ) -> None:
     early, late = predicted(world), predicted(world, scheduled="2013-04-02T05:15:00")
-    both = {"id": early, "label": "yes", "event": "complaint", "at": "2013-04-02T10:00:00+02:00"}
+    both = {"id": early, "label": "yes", "event": "complaint", "at": "2013-04-01T01:00:00+02:00"}
     by_key = [{"key": "f1", "event": "purchase"}, {"key": "f1", "time": "2013-04-01T05:15:00", "event": "purchase"}]
     told = [world.post("/feedback/flights", body).json() for body in (both, both, by_key, by_key)]
 
@@ -139,6 +139,8 @@ def test_a_list_is_taken_whole_or_not_at_all(world: World) -> None:
         ({"at": "yesterday"}, 422, "at 'yesterday' is not a time"),
         ({"at": "2013-04-01T00:00:00"}, 422, "has no time zone; add \\+00:00"),
         ({"at": "0001-01-01T00:00:00+10:00"}, 422, "is not a time"),
+        ({"at": "2013-04-01T00:06:00+00:00"}, 422, "is still to come: it is 2013-04-01T00:00:00"),
+        ({"at": "9999-12-31T23:59:59-12:00", "event": "complaint"}, 422, "is"),
         ({"propensity": 0}, 422, "propensity '0' is not a chance above 0 and up to 1"),
         ({"propensity": True}, 422, "is not a chance"),
         ({"note": "x"}, 400, "the unknown field 'note'"),

@@ -25,7 +25,7 @@ from stand_in import Logistic, listening
 from mainspring.app.cli import cli
 from mainspring.store.records import latest
 
-AT = datetime(2013, 4, 3, tzinfo=UTC)
+AT = datetime(2013, 3, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -76,16 +76,18 @@ def test_a_file_of_labels_is_taken_and_again_changes_nothing(world: SimpleNamesp
 
 
 def test_what_no_prediction_is_found_for_is_kept_and_may_be_given_again(world: SimpleNamespace) -> None:
-    rows = [{"id": world.ids[0], "label": "yes"}, {"id": "later", "label": "no"}, {"id": world.ids[1], "label": "?"}]
+    rows = [{"id": world.ids[0], "label": "yes"}, {"id": "later", "label": "no"}, {"id": world.ids[1], "label": "?"},
+            {"key": "k2", "label": "yes", "at": "2031-01-01T00:00:00+00:00"}]  # fmt: skip
     Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     told = given(world, "labels.jsonl")
 
-    assert (told["new"], told["refused"], told["kept"]) == (1, 2, "flights-refused.jsonl")
+    assert (told["new"], told["refused"], told["kept"]) == (1, 3, "flights-refused.jsonl")
     kept = [json.loads(line) for line in Path("flights-refused.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in kept] == ["later", world.ids[1]] and "none of the classes" in kept[1]["why"]
+    assert [row.get("id") for row in kept] == ["later", world.ids[1], None] and "still to come" in kept[2]["why"]
+    assert "none of the classes" in kept[1]["why"]
     again = given(world, "flights-refused.jsonl", "--refused", "again.jsonl")
-    assert again["refused"] == 2
+    assert again["refused"] == 3
 
 
 def test_of_two_rows_for_one_prediction_the_later_corrects_the_first(world: SimpleNamespace) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 CALM_SECONDS = 2.0
 """How long the serving processes must have run before one in reserve takes time from them for its start."""
+RETRY_SECONDS = 30.0
+"""How long after one that couldn't be started the next is tried."""
 
 
 def begin(module: str, files: Sequence[int], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -55,7 +57,13 @@ class Spare:
         if self._alive() or time.monotonic() - max(calm_since, self._began) < CALM_SECONDS:
             return
         self._began = time.monotonic()
-        self._process = begin(*self._given)
+        try:
+            self._process = begin(*self._given)
+        except OSError as error:  # no memory, or no more processes: who serves goes on
+            self._began += RETRY_SECONDS
+            told = f"no serving process can be kept in reserve now ({error.strerror}); the next try is in"
+            print(f"mainspring: {told} {RETRY_SECONDS:.0f} s", file=sys.stderr, flush=True)
+            return
         tell(self._process, {**self._settings, "reserve": True}, last=False)
 
     def take(self) -> subprocess.Popen[bytes] | None:

@@ -312,5 +312,9 @@ def _restart_if_dead(child: Child, say: Callable[[str], None], *, final: bool) -
         return 1
     say(f"{child.name} process died (exit {code}); starting it again")
     time.sleep(BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS)) - 1])
-    child.start()
+    try:
+        child.start()
+    except OSError as error:  # no memory, or no more processes: the others go on, and there may be room soon
+        child.deaths = min(child.deaths, len(BACKOFF_SECONDS))
+        say(f"{child.name} process can't be started now ({error.strerror}); trying again")
     return None

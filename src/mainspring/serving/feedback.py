@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from mainspring.core.errors import InvalidRequest, InvalidRows, NotServed, RequestError, StoreError, Unavailable
 from mainspring.core.strategies import EVENT_NAMES, is_event_name
+from mainspring.core.wording import duration
 from mainspring.serving.served import ServedLoop
 from mainspring.store.labels import UNLABELLED
 from mainspring.store.records import About, FeedbackRecord, event_label
@@ -28,6 +29,8 @@ _FIELDS = frozenset({"id", "key", "time", "label", "event", "at", "propensity"})
 _FEW = 64
 """So many labels are written at once; more, in a thread."""
 _LOOK_SECONDS, _TURN_SECONDS = 0.001, 5.0
+_SKEW = timedelta(minutes=5)
+"""How far another machine's clock may be ahead."""
 _Noted = tuple[FeedbackRecord, Any]
 """A label or an event, and what was known of it before."""
 
@@ -239,6 +242,11 @@ class Feedback:
             raise InvalidRows(f"feedback {number}: at {str(item['at'])[:60]!r} is not a time in ISO 8601") from None
         if zoned is None:
             raise InvalidRows(f"feedback {number}: at {item['at']!r} has no time zone; add +00:00")
+        if zoned > (now := self.served.clock()) + _SKEW:
+            raise InvalidRows(
+                f"feedback {number}: at {item['at']!r} is still to come: it is {now:%Y-%m-%dT%H:%M:%S%z} here; "
+                f"give when the label became known (clocks may differ by {duration(_SKEW.total_seconds())})"
+            )
         return zoned
 
     async def _write(self, fresh: list[_Noted]) -> asyncio.Future[None]:

@@ -185,7 +185,7 @@ def _erased_cells(path: Path, needles: _Needles) -> int:
 
 @contextmanager
 def _unkept(connection: sqlite3.Connection) -> Iterator[None]:
-    """While the triggers that keep decisions and acts as they are don't hold, for the transaction that is open: a reason
+    """While the triggers that keep decisions and acts as they are don't hold, in the open transaction: a reason
     may name a person, and then the words that do go, not the decision."""
     kept = connection.execute(
         "select name, sql from sqlite_schema where type = 'trigger' and tbl_name in ('decisions', 'audit')"
