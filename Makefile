@@ -38,10 +38,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tests/serving/kserve.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) --editable '.[dev,examples]'
+	$(UV) --no-deps --target .venv/kserve --requirement tests/serving/kserve.txt
 	touch $(STAMP)
 
 # PostgreSQL and MariaDB, which tests start for themselves; where they aren't there, root installs Debian's.
