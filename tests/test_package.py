@@ -18,8 +18,8 @@ PACKAGE = ROOT / "src" / "mainspring"
 BIG = {"polars", "pandas", "numpy", "pyarrow", "scipy", "sklearn", "mlflow", "optuna", "sqlalchemy", "rich"}
 PUBLIC = {
     "Loop", "Pipeline", "step", "at_least", "register_format",
-    "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "file", "frame", "iceberg", "join", "json", "parquet",
-    "rest", "sql",
+    "Azure", "Gcs", "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "file", "frame", "iceberg", "join",
+    "json", "parquet", "rest", "sql",
     "Clean", "Split", "Search", "log", "Gate", "Monitor", "Privacy", "Retrain",
     "ABTest", "Bandit", "Canary", "Immediate", "Manual", "Shadow",
     "MainspringError", "__version__",

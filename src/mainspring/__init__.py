@@ -17,8 +17,9 @@ _HOMES = {
         "log",
     ),
     "mainspring.core.sources": (
-        "Http", "Paging", "S3", "arrow", "csv", "delta", "excel", "frame", "iceberg", "json", "parquet", "rest", "sql",
+        "Http", "Paging", "arrow", "csv", "delta", "excel", "frame", "iceberg", "json", "parquet", "rest", "sql",
     ),
+    "mainspring.core.object_stores": ("Azure", "Gcs", "S3"),
     "mainspring.core.joins": ("join",),
     "mainspring.core.errors": ("MainspringError",),
     "mainspring.store.formats": ("register_format",),

@@ -18,7 +18,9 @@ from mainspring.core.declarations import Split as Split
 from mainspring.core.declarations import log as log
 from mainspring.core.errors import MainspringError as MainspringError
 from mainspring.core.joins import join as join
-from mainspring.core.sources import S3 as S3
+from mainspring.core.object_stores import S3 as S3
+from mainspring.core.object_stores import Azure as Azure
+from mainspring.core.object_stores import Gcs as Gcs
 from mainspring.core.sources import Http as Http
 from mainspring.core.sources import Paging as Paging
 from mainspring.core.sources import arrow as arrow

@@ -1,7 +1,8 @@
-"""Files behind addresses: an S3 server and web servers, both real, on this machine."""
+"""Files behind addresses: on this machine an S3 server, which Google's store is asked like, blobs, and web servers."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -9,8 +10,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,11 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from mainspring.core import sources as ms
+import mainspring as ms
 from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
+from mainspring.data import remote
 from mainspring.data.sources import beyond, reader
+from tests.data import blobs
 from tests.data.web import Answer, Script, serving
 
 ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
@@ -157,6 +163,101 @@ class TestObjects:
         assert "hunter22" not in str(error.value)
         with pytest.raises(DeclarationError, match=r"reached by access=ms\.S3"):
             rows_of(ms.csv("s3://flights/rows.csv", access=WEB))
+
+
+Put = Callable[[str, bytes], None]
+
+
+def _public(endpoint: str, key: str, content: bytes) -> None:
+    """An object that whoever says nothing of themselves may read, as the emulators of Google's store are asked."""
+    where = f"{endpoint}/flights/{urllib.parse.quote(key)}"
+    told = {"x-amz-acl": "public-read", "Content-Type": "text/csv"}
+    asking = urllib.request.Request(where, content, told, method="PUT")
+    urllib.request.urlopen(asking).close()
+
+
+class TestOtherStores:
+    @pytest.fixture(params=["gs", "az", "abfss"])
+    def place(
+        self, request: pytest.FixtureRequest, endpoint: str, bucket: Put, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[tuple[str, Any, Put]]:
+        """The address of a store, how it is reached, and what writes objects into it."""
+        if request.param == "gs":
+            yield "gs://flights", ms.Gcs(endpoint=endpoint), partial(_public, endpoint)
+            return
+        monkeypatch.setenv("MS_TEST_BLOBS", blobs.KEY)
+        account = blobs.Blobs({})
+        host = "flights" if request.param == "az" else f"flights@{blobs.ACCOUNT}.dfs.core.windows.net"
+        with serving(account) as server:
+            access = ms.Azure(blobs.ACCOUNT, key="env:MS_TEST_BLOBS", endpoint=f"{server.url}/{blobs.ACCOUNT}")
+            if request.param == "abfss":
+                access = replace(access, account=None)
+            yield f"{request.param}://{host}", access, account.content.__setitem__
+
+    def test_globs_folders_new_and_changed_objects_are_as_with_s3(self, place: tuple[str, Any, Put]) -> None:
+        base, access, put = place
+        for key in ("2013/02.csv", "2013/01 ä.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv"):
+            put(key, f"file\n{key}\n".encode())
+
+        def found(path: str, since: Any = None) -> list[Any]:
+            return rows_of(ms.csv(f"{base}/{path}", access=access), since)["file"].to_list()
+
+        assert found("2013/*.csv") == ["2013/01 ä.csv", "2013/02.csv"]
+        assert found("2013/01 ä.csv") == ["2013/01 ä.csv"]
+        assert found("2013/") == found("2013") == ["2013/01 ä.csv", "2013/02.csv", "2013/deep/03.csv"]
+        source = ms.csv(f"{base}/2014/*.csv", access=access)
+        ((_, cursor),) = reader(source).read(None)
+        put("2014/06.csv", b"file\nnew\n")
+        assert beyond(reader(source), cursor) == cursor and found("2014/*.csv", cursor) == ["new"]
+        put("2014/05.csv", b"file\nother\n")
+        assert beyond(reader(source), cursor) is None
+
+    def test_a_delta_table_is_read(self, place: tuple[str, Any, Put], tmp_path: Path) -> None:
+        base, access, put = place
+        write_deltalake(str(tmp_path / "table"), ROWS)
+        for path in (tmp_path / "table").rglob("*"):
+            if path.is_file():
+                put(f"lake/{path.relative_to(tmp_path)}", path.read_bytes())
+
+        assert rows_of(ms.delta(f"{base}/lake/table", access=access)).equals(ROWS)
+
+    def test_what_is_missing_refused_or_changes_is_named(self, place: tuple[str, Any, Put]) -> None:
+        base, access, put = place
+        put("rows.csv", b"n\n1\n")
+        with pytest.raises(SourceNotFound, match=rf"no such file: '{base}/row.csv'; '{base}/' has rows.csv"):
+            rows_of(ms.csv(f"{base}/row.csv", access=access))
+        with pytest.raises(DeclarationError, match=r"is reached by access=ms\.(Gcs|Azure)\(\.\.\.\), not by ms\.S3"):
+            rows_of(ms.csv(f"{base}/rows.csv", access=ms.S3()))
+        (stored,) = remote.files(f"{base}/rows.csv", access, [".csv"])
+        put("rows.csv", b"n\n2\n")
+        with pytest.raises(SourceError, match="was changed while it was read"):
+            stored.open()
+
+    def test_who_may_not_read_is_told_which_access_to_check(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MS_TEST_BLOBS", base64.b64encode(b"hunter22").decode())
+        with serving(blobs.Blobs({"rows.csv": b"n\n1\n"})) as server:
+            access = ms.Azure(blobs.ACCOUNT, key="env:MS_TEST_BLOBS", endpoint=f"{server.url}/{blobs.ACCOUNT}")
+            with pytest.raises(SourceError, match=r"may not be read \(.+\); check what access=ms.Azure\(...\)"):
+                rows_of(ms.csv("az://flights/rows.csv", access=access))
+        monkeypatch.setenv("MS_TEST_BLOBS", "hunter22!")
+        for how in (ms.Azure("me", key="env:MS_TEST_BLOBS"), ms.Gcs("env:MS_TEST_BLOBS")):
+            address = "az://flights/rows.csv" if isinstance(how, ms.Azure) else "gs://flights/rows.csv"
+            with pytest.raises(SourceError) as error:
+                rows_of(ms.csv(address, access=how))
+            assert "hunter22" not in str(error.value) and "ms." in str(error.value)
+
+    def test_a_secret_in_the_declaration_is_refused_and_so_are_two_ways(self) -> None:
+        for made in (
+            lambda: ms.Azure(key="hunter22"), lambda: ms.Azure(sas="hunter22"), lambda: ms.Gcs("hunter22"),
+            lambda: ms.Azure(client=("tenant", "client", "hunter22")),
+        ):  # fmt: skip
+            with pytest.raises(DeclarationError, match="must be a reference") as error:
+                made()
+            assert "hunter22" not in str(error.value)
+        with pytest.raises(DeclarationError, match="Azure has key and sas; a store is told in one way who asks"):
+            ms.Azure(key="env:A", sas="env:B")
+        with pytest.raises(DeclarationError, match="Gcs has service_account and anonymous"):
+            ms.Gcs("env:A", anonymous=True)
 
 
 class TestWebFiles:

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mainspring.core.errors import DeclarationError
+from mainspring.core.object_stores import S3, ObjectStore, check_reference
 from mainspring.core.quantities import check_number, number_of_bytes, seconds
 
 _PACKED = r"(?:\.(?:gz|bz2|xz|zst|zip))?"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
+STORES = ("s3", "gs", "az", "abfs", "abfss")
+"""The schemes of addresses in object stores."""
 _IN_A_FILE = re.compile(r"(?:sqlite|duckdb):///")
 UNCOUNTED = "mainspring: how it is reached"
 """Marks, in a field's metadata, what of a declared source is no part of what it asks for."""
@@ -45,34 +48,6 @@ def opened_at(address: str, folder: str) -> str:
     return f"{prefix}{folder.rstrip('/')}/{path}" if folder and path else address
 
 
-def _check_reference(argument: str, value: str | None) -> None:
-    """A secret stands in a declaration only by reference; the message never repeats what was given instead."""
-    if value is not None and not re.match(r"(env|file):.", str(value)):
-        raise DeclarationError(
-            f"{argument} must be a reference, such as 'env:NAME' or 'file:PATH', not the value itself"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class S3:
-    """How an object store that speaks S3 is reached; what is left out comes from the usual AWS_ variables.
-
-    endpoint: of a store that isn't Amazon's, such as "http://localhost:9000". access_key, secret_key, token:
-    references, "env:NAME" or "file:PATH". anonymous: read a public bucket without a signature.
-    """
-
-    endpoint: str | None = None
-    region: str | None = None
-    access_key: str | None = None
-    secret_key: str | None = None
-    token: str | None = None
-    anonymous: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("access_key", "secret_key", "token"):
-            _check_reference(f"S3({name}=...)", getattr(self, name))
-
-
 @dataclass(frozen=True, slots=True)
 class Http:
     """How an address is asked: at most one way to say who asks, and limits.
@@ -103,7 +78,7 @@ class Http:
             length = {"bearer": 0, "oauth2": 3}.get(name, 2)
             if length and (not isinstance(value, tuple) or len(value) != length):
                 raise DeclarationError(f"Http({name}=...) must have {length} parts, the last of them a reference")
-            _check_reference(f"Http({name}=...)", value[-1] if length else value)
+            check_reference(f"Http({name}=...)", value[-1] if length else value)
         for duration in (self.timeout, self.max_time):
             if seconds(duration) <= 0:
                 raise DeclarationError(f"Http has a limit of {duration!r}; it must be longer than 0, such as '30s'")
@@ -148,7 +123,7 @@ class CsvSource:
     decimal: str = "."
     thousands: str = ""
     dates: str | tuple[tuple[str, str], ...] = ""
-    access: S3 | Http | None = None
+    access: ObjectStore | Http | None = None
     folder: str = _folder()
 
     def __post_init__(self) -> None:
@@ -171,7 +146,7 @@ class JsonSource:
     path: str
     rows: str = ""
     encoding: str = "utf8"
-    access: S3 | Http | None = None
+    access: ObjectStore | Http | None = None
     folder: str = _folder()
 
 
@@ -180,7 +155,7 @@ class ParquetSource:
     """Rows of Parquet files; see `parquet`."""
 
     path: str
-    access: S3 | Http | None = None
+    access: ObjectStore | Http | None = None
     folder: str = _folder()
 
 
@@ -189,7 +164,7 @@ class ArrowSource:
     """Rows of Arrow IPC files; see `arrow`."""
 
     path: str
-    access: S3 | Http | None = None
+    access: ObjectStore | Http | None = None
     folder: str = _folder()
 
 
@@ -199,7 +174,7 @@ class ExcelSource:
 
     path: str
     sheet: str = ""
-    access: S3 | Http | None = None
+    access: ObjectStore | Http | None = None
     folder: str = _folder()
 
 
@@ -232,7 +207,7 @@ class DeltaSource:
     """Rows of a Delta table; see `delta`."""
 
     path: str
-    access: S3 | None = None
+    access: ObjectStore | None = None
     folder: str = _folder()
 
 
@@ -294,9 +269,10 @@ AnySource = (
 
 def csv(
     path: str, *, separator: str = ",", encoding: str = "utf8", quote: str = '"', decimal: str = ".",
-    thousands: str = "", dates: str | Mapping[str, str] = "", access: S3 | Http | None = None,
+    thousands: str = "", dates: str | Mapping[str, str] = "", access: ObjectStore | Http | None = None,
 ) -> CsvSource:  # fmt: skip
-    """Rows of CSV files; *path* may be a glob such as "data/*.csv", a folder, or an address: s3://, https://.
+    """Rows of CSV files; *path* may be a glob such as "data/*.csv", a folder, or an address: https://, or one of an
+    object store: s3://, gs://, az://, abfss://.
 
     A relative path is one from the folder of the FILE that the command line names, or else from the current folder.
     Whole numbers with leading zeros, such as zip codes, are text. Files may be compressed: gz, bz2, xz, zst, zip.
@@ -309,7 +285,7 @@ def csv(
     return CsvSource(str(path), separator, encoding, quote, decimal, thousands, told, access)
 
 
-def json(path: str, *, rows: str = "", encoding: str = "utf8", access: S3 | Http | None = None) -> JsonSource:
+def json(path: str, *, rows: str = "", encoding: str = "utf8", access: ObjectStore | Http | None = None) -> JsonSource:
     """Rows of JSON files (a list of objects) or of JSON lines (an object on each line), told apart by their content.
 
     path: as for `csv`. rows: where the list is, such as "data.items". Objects in a row become columns a_b of {"a":
@@ -318,17 +294,17 @@ def json(path: str, *, rows: str = "", encoding: str = "utf8", access: S3 | Http
     return JsonSource(str(path), rows, encoding, access)
 
 
-def parquet(path: str, *, access: S3 | Http | None = None) -> ParquetSource:
+def parquet(path: str, *, access: ObjectStore | Http | None = None) -> ParquetSource:
     """Rows of Parquet files; *path* may be a glob, a folder or an address, and is looked for as `csv` does."""
     return ParquetSource(str(path), access)
 
 
-def arrow(path: str, *, access: S3 | Http | None = None) -> ArrowSource:
+def arrow(path: str, *, access: ObjectStore | Http | None = None) -> ArrowSource:
     """Rows of Arrow IPC files (Feather version 2) or streams; *path* as for `csv`."""
     return ArrowSource(str(path), access)
 
 
-def excel(path: str, *, sheet: str = "", access: S3 | Http | None = None) -> ExcelSource:
+def excel(path: str, *, sheet: str = "", access: ObjectStore | Http | None = None) -> ExcelSource:
     """Rows of a sheet (the first unless told), whose first row has the names. Needs the extra: mainspring[excel]."""
     return ExcelSource(str(path), sheet, access)
 
@@ -347,8 +323,9 @@ def rest(
     return RestSource(str(url), rows, paging, given, since, total, unique, access or Http())
 
 
-def delta(path: str, *, access: S3 | None = None) -> DeltaSource:
-    """Rows of a Delta table: a folder, or an s3:// address. Of a table that only grew, only new rows are read."""
+def delta(path: str, *, access: ObjectStore | None = None) -> DeltaSource:
+    """Rows of a Delta table: a folder, or an address of an object store. Of a table that only grew, only new rows are
+    read."""
     return DeltaSource(str(path), access)
 
 
@@ -399,7 +376,7 @@ def source(data: Any) -> Any:
 def _of_text(data: str) -> Any:
     scheme = _SCHEME.match(data)
     kind = scheme[1].lower() if scheme else ""
-    if kind in ("", "s3", "http", "https"):
+    if kind in ("", "http", "https", *STORES):
         path = data.partition("?")[0] if kind.startswith("http") else data
         for pattern, declare in _SUFFIXES:
             if re.search(f"{pattern}$", path, re.IGNORECASE):

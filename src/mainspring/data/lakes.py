@@ -14,8 +14,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from mainspring.core.errors import SourceError, SourceNotFound
-from mainspring.core.sources import S3, DeltaSource, IcebergSource, opened_at
-from mainspring.data import remote
+from mainspring.core.object_stores import S3, ObjectStore
+from mainspring.core.sources import DeltaSource, IcebergSource, opened_at
+from mainspring.data import buckets, remote
 from mainspring.data.declared import identity
 from mainspring.data.nested import flat
 
@@ -67,7 +68,7 @@ class Delta:
         remote_path = remote.is_address(self._source.path)
         folder = Path(opened_at(self._source.path, self._source.folder)).expanduser()
         path = self._source.path if remote_path else folder.absolute().as_uri()
-        how = _storage(self._source.access or S3()) if remote_path else None
+        how = _storage(self._source.path, self._source.access) if buckets.is_object(self._source.path) else None
         try:
             if not remote_path and not folder.is_dir():
                 raise SourceNotFound(f"no such folder: {str(folder)!r}; give the folder of a Delta table")
@@ -79,7 +80,7 @@ class Delta:
 
     def _unreadable(self, error: Exception) -> SourceError:
         reason = type(error).__name__ if self._source.access else str(error).strip().partition("\n")[0]
-        return SourceError(f"{self.name} can't be read: {reason}; check it, or its access=ms.S3(...)")
+        return SourceError(f"{self.name} can't be read: {reason}; check it, or its access=")
 
 
 class Iceberg:
@@ -159,11 +160,11 @@ def _base(uri: str) -> str:
     return uri.rpartition("/")[2]
 
 
-def _storage(access: S3) -> dict[str, str]:
-    plain = {"allow_http": "true"} if (access.endpoint or "").lower().startswith("http://") else {}
-    return {
-        f"aws_{name}" if name != "skip_signature" else name: value for name, value in remote.options(access).items()
-    } | plain
+def _storage(address: str, access: ObjectStore | None) -> dict[str, str]:
+    said = buckets.options(address, access)
+    if address.lower().startswith("s3:"):
+        said = {name if name == "skip_signature" else f"aws_{name}": value for name, value in said.items()}
+    return said | ({"allow_http": "true"} if buckets.plain(access) else {})
 
 
 def _iceberg_storage(access: S3 | None) -> dict[str, str]:
@@ -172,4 +173,5 @@ def _iceberg_storage(access: S3 | None) -> dict[str, str]:
         "secret_access_key": "secret-access-key",
         "session_token": "session-token",
     }
-    return {words.get(name, name): value for name, value in remote.options(access or S3()).items()} if access else {}
+    said = {} if access is None else buckets.options("s3://", access)
+    return {words.get(name, name): value for name, value in said.items()}
