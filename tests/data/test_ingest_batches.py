@@ -26,6 +26,7 @@ from mainspring.data import batches
 from mainspring.data.ingest import ingest
 from mainspring.data.load import joined
 from mainspring.data.versions import Versions
+from mainspring.store import row_digest
 from mainspring.store.home import Home
 from mainspring.store.tables import Table
 
@@ -34,8 +35,9 @@ ROLES = Roles("late", key="id")
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of 10 to 20 rows."""
+    """Batches of 10 to 20 rows, digested by 16."""
     monkeypatch.setattr(batches, "BATCH_ROWS", 10)
+    monkeypatch.setattr(row_digest, "BLOCK", 16)
 
 
 def rows(count: int = 100, start: int = 0) -> pl.DataFrame:
@@ -137,6 +139,14 @@ class TestTypesThatTurnOutWider:
         assert str(dataset.schema["delay"].type) == "float" and dataset.schema["delay"].high == 49
         assert Versions(home, "loop").rows(dataset).height == 100
         assert known(home)["delay"].round(1).to_list() == [*range(50), *(i / 10 for i in range(50, 100))]
+
+    @pytest.mark.parametrize("numbers", [(2**53 + 1, 0.5), (0.5, 2**53 + 1)])
+    def test_numbers_that_a_float_would_round_become_text(self, numbers: Any, home: Home, ingested: Any) -> None:
+        frames = [texts([""] * 30, at).with_columns(x=pl.lit(n)) for at, n in zip((0, 30), numbers, strict=True)]
+        dataset = ingested(parts(*frames), ROLES)
+
+        assert known(home)["x"].unique(maintain_order=True).to_list() == list(map(str, numbers))
+        assert "column 'x' is taken as text: it has fractions, and whole numbers that no float holds" in dataset.notes
 
     def test_dates_that_were_text_become_text_as_it_was(self, home: Home, ingested: Any) -> None:
         days = [f"2013-01-{day:02}" for day in range(1, 31)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from mainspring.core import declarations as ms
 from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError, SourceNotFound
+from mainspring.core.sources import json
 from mainspring.data.sources import reader
 
 ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
@@ -21,6 +24,44 @@ ROWS = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
 
 def rows_of(source: Any, since: Any = None, **options: Any) -> pl.DataFrame:
     return pl.concat([part for part, _ in reader(source, **options).read(since)], how="diagonal_relaxed")
+
+
+BIG = 2**53 + 1
+"""No float holds it."""
+
+
+def _csv(folder: Path, text: str, **how: Any) -> Any:
+    (folder / "rows.csv").write_text(text)
+    return ms.csv(str(folder / "rows.csv"), **how)
+
+
+def _json(folder: Path) -> Any:
+    (folder / "rows.jsonl").write_text(f'{{"x": {BIG}}}\n{{"x": 0.5}}\n')
+    return json(str(folder / "rows.jsonl"))
+
+
+def _sqlite(folder: Path) -> Any:
+    with closing(sqlite3.connect(folder / "rows.db")) as database:
+        database.execute("create table t (x)")
+        database.executemany("insert into t values (?)", [(BIG,), (0.5,)])
+        database.commit()
+    return ms.sql(str(folder / "rows.db"), "t")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda folder: _csv(folder, f"x,y\n{BIG},a\n0.5,b\n"),
+        lambda folder: _csv(folder, f"x;y\n{BIG};a\n0,5;b\n", separator=";", decimal=","),
+        _json,
+        _sqlite,
+        lambda folder: ms.source(lambda: [{"x": BIG}, {"x": 0.5}]),
+        lambda folder: ms.source(pd.DataFrame({"x": pd.Series([BIG, 0.5], dtype=object)})),
+    ],
+    ids=["csv", "decimal comma", "json", "sqlite", "dicts", "pandas"],
+)
+def test_whole_numbers_that_no_float_holds_keep_their_digits_beside_fractions(made: Any, tmp_path: Path) -> None:
+    assert rows_of(made(tmp_path))["x"].to_list() == [str(BIG), "0.5"]
 
 
 class TestFiles:

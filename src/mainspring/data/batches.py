@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.errors import SourceError
+from mainspring.data.casting import inexact
 
 Part = tuple[pl.DataFrame, Any]
 BATCH_ROWS = 1 << 17
@@ -62,10 +63,21 @@ def _pieces(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _united(parts: list[pl.DataFrame], name: str) -> pl.DataFrame:
     if len(parts) == 1:
         return parts[0]
+    parts = _with_all_digits(parts)
     try:
         return pl.concat(parts, how="diagonal_relaxed", rechunk=True)
     except pl.exceptions.PolarsError as error:
         raise _unfit(name, str(error).partition("\n")[0]) from error
+
+
+def _with_all_digits(parts: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """*parts* with a column as text that is of floats in some, and in others of whole numbers that no float holds."""
+    floats = {name for part in parts for name, kind in part.schema.items() if kind.is_float()}
+    whole = [part[name] for part in parts for name, kind in part.schema.items() if name in floats and kind.is_integer()]
+    lossy = {column.name for column in whole if inexact(column.cast(pl.String)).any()}
+    if not lossy:
+        return parts
+    return [part.with_columns(pl.col(name).cast(pl.String) for name in lossy & set(part.columns)) for part in parts]
 
 
 def _refuse_other_shape(part: pl.DataFrame, nested: dict[str, bool], name: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars as pl
 
 from mainspring.core.schema import Type
@@ -21,6 +24,7 @@ _MICROSECONDS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """From the first day of the year 1 to the last of 9999, as dates and instants are counted."""
 EXACT = 2**53
 """Up to here a float holds every whole number."""
+_LONG = r"^\s*[-+]?\d{16,}(\.\d*)?\s*$"
 _WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
 
@@ -64,6 +68,61 @@ def numbers(column: pl.Series) -> pl.Series:
         read = column.str.strip_chars().cast(pl.Float64, strict=False)
         return read.set(~read.is_finite().fill_null(True), None)
     return column.cast(pl.Float64) if _numeric(column) else _nothing(column, Type.FLOAT)
+
+
+def inexact(column: pl.Series) -> pl.Series:
+    """Which values of a plain *column*, integers or text, are whole numbers or more beyond 2^53 that no float holds."""
+    if column.dtype == pl.String:
+        long = column.str.contains(_LONG).fill_null(False)
+    elif column.dtype == pl.Int64:
+        long = ((column > EXACT) | (column < -EXACT)).fill_null(False)
+    else:
+        return pl.Series([False]).new_from_index(0, len(column))
+    if not long.any():
+        return long
+    texts = column.filter(long).cast(pl.String).str.strip_chars().str.strip_prefix("+")
+    whole = texts.str.replace(r"\..*", "").cast(pl.Int128, strict=False)
+    floats = texts.cast(pl.Float64, strict=False)
+    kept = (whole.abs() < EXACT) | (
+        (floats.cast(pl.Int128, strict=False) == whole) & ~texts.str.contains(r"\.\d*[1-9]")
+    )
+    return long.scatter(long.arg_true(), ~kept.fill_null(False))
+
+
+def of_values(name: str, values: Sequence[Any]) -> pl.Series:
+    """A column of Python's *values*: text where whole numbers are too large for one of numbers, or stand beside
+    fractions and no float holds them."""
+    made = pl.Series(name, values, strict=False)
+    return made if _holds(made, values) else pl.Series(name, [None if v is None else str(v) for v in values], pl.String)
+
+
+def united(frame: pl.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The *frame* that polars made of *rows*, with the columns that it can't hold as `of_values` makes them."""
+    given = {
+        column.name: [row.get(column.name) for row in rows] for column in frame.iter_columns() if _doubtful(column)
+    }
+    return frame.with_columns(
+        of_values(name, values) for name, values in given.items() if not _holds(frame[name], values)
+    )
+
+
+def _doubtful(made: pl.Series) -> bool:
+    return (made.dtype.is_integer() and made.null_count() > 0) or (
+        made.dtype.is_float() and bool((made.abs() >= EXACT).any())
+    )
+
+
+def _holds(made: pl.Series, values: Sequence[Any]) -> bool:
+    if not _doubtful(made):
+        return True
+    if made.dtype.is_integer():
+        return made.null_count() == sum(value is None for value in values)
+    return all(map(exact, values))
+
+
+def exact(value: Any) -> bool:
+    """Whether a float holds *value*, where that is a whole number."""
+    return type(value) is not int or abs(value) <= EXACT or (abs(value) < 2**1023 and int(float(value)) == value)
 
 
 def integers(column: pl.Series) -> pl.Series:
@@ -157,10 +216,14 @@ def _plain_integers(column: pl.Series) -> tuple[pl.Series, str]:
 
 
 def _plain_decimals(column: pl.Series) -> tuple[pl.Series, str]:
-    """Floats; of decimals without a fraction integers, and also of others that are whole and that no float holds."""
+    """Floats; of decimals without a fraction integers, and also of others that are whole and that no float holds. Those
+    that have both are text, as are PostgreSQL's."""
     floats = column.cast(pl.Float64)
-    if column.dtype.scale == 0 or ((floats.abs() >= EXACT).any() and (column == column.round(0)).all()):  # type: ignore[attr-defined]
+    large = bool((floats.abs() >= EXACT).any())
+    if column.dtype.scale == 0 or (large and (column == column.round(0)).all()):  # type: ignore[attr-defined]
         return _plain_integers(column.cast(pl.Decimal(38, 0)))
+    if large and inexact(texts := column.cast(pl.String)).any():
+        return texts, ""
     return floats, ""
 
 

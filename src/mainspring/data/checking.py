@@ -11,7 +11,7 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import SchemaMismatch
 from mainspring.core.schema import Column, Evolution, Schema, Type
 from mainspring.core.wording import count, listed
-from mainspring.data.casting import EXACT, cast, first_values, kind_of, numbers
+from mainspring.data.casting import EXACT, cast, first_values, inexact, kind_of, numbers
 from mainspring.data.inference import infer, observed, text_kind, widened
 from mainspring.store.tables import DTYPES
 
@@ -112,7 +112,7 @@ def _decided(values: pl.Series, column: Column, rule: Evolution) -> tuple[Column
         return column, ""
     if column.undecided:
         return replace(column, type=text_kind(values, 0.0)[0] if found is Type.TEXT else found), ""
-    exact = max(abs(column.low or 0), abs(column.high or 0)) <= EXACT
+    exact = max(abs(column.low or 0), abs(column.high or 0)) < EXACT
     if column.type is Type.INTEGER and exact and found in (Type.FLOAT, Type.TEXT) and rule.wider_type == "accept":
         floats = numbers(values)
         if (floats != floats.round()).any():
@@ -141,8 +141,8 @@ def _faults(values: pl.Series, typed: pl.Series, column: Column, named: bool, ru
     rules: list[tuple[pl.Series | None, str]] = [
         (~known & values.is_not_null() if lost else None, f"is no {column.type}")
     ]
-    if named and column.type is Type.FLOAT and values.dtype == pl.Int64:
-        rules.append((values.abs() > EXACT, "is more than a float holds exactly; say integer or text in the contract"))
+    if column.type is Type.FLOAT and values.dtype in (pl.Int64, pl.String):
+        rules.append((inexact(values), "is more than a float holds exactly; say integer or text in the contract"))
     if named or column.required:
         rules.append((~known & values.is_null(), "is empty but names the row" if named else "is empty but required"))
     if column.minimum is not None:

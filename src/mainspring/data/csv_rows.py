@@ -14,6 +14,7 @@ from mainspring.core.errors import SchemaMismatch, SourceEmpty, SourceError
 from mainspring.core.sources import CsvSource
 from mainspring.core.wording import count, listed
 from mainspring.data import written
+from mainspring.data.casting import EXACT, inexact
 from mainspring.data.stored import Pieces, Stored, blocks, header_end, row_end, rows
 
 MISSING = (
@@ -88,7 +89,7 @@ class _Table:
             kinds = found.schema
             self._types |= {name: kinds[name] for name in begun}
             frame = frame.with_columns(found.select(begun))
-        frame = self._with_codes(frame, part)
+        frame = self._with_digits(self._with_codes(frame, part), part)
         kinds = frame.schema
         self._types |= {name: kinds[name] for name in self._types}
         empty = [name for name in self._names if name not in self._types and name not in self._text]
@@ -134,7 +135,8 @@ class _Table:
         if self._all_text:
             return self._read(part, {})
         told = {name: pl.String() for name in self._names if name in self._text}
-        return self._with_codes(self._under_own_header(part, told, None, list(MISSING)), part)
+        found = self._with_codes(self._under_own_header(part, told, None, list(MISSING)), part)
+        return self._with_digits(found, part)
 
     def _read(self, part: bytes, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """*part* in *types*, text where they don't say. That values are missing is asked of the parser, which then
@@ -185,6 +187,14 @@ class _Table:
             return frame
         text = self._read(part, {}).select(whole)
         return frame.with_columns(column for column in text.iter_columns() if column.str.contains(r"^0\d+$").any())
+
+    def _with_digits(self, frame: pl.DataFrame, part: bytes) -> pl.DataFrame:
+        """*frame* with floats as text where some are whole numbers that lose digits."""
+        large = [each.name for each in frame.iter_columns() if each.dtype.is_float() and (each.abs() >= EXACT).any()]
+        if not large or not re.search(rb"\d{16}", part):
+            return frame
+        text = self._read(part, {}).select(large)
+        return frame.with_columns(column for column in text.iter_columns() if inexact(column).any())
 
 
 def _without_missing(column: pl.Series) -> pl.Series:

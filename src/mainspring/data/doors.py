@@ -16,7 +16,7 @@ import polars as pl
 
 from mainspring.core.errors import SourceError, SourceNotFound
 from mainspring.core.wording import listed
-from mainspring.data.casting import EXACT
+from mainspring.data.casting import EXACT, of_values
 from mainspring.data.nested import flat
 
 BATCH_ROWS = 50_000
@@ -352,7 +352,7 @@ def _frame(names: Sequence[str], rows: Sequence[Any], dates: Sequence[str] = ())
     )
     for name in dates:
         columns[name] = [None if str(value).startswith(_NO_DATE) else value for value in columns[name]]
-    return pl.DataFrame([pl.Series(name, values, strict=False) for name, values in columns.items()])
+    return pl.DataFrame([of_values(name, values) for name, values in columns.items()])
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

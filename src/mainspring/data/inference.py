@@ -11,7 +11,7 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import SchemaMismatch
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.core.wording import count
-from mainspring.data.casting import cast, first_values, instants, integers, kind_of, numbers
+from mainspring.data.casting import cast, first_values, inexact, instants, integers, kind_of, numbers
 
 _OTHER_MARKS = r"^\s*[-+]?(\d+,\d{1,2}|\d{1,3}([,' ]\d{3})+(\.\d+)?)\s*$"
 """A number with a decimal comma or marks of thousands: among plain numbers a slip, not a code."""
@@ -101,6 +101,11 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
         return dates
     strange = numbers(text).is_null()
     wrong = int(strange.sum())
+    if inexact(text).any() and text.str.contains(r"\d\.\d").any():
+        return (
+            Type.TEXT,
+            f"column {text.name!r} is taken as text: it has fractions, and whole numbers that no float holds",
+        )
     padded = not wrong and text.str.contains(r"^\s|\s$").any()  # by who writes columns of one width
     if not (padded or 0 < wrong <= tolerated * len(text)) or text.str.contains(r"^\s*0\d").any():
         return Type.TEXT, _kept_as_text(text, strange)

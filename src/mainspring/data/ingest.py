@@ -192,7 +192,11 @@ class _Work:
         if last is None or last.roles != _plain(asdict(self._roles)):
             private.check_columns(self._privacy, self._columns, rows_of.name, joined=isinstance(self._source, Join))
         loaded = load.finish()
-        return replace(loaded, notes=(*loaded.notes, *looked.notes)), cursor
+        told = tuple(
+            f"column {name!r} is taken as text: not all of it are numbers, or they would lose digits"
+            for name in sorted(texts)
+        )
+        return replace(loaded, notes=(*loaded.notes, *told, *looked.notes)), cursor
 
     def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         rows = 0

@@ -17,7 +17,7 @@ from mainspring.core.errors import MainspringError, SchemaMismatch, TargetUnusab
 from mainspring.core.schema import Column, Schema, Type
 from mainspring.core.wording import count, percent
 from mainspring.data import contract
-from mainspring.data.casting import plain
+from mainspring.data.casting import EXACT, plain
 from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.inference import widened
 from mainspring.data.keys import Keys, names_of
@@ -31,6 +31,7 @@ from mainspring.store.row_digest import RowDigest
 from mainspring.store.tables import DTYPES
 
 _Types = tuple[tuple[str, Type], ...]
+_NUMBERS = (Type.INTEGER, Type.FLOAT)
 
 
 class TurnedToText(MainspringError):
@@ -100,6 +101,7 @@ class Load:
         self._first, self._head_rows, self._head = first, head, None if head else ""
         self._aside, self._mended, self._personal = aside, mended, set(personal)
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
+        self._digested: pl.Schema | None = None
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
         self.rows = 0
@@ -221,6 +223,7 @@ class Load:
         suggested = marked(suggested, self._personal)
         before = self._schema
         self._schema = suggested if before is None else joined(before, suggested)
+        said = (*said, *_of_digits(before, suggested, self._schema))
         if self._retyped and before is not None:
             now = {column.name for column in self._schema if column.type is Type.TEXT}
             turned = [column.name for column in before if column.name in now and column.type is not Type.TEXT]
@@ -250,6 +253,9 @@ class Load:
         return self._staging.add(good.with_columns(pl.lit(None, pl.String).alias(PREDICTION)), first)
 
     def _update(self, good: pl.DataFrame) -> None:
+        self._digested = self._digested or good.schema
+        if good.schema != self._digested:  # the rows before are made anew in other types: they are digested then
+            return
         missing = self._head_rows - self._digest.rows
         if self._head is None and missing <= good.height:
             self._digest.update(good.head(missing))
@@ -333,14 +339,30 @@ def _joined(known: Column, more: Column | None) -> Column:
     kinds = {known.type, more.type}
     if kinds <= {Type.INTEGER, Type.FLOAT, Type.BOOLEAN}:
         kind = Type.FLOAT if Type.FLOAT in kinds else Type.INTEGER
+        if kind is Type.FLOAT and any(_large(column) for column in (known, more)):
+            return Column(known.name, Type.TEXT, known.nullable or more.nullable)
         return replace(widened(known, more), type=kind)
     if kinds == {Type.DATE, Type.DATETIME}:
         return replace(known, type=Type.DATETIME, nullable=known.nullable or more.nullable)
     return Column(known.name, Type.TEXT, known.nullable or more.nullable)
 
 
+def _large(column: Column) -> bool:
+    """Whether integers among the values of *column* may be too large for a float."""
+    return column.type is Type.INTEGER and max(abs(column.low or 0), abs(column.high or 0)) >= EXACT
+
+
 def _types(schema: Schema) -> _Types:
     return tuple((column.name, column.type) for column in schema)
+
+
+def _of_digits(before: Schema | None, suggested: Schema, now: Schema) -> tuple[str, ...]:
+    """What to say of columns that are text because numbers in them would lose digits."""
+    numbers = [{column.name for column in each or () if column.type in _NUMBERS} for each in (before, suggested)]
+    names = [column.name for column in now if column.type is Type.TEXT and column.name in numbers[0] & numbers[1]]
+    return tuple(
+        f"column {name!r} is taken as text: it has fractions, and whole numbers that no float holds" for name in names
+    )
 
 
 def _cast(frame: pl.DataFrame, good: pl.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.errors import SourceError
+from mainspring.data.casting import exact
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -16,7 +17,8 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 def frame_of(rows: Iterable[Mapping[str, Any]], name: str) -> pl.DataFrame:
     """A frame of JSON objects. A column of one kind has its type; of several kinds it is text, each as JSON writes it.
 
-    Integers beyond 64 bits make their column text: as numbers they would lose digits.
+    Integers beyond 64 bits make their column text: as numbers they would lose digits, and so do those beside fractions
+    that no float holds.
     """
     places: dict[tuple[str, ...], list[Any]] = {}
     height = 0
@@ -71,7 +73,7 @@ def _series(name: str, values: list[Any], height: int) -> pl.Series:
         return pl.Series(name, values, pl.Boolean)
     if kinds == {int} and all(value is None or _LEAST <= value <= _MOST for value in values):
         return pl.Series(name, values, pl.Int64)
-    if kinds <= {int, float} and float in kinds:
+    if kinds <= {int, float} and float in kinds and all(map(exact, values)):
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
     return pl.Series(name, [_text(value) for value in values], pl.String)
 

@@ -21,6 +21,7 @@ from mainspring.core.sources import (
     SqlSource,
 )
 from mainspring.core.wording import listed
+from mainspring.data.casting import of_values, united
 from mainspring.data.databases import Query
 from mainspring.data.declared import identity
 from mainspring.data.files import Files
@@ -110,7 +111,7 @@ def _to_frame(data: Any) -> pl.DataFrame:
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return pl.DataFrame(data)
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
-        return pl.DataFrame(data, infer_schema_length=None, strict=False)
+        return united(pl.DataFrame(data, infer_schema_length=None, strict=False), data)
     raise TypeError("give a polars, pandas or Arrow table, or a list of dicts")
 
 
@@ -136,7 +137,7 @@ def _of_pandas(column: Any) -> pl.Series:
         return series
     except (ValueError, TypeError, NotImplementedError):
         values = column.iloc[:, 0].astype(object)
-        return pl.Series(values.where(values.notna(), None).to_list(), strict=False)
+        return of_values("", values.where(values.notna(), None).to_list())
 
 
 class _Memory:

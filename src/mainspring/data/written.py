@@ -10,7 +10,7 @@ import polars as pl
 from mainspring.core.errors import SourceError
 from mainspring.core.sources import CsvSource
 from mainspring.core.wording import count
-from mainspring.data.casting import first_values, numbers
+from mainspring.data.casting import first_values, inexact, numbers
 
 _GROUPED = r"^\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$"
 _CLOCK = re.compile(r"%[HIMSTRXfp.3-9+s]")
@@ -77,7 +77,9 @@ class Forms:
         if int(is_number.sum()) < known:
             return plain.zip_with(is_number, column)
         whole = plain.cast(pl.Int64, strict=False)
-        return whole if whole.null_count() == column.null_count() else plain.cast(pl.Float64, strict=False)
+        if whole.null_count() == column.null_count():
+            return whole
+        return plain if inexact(plain).any() else plain.cast(pl.Float64, strict=False)
 
     def _refuse_other_form(self, column: pl.Series, is_number: pl.Series) -> None:
         """What isn't a number as they are written here would be taken for one: 1.234 where the point groups digits."""
