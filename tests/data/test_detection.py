@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from sklearn import datasets
 
 import mainspring as ms
 from mainspring.core.declarations import FrameSource, Roles
-from mainspring.core.errors import PersonalData, SchemaMismatch
+from mainspring.core.errors import MainspringError, PersonalData, SchemaMismatch
+from mainspring.core.hiding import luhn
 from mainspring.core.privacy import Privacy
 from mainspring.data import contract
-from mainspring.data.detection import luhn, personal
+from mainspring.data.detection import personal
 from mainspring.data.ingest import ingest
 from mainspring.data.sources import reader
 from mainspring.store.home import Home
@@ -159,3 +161,45 @@ def test_only_the_beginning_of_a_long_text_is_searched() -> None:
     texts = [f"{number} " + "x" * 5_000_000 + " anna@example.org" for number in range(6)]
 
     assert personal(pl.DataFrame({"body": texts})) == []  # searching all of it took minutes
+
+
+PLANTED = ("anna@planted.example", "+49 170 7654321", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00")
+
+
+@pytest.mark.parametrize("value", PLANTED)
+def test_no_message_note_reason_or_traceback_shows_a_value_that_looks_personal(
+    value: str, home: Home, tmp_path: Path
+) -> None:
+    def told(source: Any, roles: Roles) -> str:
+        with pytest.raises(MainspringError) as error:
+            ingest(source=source, roles=roles, home=home, loop="loop")
+        return "".join(traceback.format_exception(error.value))
+
+    rows = pl.DataFrame({"n": [str(number) for number in range(40)], "y": [0, 1] * 20})
+    stray = rows.with_columns(n=pl.when(pl.col("n") == "7").then(pl.lit(value)).otherwise("n"))
+    (tmp_path / "cut.csv").write_text(f'n,mail,y\n1,b,0\n2,"{value},1\n')
+    dates = ms.csv(str(tmp_path / "days.csv"), dates={"n": "%d.%m.%Y"})
+    stray.with_columns(n=pl.lit(value)).write_csv(tmp_path / "days.csv")
+    said = [
+        told(FrameSource(stray.with_columns(n=pl.lit(value))), Roles("y", time="n")),
+        told(ms.csv(str(tmp_path / "cut.csv")), Roles("y")),
+        told(dates, Roles("y")),
+    ]
+    ingest(source=FrameSource(rows.with_columns(pl.col("n").cast(pl.Int64))), roles=Roles("y"), home=home, loop="kept")
+    dataset = ingest(source=FrameSource(stray), roles=Roles("y"), home=home, loop="kept")
+    reasons = Table(home, "kept", "quarantine").read()["reason"].to_list()
+
+    assert dataset.notes and reasons
+    assert not any(value in each for each in (*said, *dataset.notes, *reasons))
+
+
+def test_a_step_that_fails_with_a_personal_value_is_told_without_it(tmp_path: Path) -> None:
+    @ms.step
+    def ages() -> int:
+        return int(PLANTED[0])
+
+    with pytest.raises(MainspringError, match="<e-mail address>"):
+        ms.Pipeline("ages", [ages]).run(home=tmp_path / "home")
+
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file())
+    assert b"<e-mail address>" in kept and PLANTED[0].encode() not in kept

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mainspring.core import declarations as ms
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import DuplicateKeys, MainspringError, SchemaMismatch, TooManyBadRows
+from mainspring.core.errors import DeclarationError, DuplicateKeys, MainspringError, SchemaMismatch, TooManyBadRows
 from mainspring.data import batches
 from mainspring.data.ingest import ingest
 from mainspring.data.load import joined
@@ -168,6 +168,13 @@ class TestTypesThatTurnOutWider:
 
         assert dataset.schema["x"].levels == ("b",) and dataset.schema["x"].nullable
         assert known(home)["x"].to_list() == [*[None] * 20, *["b"] * 20]
+
+    def test_a_column_to_ignore_may_come_later_and_one_that_never_comes_is_refused(self, ingested: Any) -> None:
+        frames = (rows(20), rows(20, start=20).with_columns(wind=1.5))
+
+        with pytest.raises(DeclarationError, match=r"ignore='wynd' is no column of .*did you mean 'wind'"):
+            ingested(parts(*frames), Roles("late", key="id", ignore=("wynd",)))
+        assert ingested(parts(*frames), Roles("late", key="id", ignore=("wind",))).rows == 40
 
     def test_a_column_that_comes_later_or_is_left_out_for_a_while_is_missing_there(
         self, home: Home, ingested: Any

@@ -25,6 +25,7 @@ from mainspring.app.project import Loop, Pipeline, Run, Surroundings
 from mainspring.app.remember import remember
 from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
+from mainspring.core.hiding import hidden
 from mainspring.core.values import Release
 from mainspring.core.wording import one_line
 from mainspring.execution import executors
@@ -103,7 +104,7 @@ def run(
             if not as_json:
                 showing.run(done, where.home.card(done.model))
             if done.error is not None and full_traceback:
-                traceback.print_exception(done.error)
+                print(hidden("".join(traceback.format_exception(done.error))), end="", file=sys.stderr)
             for step in done.steps:
                 if step.state == "failed":
                     print(f"mainspring: {one_line(step.reason)}", file=sys.stderr)

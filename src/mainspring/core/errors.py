@@ -45,11 +45,18 @@ MainspringError                     exit code 1 unless said otherwise
     └── Unavailable 503
 """
 
+from __future__ import annotations
+
+from mainspring.core.hiding import hidden
+
 
 class MainspringError(Exception):
-    """Something went wrong; the message says what, with which value, and what to do next."""
+    """Something went wrong; the message says what, with which value unless that looks personal, and what to do next."""
 
     exit_code = 1
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(hidden(each) if isinstance(each, str) else each for each in told))
 
 
 class UsageError(MainspringError):

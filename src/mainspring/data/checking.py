@@ -9,6 +9,7 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import SchemaMismatch
+from mainspring.core.hiding import hidden
 from mainspring.core.schema import Column, Evolution, Schema, Type
 from mainspring.core.wording import count, listed
 from mainspring.data.casting import EXACT, cast, first_values, inexact, kind_of, numbers
@@ -203,6 +204,7 @@ def _divided(frame: pl.DataFrame, made: pl.DataFrame, faults: list[pl.Series]) -
         return made, frame.head(0).with_columns(pl.lit("").alias(REASON), pl.lit(0, pl.Int64).alias(POSITION))
     bad = _any([fault.is_not_null() for fault in faults])
     reasons = pl.DataFrame([fault.alias(str(place)) for place, fault in enumerate(faults)]).filter(bad)
-    said = reasons.select(pl.concat_str(pl.all(), separator="; ", ignore_nulls=True)).to_series()
+    joined = reasons.select(pl.concat_str(pl.all(), separator="; ", ignore_nulls=True)).to_series()
+    said = pl.Series("", list(map(hidden, joined.to_list())), pl.String)
     rows = pl.int_range(frame.height, dtype=pl.Int64, eager=True).filter(bad)
     return made.filter(~bad), frame.filter(bad).with_columns(said.alias(REASON), rows.alias(POSITION))

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import cycle
 
 import polars as pl
 
 from mainspring.core.errors import PersonalData
+from mainspring.core.hiding import is_card, is_iban
 from mainspring.core.privacy import Privacy
 from mainspring.core.schema import Schema
 from mainspring.core.wording import percent
@@ -104,8 +104,6 @@ def _finding(values: pl.Series) -> Finding | None:
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*[A-Za-z]{2,}")
 _PHONE = re.compile(r"\+\d[\d ()./-]{6,18}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}")
-_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
-_CARD = re.compile(r"(?:4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d{2})\d{12})")
 _SSN = re.compile(r"(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}")
 _NINO = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]")
 _NAME = re.compile(r"[^\W\d_][\w'’.-]*(?:,? [^\W\d_][\w'’.-]*){0,3}")
@@ -126,28 +124,6 @@ def _address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _iban(text: str) -> bool:
-    plain = text.replace(" ", "")
-    if not _IBAN.fullmatch(plain):
-        return False
-    return int("".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])) % 97 == 1
-
-
-def _card(text: str) -> bool:
-    plain = text.replace(" ", "").replace("-", "")
-    return _CARD.fullmatch(plain) is not None and luhn(plain)
-
-
-def luhn(digits: str) -> bool:
-    """Whether the check digit at the end of *digits* is theirs.
-
-    >>> luhn("4111111111111111"), luhn("4111111111111112")
-    (True, False)
-    """
-    doubled = [int(digit) * weight for digit, weight in zip(reversed(digits), cycle((1, 2)), strict=False)]
-    return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0
 
 
 def _national(text: str) -> bool:
@@ -207,8 +183,8 @@ def _given_names() -> frozenset[str]:
 
 _KINDS: tuple[tuple[str, float, bool, Callable[[str], bool]], ...] = (
     ("e-mail addresses", 0.05, False, _email),
-    ("IBANs", 0.5, False, _iban),
-    ("card numbers", 0.8, True, _card),
+    ("IBANs", 0.5, False, is_iban),
+    ("card numbers", 0.8, True, is_card),
     ("IP addresses", 0.5, False, _address),
     ("national ids", 0.9, True, _national),
     ("phone numbers", 0.5, False, _phone),

@@ -106,7 +106,8 @@ class Files:
         try:
             yield from self._frames(stored, self._source, self._text_columns)
         except _UNREADABLE as error:
-            raise SourceError(f"{stored.name!r} can't be read: {_reason(error)}") from error
+            reason = _reason(error)
+            raise SourceError(f"{stored.name!r} can't be read: {reason}") from None  # a parser's own shows rows
 
     def _refuse_gap(self, name: str, frame: pl.DataFrame, columns: Sequence[str]) -> None:
         if not isinstance(self._source, JsonSource):  # an object need not have every key

@@ -11,6 +11,7 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import DeclarationError, Overtaken, SourceEmpty, StoreError
+from mainspring.core.hiding import hidden
 from mainspring.core.joins import Join
 from mainspring.core.privacy import Privacy
 from mainspring.core.protocols import Progress
@@ -241,7 +242,8 @@ class _Work:
                 self._versions.stay(last, reading, base=base)
             self._retention.bury(self._run, rows=False)
             return last.dataset
-        loaded = replace(loaded, notes=(*loaded.notes, *self._retention.note(aged), *noted))
+        notes = (*loaded.notes, *self._retention.note(aged), *noted)
+        loaded = replace(loaded, notes=tuple(map(hidden, notes)))
         if reading.whole or aged:
             merged = Merged(kept, *counted(known.source, kept, self._names, schema))
         told = self._told(own, known, loaded, merged)

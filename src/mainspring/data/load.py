@@ -104,12 +104,14 @@ class Load:
         self._digested: pl.Schema | None = None
         self._written: list[_Written] = []
         self._seen: dict[str, pl.DataType] = {}
+        self._given: dict[str, None] = {}
         self.rows = 0
 
     def take(self, raw: pl.DataFrame, personal: Collection[str] = ()) -> None:
         """Check the rows of a batch and write them. personal: columns that look so."""
         self._personal |= set(personal) - {self._roles.target}
         _refuse_reserved(raw, self._name)
+        self._given |= dict.fromkeys(raw.columns)
         frame, said = plain(raw)
         if not self._written:
             self._refuse_roles(raw, frame)
@@ -140,6 +142,7 @@ class Load:
         schema = self._schema
         if schema is None or not self._written:
             return Loaded((), (), schema or Schema(()), self.rows, self._digest, self._head)
+        refuse_ignored(list(dict.fromkeys([*self._given, *schema.names])), self._roles, self._name)
         self._staging.settle()
         redone = [self._made_anew(each, schema) for each in self._written if each.types != _types(schema)]
         schema = self._schema or schema
@@ -159,7 +162,6 @@ class Load:
         _refuse_left_out(raw, frame, self._roles, self._name)
         known = () if self._schema is None else self._schema.names
         refuse_columns(frame.columns, self._roles, self._name, known)
-        refuse_ignored(raw.columns, self._roles, self._name)
 
     def _completed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """*frame* with the columns that batches before it had: a record may lack what others have."""

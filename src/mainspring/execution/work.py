@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed, StoreError, UsageError
+from mainspring.core.hiding import hidden
 from mainspring.core.wording import one_line, place
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
@@ -196,10 +197,10 @@ def _failed(error: BaseException, inputs: Mapping[str, Any], seconds: float) -> 
     error = _without_ours(error)
     return Failed(
         error,
-        sentence(error),
-        ", ".join(f"{name}: {shape(value)}" for name, value in inputs.items()),
+        hidden(sentence(error)),
+        hidden(", ".join(f"{name}: {shape(value)}" for name, value in inputs.items())),
         place(error),
-        "".join(traceback.format_exception(error)),
+        hidden("".join(traceback.format_exception(error))),
         seconds,
         again=not isinstance(error, UsageError),
     )

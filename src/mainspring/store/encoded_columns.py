@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mainspring.core.errors import FeaturesError
+from mainspring.core.hiding import hidden
 
 Array = npt.NDArray[np.float64]
 
@@ -303,7 +304,7 @@ def _fitted_levels(values: pl.Series, kind: str) -> tuple[Column | None, list[st
     frequent = table.filter(pl.col("rows") >= enough).head(ONE_HOT_LEVELS if kind == "scaled" else LEVELS)
     covered = int(frequent["rows"].sum())
     if table.height == 1 and len(text) == len(values):
-        return None, [f"column {name!r} is dropped: it is {table['level'][0]!r} in all training rows"]
+        return None, [f"column {name!r} is dropped: it is {hidden(repr(table['level'][0]))} in all training rows"]
     if table.height > max(10, len(text) // 2) or 2 * covered < len(text):
         why = f"it has {table.height:,} levels in {len(text):,} rows, as an id or free text"
         return None, [f"column {name!r} is dropped: {why}; derive something that repeats from it in features"]

@@ -1,0 +1,53 @@
+"""Values that look personal, taken out of sentences that people and logs get: e-mail addresses, IBANs, card and phone
+numbers. What a column holds is judged elsewhere; here a value tells by itself."""
+
+from __future__ import annotations
+
+import re
+from itertools import cycle
+
+_EMAIL = re.compile(r"(?<![\w.+/:@-])[\w.+-]{1,64}@[\w-]+\.[\w.-]{0,250}?[A-Za-z]{2,24}(?![\w-])")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
+_CARD = re.compile(r"(?<![\d.])[2-6](?:[ -]?\d){13,15}(?![\d.]\d|\d)")
+_PHONE = re.compile(r"(?<![\w+])\+\d[\d ()./-]{6,18}\d(?!\d)")
+_CARDS = re.compile(r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d{2})\d{12}")
+_IBANS = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+
+
+def hidden(text: str) -> str:
+    """*text* with the kind in the place of each value that looks personal; the user of an address stays.
+
+    >>> hidden("'anna@example.org' of row 3, +49 170 1234567, is no number; see s3://me@host.org/a.csv")
+    "'<e-mail address>' of row 3, <phone number>, is no number; see s3://me@host.org/a.csv"
+    >>> hidden("card 4111 1111 1111 1111, not 4111 1111 1111 1112, of DE89370400440532013000")
+    'card <card number>, not 4111 1111 1111 1112, of <IBAN>'
+    """
+    if "@" in text:
+        text = _EMAIL.sub("<e-mail address>", text)
+    text = _IBAN.sub(lambda found: "<IBAN>" if is_iban(found[0]) else found[0], text)
+    text = _CARD.sub(lambda found: "<card number>" if is_card(found[0]) else found[0], text)
+    return _PHONE.sub("<phone number>", text) if "+" in text else text
+
+
+def is_iban(text: str) -> bool:
+    """Whether *text* is an IBAN, by its checksum."""
+    plain = text.replace(" ", "")
+    if not _IBANS.fullmatch(plain):
+        return False
+    return int("".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])) % 97 == 1
+
+
+def is_card(text: str) -> bool:
+    """Whether *text* is the number of a payment card, by its check digit."""
+    plain = text.replace(" ", "").replace("-", "")
+    return _CARDS.fullmatch(plain) is not None and luhn(plain)
+
+
+def luhn(digits: str) -> bool:
+    """Whether the check digit at the end of *digits* is theirs.
+
+    >>> luhn("4111111111111111"), luhn("4111111111111112")
+    (True, False)
+    """
+    doubled = [int(digit) * weight for digit, weight in zip(reversed(digits), cycle((1, 2)), strict=False)]
+    return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0
