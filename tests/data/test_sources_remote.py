@@ -26,6 +26,7 @@ import mainspring as ms
 from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
 from mainspring.data import remote
 from mainspring.data.sources import beyond, reader
+from tests.certificates import certificate
 from tests.data import blobs
 from tests.data.web import Answer, Script, serving
 
@@ -269,6 +270,17 @@ class TestWebFiles:
             assert rows_of(source).equals(ROWS)
             assert reader(source).position() == [[f"{server.url}/rows.csv", '"one"']]
             assert beyond(reader(source), reader(source).position()) is not None
+
+    def test_a_certificate_of_an_own_authority_is_taken_where_the_environment_names_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = certificate(tmp_path)
+        with serving(lambda asked: Answer(b"n\n1\n"), own) as server:
+            source = ms.csv(f"{server.url}/rows.csv", access=WEB)
+            with pytest.raises(SourceError, match=r"a certificate that isn't trusted.* SSL_CERT_FILE=FILE"):
+                rows_of(source)
+            monkeypatch.setenv("SSL_CERT_FILE", str(own[0]))
+            assert rows_of(source)["n"].to_list() == [1]
 
     def test_without_a_tag_only_reading_tells(self) -> None:
         with serving(lambda asked: Answer(b"n\n1\n")) as server:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -62,8 +64,8 @@ class Server:
 
 
 @contextmanager
-def serving(say: Callable[[Asked], Answer]) -> Iterator[Server]:
-    """A server that answers each request with what *say* makes of it."""
+def serving(say: Callable[[Asked], Answer], certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """A server that answers each request with what *say* makes of it; with *certificate* and its key, by TLS."""
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -100,10 +102,14 @@ def serving(say: Callable[[Asked], Answer]) -> Iterator[Server]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Server(f"http://127.0.0.1:{server.server_port}", asked)
+        yield Server(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}", asked)
     finally:
         server.shutdown()
         server.server_close()

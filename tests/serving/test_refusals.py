@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import gzip
 import json
 import socket
@@ -12,20 +11,16 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from answering import World, serving
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from stand_in import ROW, Logistic, Process, home, route
 
 from mainspring.serving.door import carries, token_hash
+from tests.certificates import certificate
 
 DOORS = ["/predict/flights", "/invocations", "/v1/models/flights:predict", "/feedback/flights"]
 TOKEN = "a-long-and-secret-token"
@@ -141,21 +136,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
     said = process.stop()
     assert "Traceback" not in said and TOKEN not in said, said
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
-    address = x509.IPAddress(ip_address("127.0.0.1"))
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
-    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    key_file.write_bytes(key.private_bytes(*pem))
-    return cert_file, key_file
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", f"Basic {TOKEN}", TOKEN, "Bearer", f"Bearer {TOKEN}x"])

@@ -187,6 +187,11 @@ class Outbound:
         except (httpx.TimeoutException, httpcore.TimeoutException):
             raise _Passing(f"no answer within timeout={self._access.timeout!r}") from None
         except _FAULTS as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise SourceError(
+                    f"{shown(asked)!r} has a certificate that isn't trusted; where it is of an authority of your own, "
+                    "name that one's in the environment: SSL_CERT_FILE=FILE"
+                ) from None
             raise _Passing(f"{type(error).__name__}: {_without(str(error), address)}") from None
 
     def _refuse_failure(self, response: httpx.Response, asked: str) -> None:
