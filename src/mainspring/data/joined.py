@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -89,15 +90,26 @@ class Joined:
             yield self._joined(self._protection.frame(part), self._found.rows, whole=since is None), cursor
 
     def rejoined(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """*rows* that were joined once, with what is found for them by now; where that is nothing, as they are, for
-        what is old may be forgotten: not by a right side that is compared, which tells deletions."""
+        """*rows* that were joined once, with what is found for them by now; where that is nothing, as they are, unless
+        what they had was withdrawn."""
         left = self.left.rejoined(rows) if isinstance(self.left, Joined) else rows
         names = list(given(self._found.rows, self._how).values())
         known = [name for name in names if name in left.columns]
         there = self._found.rows.with_columns(pl.lit(True).alias(_THERE))
         now = self._joined(left.drop(known), there)
-        found = now[f"{self._how.prefix}{_THERE}"].fill_null(self._compared)
+        found = now[f"{self._how.prefix}{_THERE}"].fill_null(False) | self._withdrawn(left)
         return now.select(left.columns).with_columns(_taken(left[name], now[name], found) for name in known)
+
+    def _withdrawn(self, rows: pl.DataFrame) -> pl.Series:
+        """For which *rows* finding nothing means that the right side has taken back what it told, not that it only
+        forgets what is old: it is read as a whole, and still has rows older than all that counts for them."""
+        how, known = self._how, self._found.rows
+        if self._compared or (how.time is None and not self._right.incremental):
+            return pl.Series([True]).new_from_index(0, rows.height)
+        if how.as_of is None or how.time is None or how.within is None or self._right.incremental:
+            return pl.Series([False]).new_from_index(0, rows.height)
+        oldest = known[how.time].cast(_INSTANT).min()
+        return (_read(rows[how.as_of]) - timedelta(seconds=how.within) >= oldest).fill_null(False)
 
     def refresh(self) -> bool:
         """Keep what the right sides tell by now, for the endpoint, which looks up between two ingests too; whether
