@@ -226,19 +226,19 @@ class TestWhatComesLate:
     def test_what_a_right_side_that_is_read_as_a_whole_withdraws_goes_from_the_rows_of_before(
         self, home: Home, tmp_path: Path, airline: sqlite3.Connection
     ) -> None:
-        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0), (2, "f2", "JFK", "q", hour(5), 1))
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(5), 0), (2, "f2", "JFK", "q", hour(1), 1))
         weather(range(8)).write_csv(tmp_path / "weather.csv")
         pl.DataFrame({"plane": ["p", "q"], "seats": [100, 180]}).write_csv(tmp_path / "planes.csv")
         flown = sql(f"sqlite:///{tmp_path / 'airline.db'}", "flights", cursor="seen")
         source = join(flown, str(tmp_path / "weather.csv"), on="origin", as_of="at", right_time="measured", within="2h")
         source = join(source, str(tmp_path / "planes.csv"), on="plane")
         first = ingest(source=source, roles=ROLES, home=home, loop="delays")
-        assert rows_of(home, first.version)["temp"].to_list() == [10.0, 50.0]
+        assert rows_of(home, first.version)["temp"].to_list() == [50.0, 10.0]
         weather(range(3)).write_csv(tmp_path / "weather.csv")
         pl.DataFrame({"plane": ["q"], "seats": [180]}).write_csv(tmp_path / "planes.csv")
         more = ingest(source=source, roles=ROLES, home=home, loop="delays")
         rows = rows_of(home, more.version)
-        assert rows["temp"].to_list() == [10.0, None] and rows["seats"].to_list() == [None, 180]
+        assert rows["temp"].to_list() == [None, 10.0] and rows["seats"].to_list() == [None, 180]
 
     def test_what_a_compared_right_side_withdraws_goes_from_the_rows_of_before(
         self, home: Home, tmp_path: Path, airline: sqlite3.Connection
