@@ -340,6 +340,12 @@ class TestFaults:
                 DuplicateKeys,
                 r"2 keys in 'id' of the frame come more than once \(2 rows too many\), such as id 0 and id 1; .*time=",
             ),
+            (
+                ROWS.with_columns(Delay=1),
+                ROLES,
+                SchemaMismatch,
+                "columns 'delay' and 'Delay' of the frame differ by upper",
+            ),
             (ROWS.with_columns(_row=1), ROLES, SchemaMismatch, "column '_row' of the frame has a name that mainspring"),
         ],
     )

@@ -118,6 +118,7 @@ class Load:
         frame = self._completed(frame)
         if self._aside is not None and not self._written:  # those at the cursor come first: they tell nothing new
             frame = self._unknown(frame, self._aside)
+        _refuse_alike(dict.fromkeys([*self._seen, *(self._schema.names if self._schema else ())]), self._name)
         checked = self._judged(frame)
         if self._aside is not None and checked.bad.height:
             frame, checked = self._without_known(frame, checked, self._aside)
@@ -398,6 +399,17 @@ def _refuse_left_out(raw: pl.DataFrame, frame: pl.DataFrame, roles: Roles, name:
             raise error(
                 f"{role}={column!r} of {name} holds {raw[column].dtype}, of which a row has no single value; "
                 "name another column, or make one of it in the source"
+            )
+
+
+def _refuse_alike(names: Iterable[str], source: str) -> None:
+    """Raise where names differ by upper and lower case only: Delta Lake's tables can't hold both."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(name.lower(), name)) != name:
+            raise SchemaMismatch(
+                f"columns {other!r} and {name!r} of {source} differ by upper and lower case only, which tables can't "
+                "tell apart; rename one"
             )
 
 
