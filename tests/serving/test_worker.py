@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -289,3 +291,26 @@ def test_many_rows_come_back_in_their_order(running: Process) -> None:
     assert answer["predictions"] == ["yes" if number % 40 > 15 else "no" for number in range(900)]
     recorded = {record.id: record.key for record in Records(running.home, "flights").predictions()[0]}
     assert [recorded[identity] for identity in answer["ids"]] == list(range(900))
+
+
+_SMALLER = """
+import polars
+from pathlib import Path
+from mainspring.serving.worker import let_go_of_code
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+before = resident()
+let_go_of_code()
+let_go = before - resident()
+assert polars.DataFrame({"a": [3, 1]}).sort("a")["a"].to_list() == [1, 3]
+print(let_go * 4096 > 10e6)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is resident")
+def test_code_that_only_the_start_needed_takes_no_memory_and_runs_when_it_is_called_again() -> None:
+    said = subprocess.run([sys.executable, "-c", _SMALLER], check=True, capture_output=True, text=True)
+
+    assert said.stdout == "True\n"

@@ -86,7 +86,7 @@ class Columns:
         if rows and isinstance(rows[0], TypedRow):
             if self._body is not None and type(rows[0]) is self._body.row:
                 return Rows(self._timed(rows), rows, 0)
-            rows = [dict(row) for row in rows]  # read for another version
+            rows = _dicts(rows)  # read for another version
         rows = self.protection.rows(rows)
         if len(rows) == 1 and (one := self._one(rows[0])) is not None:
             return one
@@ -137,7 +137,7 @@ class Columns:
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """`Rows.typed` (of several requests, if need be) as the frame of the model's raw input columns."""
         try:
-            return pl.from_dicts([row if type(row) is dict else dict(row) for row in rows], schema=self._dtypes)
+            return pl.from_dicts(_dicts(rows), schema=self._dtypes)
         except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
             raise InvalidRows(f"the rows don't fit the loop's columns: {error}".splitlines()[0][:300]) from error
 
@@ -163,6 +163,17 @@ class Columns:
             number = next(number for number, value in enumerate(values) if type(value) not in _PLAIN)
             raise InvalidRows(f"column {name!r}, row {number}: {_shown(values[number])} is not a single value")
         _check_size(name, values)
+
+
+def _dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [row if type(row) is dict else _dict(row) for row in rows]
+
+
+def _dict(row: Row) -> dict[str, Any]:
+    if isinstance(row, TypedRow):
+        made: dict[str, Any] = msgspec.to_builtins(row)
+        return made
+    return dict(row)
 
 
 def _converted(name: str, values: list[Any], kind: Type) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Many rows of a JSON body, decoded straight into the types of a model's columns and checked by that.
+"""The rows of a JSON body, decoded straight into the types of a model's columns and checked by that.
 
 Only rows that have exactly these columns, each with a value that is of the column's type as it stands; of all others
 plain dicts are made, which `rows.Columns` reads, and it says what is wrong with them.
@@ -14,8 +14,6 @@ import msgspec
 from mainspring.core.schema import Schema, Type
 from mainspring.serving import bodies
 
-LEAST_BYTES = 1_500
-"""A smaller body has few rows."""
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _TYPES: dict[Type, Any] = {
     Type.INTEGER: _Whole | None,
@@ -67,19 +65,19 @@ class TypedBody:
     row: the type that they become.
 
     >>> from mainspring.core.schema import Column
-    >>> body = TypedBody(Schema((Column("age", Type.INTEGER),)), ["id"], least_bytes=0)
+    >>> body = TypedBody(Schema((Column("age", Type.INTEGER),)), ["id"])
     >>> [dict(row) for row in body.rows(b'{"rows": [{"id": "x", "age": 41}, {"age": null, "id": 7}]}')]
     [{'age': 41, 'id': 'x'}, {'age': None, 'id': 7}]
     >>> body.rows(b'{"rows": [{"age": 41.5, "id": "x"}]}') is None
     True
     """
 
-    def __init__(self, inputs: Schema, others: Sequence[str], least_bytes: int = LEAST_BYTES) -> None:
+    def __init__(self, inputs: Schema, others: Sequence[str]) -> None:
         fields = {name: f"field{place}" for place, name in enumerate((*inputs.names, *others))}
         kinds = [*(_TYPES[column.type] for column in inputs), *(_SINGLE for _ in others)]
         self.row: type[Any] = TypedRow
         self._decode: Callable[[bytes], Any] | None = None
-        self._least_bytes, self._width = least_bytes, len(fields)
+        self._width = len(fields)
         try:
             self.row = msgspec.defstruct(
                 "Row", list(zip(fields.values(), kinds, strict=True)), bases=(TypedRow,), gc=False,
@@ -93,7 +91,7 @@ class TypedBody:
 
     def rows(self, content: bytes) -> list[Any] | None:
         """The rows of *content*, {"rows": [...]}; None where it must be looked at closely."""
-        if self._decode is None or len(content) < self._least_bytes:
+        if self._decode is None:
             return None
         try:
             rows: list[Any] = self._decode(content).rows

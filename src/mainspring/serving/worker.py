@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import json
+import mmap
 import os
 import signal
 import socket
@@ -34,7 +35,7 @@ from mainspring.serving.quick import Quick
 from mainspring.serving.switchboard import Switchboard, Versions, prepared
 from mainspring.store.home import Home
 
-__all__ = ["Settings", "main", "notify", "serve"]
+__all__ = ["Settings", "let_go_of_code", "main", "notify", "serve"]
 
 DRAIN_SECONDS = 10
 SWITCH_SECONDS = 0.0002
@@ -88,6 +89,7 @@ def main(open: Open | None = None) -> None:
         try:
             if settings.reserve:
                 loaded = _prepared(settings, open)
+                let_go_of_code()
             else:
                 serve(settings, open, loaded)
         except MainspringError as error:
@@ -232,6 +234,20 @@ def _leave_alone_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    let_go_of_code()
+
+
+def let_go_of_code() -> None:
+    """Most of the libraries' code was needed to start; what is called again comes from the system's cache (Linux)."""
+    if sys.platform != "linux":
+        return
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            where, may, _, _, inode, *_ = line.split(maxsplit=5)
+            if may == "r-xp" and inode != "0":  # a file's code, never written here, so nothing is lost
+                start, end = (int(each, 16) for each in where.split("-"))
+                advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def _hosts(host: str, sock: socket.socket) -> frozenset[bytes] | None:
