@@ -89,6 +89,42 @@ MATTERS: dict[str, tuple[Files, Files]] = {
         {"main": "class A:\n    from mainspring import file\ndef features(x): return A.file('c' + '.csv')", "c.csv": "a\n1\n"},
         {"c.csv": "a\n2\n"},
     ),
+    "a data file named by getattr": (
+        {"main": "import mainspring as ms\ndef features(x): return getattr(ms, 'file')('c.csv')", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "a data file named through another module's import": (
+        {"main": "import a\ndef features(x): return a.ms.file('c.csv')", "a": "import mainspring as ms", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "a data file named through a star import": (
+        {"main": "from a import *\ndef features(x): return file('c.csv')", "a": "from mainspring import *", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "a data file named by a part of ms.file": (
+        {"main": "import functools, a\ndef features(x): return functools.partial(a.b.read, 'c.csv')()",
+         "a": "import b", "b": "from mainspring import file as read", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "a data file named through vars() of an import by name": (
+        {"main": "from importlib import import_module\ndef features(x): return vars(import_module('mainspring'))['file']('c.csv')",
+         "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "a data file named through the dictionary of mainspring": (
+        {"main": "import mainspring\ndef features(x): return mainspring.__dict__['file']('c.csv')", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
+    "the second of two data files with one name": (
+        {"main": "import mainspring as ms, pkg.a\ndef features(x): return ms.file('c.csv'), pkg.a.f()", "pkg/__init__": "",
+         "pkg/a": "import mainspring\ndef f(): return mainspring.file('c.csv')", "c.csv": "1", "pkg/c.csv": "1"},
+        {"pkg/c.csv": "2"},
+    ),
+    "the first of two data files with one name": (
+        {"main": "import mainspring as ms, pkg.a\ndef features(x): return ms.file('c.csv'), pkg.a.f()", "pkg/__init__": "",
+         "pkg/a": "import mainspring\ndef f(): return mainspring.file('c.csv')", "c.csv": "1", "pkg/c.csv": "1"},
+        {"c.csv": "2"},
+    ),
     "a function two modules away": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "from b import g as f", "b": "def g(x): return x"},
         {"b": "def g(x): return -x"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mainspring.pipeline.codebase import Codebase
@@ -23,7 +23,9 @@ _FINDS_CODE = frozenset(
         "inspect.getmodule", "pydoc.locate", "zipimport", "gc",
     }
 )  # fmt: skip
-_FILE = "mainspring.file"
+_OURS = "mainspring"
+_FILE = f"{_OURS}.file"
+_SAYS_ONLY = frozenset(f"{_OURS}.{name}" for name in ("__version__", "__name__", "__file__", "__doc__"))
 _BUILTINS: Global = ("", "builtins")
 """Where names are looked for that a module doesn't bind: a statement may have added one."""
 
@@ -65,7 +67,7 @@ class Following:
         for target in unit.stars:
             self._star(module, target)
         for asked in (*unit.asks, *_passed_on(unit)):
-            if self._is_file(module, asked.called):
+            if self._is_file(module, asked):
                 self.needs.asked[module.name, asked.path, asked.folder] = None
                 if asked.path is None:
                     where = asked.folder or "the folder of its file"
@@ -238,15 +240,37 @@ class Following:
         for index in range(len(module.parsed.units)):
             self._reach(module, index)
 
-    def _is_file(self, module: Source, called: Chain | tuple[Import, Chain]) -> bool:
-        """Whether a call is one of `mainspring.file`."""
-        first = called[0]
-        if isinstance(first, Import):
-            rest = called[1]
-            return ".".join([first.module, *([first.name] if first.name else []), *rest]) == _FILE
-        binders = module.parsed.binders.get(first, ())
-        targets = [target for index in binders for target in module.parsed.units[index].imports.get(first, ())]
-        return any(self._is_file(module, (target, called[1:])) for target in targets)  # type: ignore[arg-type]
+    def _is_file(self, module: Source, asked: Asked) -> bool:
+        """Whether a call is one of `mainspring.file`; of what is used but not called, whether that can be had of it."""
+        if isinstance(first := asked.called[0], Import):
+            found = self._of_import(module, first, asked.called[1], set())  # type: ignore[arg-type]
+        else:
+            found = self._outside(module, asked.called, set())  # type: ignore[arg-type]
+        return any(name == _FILE or (asked.handed and _gives_file(name)) for name in found)
+
+    def _outside(self, module: Source, chain: Chain, seen: set[tuple[str, Chain]]) -> Iterator[str]:
+        """What of libraries *chain* stands for in *module*, whichever modules of the project pass it on."""
+        if (module.name, chain) in seen:
+            return
+        seen.add((module.name, chain))
+        units = module.parsed.units
+        for index in module.parsed.binders.get(chain[0], ()):
+            for target in units[index].imports.get(chain[0], ()):
+                yield from self._of_import(module, target, chain[1:], seen)
+        for index in module.parsed.stars:
+            for star in units[index].stars:
+                yield from self._of_import(module, star, chain, seen)
+
+    def _of_import(self, module: Source, target: Import, rest: Chain, seen: set[tuple[str, Chain]]) -> Iterator[str]:
+        name = target.absolute(module.text.parent)
+        rest = rest if target.name is None else (target.name, *rest)
+        found = self.find(name)
+        while found is not None and rest:
+            yield from self._outside(found, rest, seen)
+            name, rest = f"{name}.{rest[0]}", rest[1:]
+            found = self.find(name)
+        if found is None and name.partition(".")[0] == _OURS:
+            yield ".".join([name, *rest])
 
     def _module(self, name: str) -> Source | None:
         """The project's module *name*, with the packages above it, which an import runs first; None for a library's."""
@@ -277,10 +301,16 @@ class Following:
 
 
 def _passed_on(unit: Unit) -> list[Asked]:
-    """What may be `mainspring.file` and is used but not called, as in `map(ms.file, NAMES)`: it may name any file."""
+    """What may be `mainspring.file`, or give it, and is used but not called, as in `map(ms.file, NAMES)` and
+    `getattr(ms, "file")`: it may name any file."""
     if isinstance(unit.node, ast.Import | ast.ImportFrom):
         return []
-    return [Asked(each, None, "", unit.line) for each in unit.handed if isinstance(each[0], Import) or len(each) <= 2]
+    return [Asked(each, None, "", unit.line, handed=True) for each in unit.handed]
+
+
+def _gives_file(name: str) -> bool:
+    """Whether *name* is mainspring itself, or what its names can be had from."""
+    return name == _OURS or (name.startswith(f"{_OURS}.__") and name not in _SAYS_ONLY)
 
 
 def _makes_names(unit: Unit) -> bool:

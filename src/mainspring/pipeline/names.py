@@ -39,12 +39,14 @@ _SETS = frozenset({"setattr", "delattr", "__setattr__", "__delattr__"})
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that may be `mainspring.file(...)`: what is called, and the path, or what is known of its beginning."""
+    """A call that may be `mainspring.file(...)`: what is called, and the path, or what is known of its beginning.
+    handed: it isn't called there, but used as a value."""
 
     called: Chain | tuple[Import, Chain]
     path: str | None
     folder: str
     line: int
+    handed: bool = False
 
 
 @dataclass(slots=True)
@@ -359,7 +361,9 @@ class Reader(ast.NodeVisitor):
         own = all(isinstance(each, ast.Name) and each.id == "__package__" for each in package)
         if (level and not own) or (chain[-1] == "__import__" and (len(call.args) > 1 or call.keywords or "." in name)):
             return False
-        self.unit.through.add((Import(name[level:], None, level), ()))
+        read = Import(name[level:], None, level), ()
+        self.unit.through.add(read)
+        self.unit.handed.add(read)
         self._use((*chain, LITERAL))
         return True
 

@@ -239,14 +239,15 @@ def _unit(trace: Trace, key: Key) -> Unit | None:
 
 
 def _files(trace: Trace) -> dict[str, str]:
-    found = {}
+    """What each name stands for; one that modules in several folders write has the digests of all of theirs."""
+    found: dict[str, dict[str, str]] = {}
     for module, path, folder in trace.found.asked:
         source = trace.source(module)
         here = Path(source.text.path) if source is not None and source.text.path else None
         name = f"{folder or '.'}/" if path is None else path
-        found[name] = datafiles.digest(name, here)
-        trace.project.files[name, str(here or "")] = found[name]
-    return dict(sorted(found.items()))
+        digest = trace.project.files[name, str(here or "")] = datafiles.digest(name, here)
+        found.setdefault(name, {})[str(here and here.parent)] = digest
+    return {name: " ".join(each for _, each in sorted(digests.items())) for name, digests in sorted(found.items())}
 
 
 def _is_folder(source: Source) -> bool:
