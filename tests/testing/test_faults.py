@@ -52,9 +52,14 @@ def test_a_slow_step_waits_first() -> None:
     assert time.monotonic() - began >= 0.05
 
 
-def test_killing_this_very_process_is_refused() -> None:
+@pytest.mark.parametrize("step", ["rows", "total"])
+def test_killing_this_very_process_is_refused_also_where_the_step_is_tried_again(step: str, tmp_path: Path) -> None:
+    pipeline = with_faults(PIPELINE, killed(step))
+
     with pytest.raises(UsageError, match="would end this very process"):
-        run(with_faults(PIPELINE, killed("rows")))
+        run(pipeline)
+    with pytest.raises(UsageError, match="would end this very process"):
+        pipeline.run(home=tmp_path)
 
 
 def test_a_step_that_isnt_there_is_told() -> None:

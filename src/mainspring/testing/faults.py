@@ -45,7 +45,8 @@ def slow(step: str, seconds: float, *, times: int = 1) -> Fault:
 
 
 def killed(step: str, *, times: int = 1) -> Fault:
-    """The process that does the step is killed, as by a machine that is out of memory; for executors with processes."""
+    """The process that does the step is killed, as by a machine that is out of memory. For executors with processes:
+    where the step runs in the caller's own process, as in `testing.run`, it raises UsageError each time."""
     return Fault(step, times, kill=True)
 
 
@@ -110,6 +111,10 @@ class _Faulty:
         weakref.finalize(self, Path(self.counter).unlink, missing_ok=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.fault.kill and os.getpid() == self.home_process:
+            raise UsageError(
+                f"killed({self.fault.step!r}) would end this very process; run the pipeline with executor='local'"
+            )
         if self._count() <= self.fault.times:
             self._suffer()
         return resolve(self.function)(*args, **kwargs)
@@ -124,10 +129,6 @@ class _Faulty:
 
     def _suffer(self) -> None:
         time.sleep(self.fault.seconds)
-        if self.fault.kill and os.getpid() == self.home_process:
-            raise UsageError(
-                f"killed({self.fault.step!r}) would end this very process; run the pipeline with executor='local'"
-            )
         if self.fault.kill:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault.error is not None:
