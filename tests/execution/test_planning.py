@@ -259,6 +259,51 @@ def test_a_data_file_that_a_step_names_is_told(project: Path, home: Home, run: R
     assert [step.state for step in run(*steps(load())).steps] == ["cached", "run", "run", "run"]
 
 
+UNTOLD = """
+import pickle
+
+def rows():
+    return ["a", "b"]
+
+def clean(rows):
+    return pickle.loads(b"cmainspring\\nfile\\n.")("cities.csv").read_text()
+
+def model(clean):
+    return pickle.loads(b"cmainspring\\nfile\\n.")("data/known.csv").read_text() + clean
+
+def published(row):
+    return row + pickle.loads(b"cmainspring\\nfile\\n.")("cities.csv").read_text()
+
+def told():
+    import mainspring
+    return [mainspring.file(f"{name}.csv").read_text() for name in ("cities", "data/known")]
+"""
+
+
+def test_a_data_file_named_in_a_way_that_code_does_not_tell_has_its_step_run_each_time(
+    project: Path, home: Home, run: Run
+) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "known.csv").write_text("k")
+    (project / "cities.csv").write_text("1")
+    write(project, HELPERS, UNTOLD)
+
+    def all_of_it() -> list[Any]:
+        made = load()
+        return [made.rows, made.clean, made.model, step(each={"row": "rows"})(made.published), made.told]
+
+    run(*all_of_it())
+    (project / "cities.csv").write_text("2")
+    planned = plan(Graph(all_of_it()), home=home, pipeline="seed")
+    again = run(*all_of_it())
+
+    why = f"names {project}/cities.csv in a way that its code doesn't tell, so it runs each time; use mainspring.file"
+    assert told(planned)["clean"] == told(planned)["published"] == ("run", [why])
+    assert [step.state for step in again.steps] == ["cached", "run", "run", "run", "run"]
+    assert again.outputs["clean"] == "2" and again.outputs["published"] == ["a2", "b2"]
+    assert told(plan(Graph(all_of_it()), home=home, pipeline="seed"))["told"] == ("cached", [])
+
+
 def test_code_that_cannot_be_followed_is_told(project: Path, home: Home) -> None:
     write(project, HELPERS, STEPS.replace("return [fix(row) for row in rows]", "return eval('rows')"))
 

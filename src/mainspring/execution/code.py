@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from mainspring.core import collector
 from mainspring.core.errors import DeclarationError
-from mainspring.pipeline import fingerprint
+from mainspring.pipeline import datafiles, fingerprint
 from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.fingerprint import HELD
 from mainspring.pipeline.reach import Place, Reach, reach, reach_names
@@ -96,6 +96,12 @@ class Codes:
             found = reach_names(names, self.project)
             self._held[names] = _code(HELD, found)
         return self._held[names]
+
+    def untold(self, files: Iterable[str], named: Iterable[str]) -> list[str]:
+        """The data files *named* by a step as it ran that neither its *files* nor functions among parameters tell."""
+        told = {*files, *(name for found in self._within.values() for name in found.files)}
+        asked = [(path, Path(by) if by else None) for path, by in self.project.files if path in told]
+        return [path for path in named if not any(datafiles.counts(path, *each) for each in asked)]
 
     def _of(self, step: Step) -> Code:
         if isinstance(step.function, str):

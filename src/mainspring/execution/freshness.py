@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from mainspring.execution import rows
 from mainspring.execution.code import Code, Codes
 from mainspring.pipeline import fingerprint
 from mainspring.pipeline.entries import GIVEN_NAME
-from mainspring.pipeline.fingerprint import HELD, Parts, Reason, telling
+from mainspring.pipeline.fingerprint import HELD, UNTOLD, Parts, Reason, telling
 from mainspring.pipeline.graph import Graph, Node
 from mainspring.pipeline.reach import Place
 from mainspring.pipeline.step import Step
@@ -121,6 +121,11 @@ class Freshness:
         kept = [reason for reason in differences if not _nameless_and_gone(reason)] or differences
         found = [self._told(node, reason) for reason in kept]
         return list({str(reason): reason for reason in found}.values()) or [Reason("lost")]
+
+    def told(self, parts: Parts, named: Sequence[str]) -> Parts:
+        """*parts*, with the data files *named* as the step ran that its code doesn't tell marked in them."""
+        untold = self._codes.untold(parts.files, named) if named else []
+        return replace(parts, files={**parts.files, **dict.fromkeys(untold, UNTOLD)}) if untold else parts
 
     def widened(self, node: Node) -> tuple[str, ...]:
         """Where the code of *node* couldn't be followed, so that more counts than may be needed."""

@@ -39,12 +39,14 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Fan:
-    """A step that runs once per element; equal elements run once. failure: of the element that failed first."""
+    """A step that runs once per element; equal elements run once. failure: of the element that failed first; named:
+    the data files that elements named as they ran."""
 
     parts: Parts
     outputs: list[Artifact | None]
     seconds: float = 0.0
     failure: Failure | None = None
+    named: dict[str, None] = field(default_factory=dict)
     _same: dict[str, list[int]] = field(default_factory=dict)
     _open: set[str] = field(default_factory=set)
 

@@ -234,7 +234,7 @@ class Walk:
             self._ended(node, fan.failure)
             return
         output, objects = self._bench.catalog.gather([each for each in fan.outputs if each is not None])
-        self._finish(node, node.name, Done(output, objects, fan.seconds), 1)
+        self._finish(node, node.name, Done(output, objects, fan.seconds, tuple(fan.named)), 1, fan.parts)
         self._result(node.name, "run", fan.seconds, f"{len(fan.outputs)} elements")
         self._over(node.name, output)
 
@@ -364,7 +364,7 @@ class Walk:
                 self.cancelled = self.cancelled or not self.stopping
 
     def _done(self, task: Task, result: Done) -> None:
-        self._finish(task.node, task.name, result, task.attempt)
+        self._finish(task.node, task.name, result, task.attempt, task.parts)
         if task.node.step.effects:
             self._ledger.settle()
         if task.index is None:
@@ -380,15 +380,19 @@ class Walk:
         if fan is None:
             return
         fan.seconds += result.seconds
+        fan.named.update(dict.fromkeys(result.named))
         fan.fill(task.parts, result.artifact)
         if fan.over:
             self._gather(task.node)
 
-    def _finish(self, node: Node, name: str, done: Done, attempt: int) -> None:
-        keep_as = node.name if node.step.cache else None
+    def _finish(self, node: Node, name: str, done: Done, attempt: int, parts: Parts) -> None:
+        """Nothing is cached that depends on a data file which the fingerprint doesn't know."""
+        told = self._freshness.told(parts, done.named)
         self._ledger.finished(
-            name, done.artifact, seconds=done.seconds, attempt=attempt, keep_as=keep_as, objects=done.objects
-        )
+            name, done.artifact, seconds=done.seconds, attempt=attempt, objects=done.objects,
+            keep_as=node.name if node.step.cache and told is parts else None,
+            parts=None if told is parts else told.to_json(),
+        )  # fmt: skip
 
     def _failed(self, crew: Crew, task: Task, result: Failed) -> None:
         step = task.node.step

@@ -14,6 +14,7 @@ from typing import Any
 from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed, StoreError, UsageError
 from mainspring.core.hiding import hidden
 from mainspring.core.wording import one_line, place
+from mainspring.pipeline.datafiles import naming
 from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
 
@@ -57,11 +58,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a step gave: where it is kept, the objects that it needs there, and how long the call took."""
+    """What a step gave: where it is kept, the objects that it needs there, and how long the call took. named: the paths
+    that `mainspring.file` gave it."""
 
     artifact: Artifact
     objects: list[str]
     seconds: float
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,9 @@ class Bench:
         try:
             if call.seed is not None:
                 _sow(call.seed)
-            value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
-            artifact, objects = self._written(call, value)
+            with naming() as named:
+                value = resolve(call.function)(**call.arguments, **self._services(call), **inputs)
+                artifact, objects = self._written(call, value)
         except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:  # also what says that a test failed, or that a coroutine was cancelled
@@ -121,7 +125,7 @@ class Bench:
             return _failed(error, shown, time.perf_counter() - began)
         if artifact.content is None:
             self.values[artifact.digest] = value
-        return Done(artifact, objects, time.perf_counter() - began)
+        return Done(artifact, objects, time.perf_counter() - began, tuple(named))
 
     def _written(self, call: Call, value: Any) -> tuple[Artifact, Any]:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from blake3 import blake3
@@ -14,16 +16,21 @@ from mainspring.pipeline.fingerprint import MISSING
 
 _MARKS = (".mainspring", "mainspring.toml", "pyproject.toml", ".git")
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "mlruns"})
+_CODE = (".py", ".pyc")
 _MOST = 10_000
 _KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
+_mine: ContextVar[dict[str, None] | None] = ContextVar("named", default=None)
+_at_work: list[dict[str, None]] = []
+"""Of the calls at work in this process, for threads of which nobody knows whose they are."""
 
 
 def file(path: str | os.PathLike[str]) -> Path:
     """The data file, or folder, *path*, looked for beside the file that says so, then upwards to the project's folder.
 
     A step that reaches this call depends on the file's content, and runs again when that changes. Write the path as
-    a literal: for a computed one everything in the folder that it begins with counts, and `plan` says so. Raises
-    SourceNotFound when it isn't there.
+    a literal: for a computed one everything in the folder that it begins with counts, and `plan` says so. A step that
+    gets a file here which its code doesn't tell runs each time, and `plan` names the file. Raises SourceNotFound when it
+    isn't there.
     """
     caller = sys._getframe(1).f_globals.get("__file__")
     here = Path(caller).resolve() if isinstance(caller, str) and os.path.isfile(caller) else None
@@ -31,7 +38,36 @@ def file(path: str | os.PathLike[str]) -> Path:
     if found is None:
         places = ", ".join(map(str, _folders(here)))
         raise SourceNotFound(f"no file {os.fspath(path)!r} in {places}; give its path from the file that names it")
+    mine = _mine.get()
+    for named in _at_work if mine is None else [mine]:
+        named[str(found)] = None
     return found
+
+
+@contextmanager
+def naming() -> Iterator[dict[str, None]]:
+    """Gathers the paths that `file` gives meanwhile, in whatever way it is called."""
+    named: dict[str, None] = {}
+    _at_work.append(named)
+    token = _mine.set(named)
+    try:
+        yield named
+    finally:
+        _mine.reset(token)
+        _at_work[:] = [each for each in _at_work if each is not named]
+
+
+def counts(found: str, path: str, here: Path | None) -> bool:
+    """Whether the digest of *path*, named in file *here*, tells the content of *found*."""
+    place = _find(path, here)
+    if place is None or not path.endswith("/"):
+        return place is not None and str(place) == found
+    folder, real = os.path.realpath(place), os.path.realpath(found)
+    if not f"{real}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}"):
+        return False
+    parts = Path(real).relative_to(folder).parts
+    skipped = any(name.startswith(".") or name in _SKIPPED for name in (parts if os.path.isdir(real) else parts[:-1]))
+    return not (skipped or real.endswith(_CODE))
 
 
 def digest(path: str, here: Path | None) -> str:
@@ -77,7 +113,7 @@ def _of_folder(folder: Path) -> str:
 def _below(folder: Path) -> Iterator[Path]:
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
-        yield from (Path(at, name) for name in sorted(files) if not name.endswith((".py", ".pyc")))
+        yield from (Path(at, name) for name in sorted(files) if not name.endswith(_CODE))
 
 
 def _of_file(path: Path) -> str:

@@ -25,6 +25,8 @@ from mainspring.pipeline.step import Step
 
 MISSING = "missing"
 """Stands for the digest of a data file that isn't there."""
+UNTOLD = "named as it ran"
+"""Stands for the digest of a data file that the step named in a way that its code doesn't tell."""
 HELD = "what its inputs hold"
 """Stands for what is in no piece of the code that a step's inputs hold."""
 
@@ -60,6 +62,8 @@ class Reason:
         if self.kind == "code" and self.what:
             place = f", {self.file}:{self.line}," if self.line is not None else f", {self.file}," if self.file else ""
             return f"{self.what}{place} {_change(self.old, self.new)}"
+        if self.kind == "file" and self.old == UNTOLD:
+            return f"names {self.where} in a way that its code doesn't tell, so it runs each time; use mainspring.file"
         if self.kind == "file":
             return f"file {self.where} {'is missing' if self.new == MISSING else _change(self.old, self.new)}"
         if self.kind == "input" and isinstance(self.old, int) and isinstance(self.new, int):

@@ -78,12 +78,22 @@ class Ledger:
         self._put(name, {**row, "attempt": 1, "reason": _clean(reason)})
 
     def finished(
-        self, name: str, output: Artifact, *, seconds: float, attempt: int, keep_as: str | None, objects: list[str]
+        self,
+        name: str,
+        output: Artifact,
+        *,
+        seconds: float,
+        attempt: int,
+        keep_as: str | None,
+        objects: list[str],
+        parts: Mapping[str, Any] | None = None,
     ) -> None:
         """The step is over. keep_as: the step under whose name the cache finds the output; None: it doesn't. objects:
-        what the output needs in the object store."""
+        what the output needs in the object store. parts: its own, where they aren't those that it was started with."""
         kept, now = _text(output.to_json()), _now()
         row = self._running.get(name, {})
+        if parts is not None:
+            row = {**row, "parts": _text(parts)}
         entry = [self._claim.pipeline, keep_as, row.get("fingerprint"), kept, self._claim.run, seconds, now]
         self._put(
             name,
