@@ -125,6 +125,11 @@ MATTERS: dict[str, tuple[Files, Files]] = {
          "pkg/a": "import mainspring\ndef f(): return mainspring.file('c.csv')", "c.csv": "1", "pkg/c.csv": "1"},
         {"c.csv": "2"},
     ),
+    "an annotation in a class that a function makes": (
+        {"main": "import dataclasses, a\ndef features(x):\n    @dataclasses.dataclass\n    class C:\n        x: a.T\n    return C",
+         "a": "T = int"},
+        {"a": "T = str"},
+    ),
     "a function two modules away": (
         {"main": "import a\ndef features(x): return a.f(x)", "a": "from b import g as f", "b": "def g(x): return x"},
         {"b": "def g(x): return -x"},

@@ -150,6 +150,7 @@ class Reader(ast.NodeVisitor):
         self.classes: list[str] = []
         self.dead = unit.dead
         self.asking: ast.expr | None = None
+        self.evaluates = 0  # how many functions deep annotations of variables are evaluated: not in functions
 
     def read(self) -> None:
         node = self.unit.node
@@ -222,7 +223,7 @@ class Reader(ast.NodeVisitor):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self._visit_all([node.target, node.value])
-        if not self.scopes:
+        if len(self.scopes) == self.evaluates:
             self._annotations([node.annotation])
 
     def visit_Expr(self, node: ast.Expr) -> None:
@@ -255,9 +256,11 @@ class Reader(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for made in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
             self._decorated(made)
+        before, self.evaluates = self.evaluates, len(self.scopes)
         self.classes.append(node.name)
         self.generic_visit(node)  # names of a class body hide nothing from its methods
         self.classes.pop()
+        self.evaluates = before
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_all(defaults(node.args))
