@@ -125,6 +125,11 @@ MATTERS: dict[str, tuple[Files, Files]] = {
          "pkg/a": "import mainspring\ndef f(): return mainspring.file('c.csv')", "c.csv": "1", "pkg/c.csv": "1"},
         {"c.csv": "2"},
     ),
+    "a function of a module that one used as a value imports": (
+        {"main": "import a, operator\ndef features(x): return operator.attrgetter('b.c.f')(a)()", "a": "import b",
+         "b": "from pkg import c", "pkg/__init__": "", "pkg/c": "def f(): return 1"},
+        {"pkg/c": "def f(): return 2"},
+    ),
     "an annotation in a class that a function makes": (
         {"main": "import dataclasses, a\ndef features(x):\n    @dataclasses.dataclass\n    class C:\n        x: a.T\n    return C",
          "a": "T = int"},

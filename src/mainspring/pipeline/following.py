@@ -134,16 +134,25 @@ class Following:
         used = self._visited(name)
         if used is not None:
             self._whole(used, f"module {module.name} uses it as a value")
-            self._below(used)
+            self._given(used)
         else:
             self._foreign(module, name, ())
 
-    def _below(self, module: Source) -> None:
-        """A package used as a value gives its modules too."""
+    def _given(self, module: Source) -> None:
+        """A module used as a value gives those that it imports, and a package its own."""
+        if (module.name, ()) in self._done:
+            return
+        self._done.add((module.name, ()))
         if module.text.package:
             for name in self.project.below(module.text):
                 if (found := self._module(name)) is not None:
                     self._all(found)
+        for unit in module.parsed.units:
+            for target in (target for targets in unit.imports.values() for target in targets):
+                name = ".".join(filter(None, [target.absolute(module.text.parent), target.name]))
+                if (found := self._module(name)) is not None:
+                    self._whole(found, f"module {module.name}, which is used as a value, has it")
+                    self._given(found)
 
     def _member(self, module: Source, name: str, member: str, rest: Chain) -> None:
         found = self._visited(name)
@@ -166,7 +175,7 @@ class Following:
             self._member(module, below, rest[0], rest[1:])
         else:
             self._whole(inner, "it is used as a value")
-            self._below(inner)
+            self._given(inner)
 
     def _is_itself(self, package: Source, member: str) -> bool:
         """Whether *package* binds *member* to its own module of that name: `from . import member`."""
