@@ -130,6 +130,11 @@ MATTERS: dict[str, tuple[Files, Files]] = {
          "b": "from pkg import c", "pkg/__init__": "", "pkg/c": "def f(): return 1"},
         {"pkg/c": "def f(): return 2"},
     ),
+    "a function that pydantic imports by its name": (
+        {"main": "import pydantic\nT = pydantic.TypeAdapter(pydantic.ImportString)\ndef features(x): return T.validate_python('a.f')()",
+         "a": "def f(): return 1"},
+        {"a": "def f(): return 2"},
+    ),
     "an annotation in a class that a function makes": (
         {"main": "import dataclasses, a\ndef features(x):\n    @dataclasses.dataclass\n    class C:\n        x: a.T\n    return C",
          "a": "T = int"},

@@ -20,7 +20,8 @@ _FINDS_CODE = frozenset(
     {
         "importlib.import_module", "importlib.__import__", "importlib.util", "importlib.machinery", "runpy", "pkgutil",
         "imp", "builtins", "sys.modules", "sys._getframe", "sys.meta_path", "inspect.stack", "inspect.currentframe",
-        "inspect.getmodule", "pydoc.locate", "zipimport", "gc",
+        "inspect.getmodule", "pydoc.locate", "zipimport", "gc", "importlib.metadata.entry_points", "lazy_loader",
+        "pydantic.ImportString", "hydra.utils", "unittest.mock.patch",
     }
 )  # fmt: skip
 _OURS = "mainspring"
