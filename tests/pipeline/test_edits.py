@@ -135,6 +135,10 @@ MATTERS: dict[str, tuple[Files, Files]] = {
          "a": "def f(): return 1"},
         {"a": "def f(): return 2"},
     ),
+    "a Python file in a folder that is named": (
+        {"main": "import mainspring as ms\ndef features(x): return [*ms.file('data/').iterdir()]", "data/a.py": "1"},
+        {"data/a.py": "2"},
+    ),
     "an annotation in a class that a function makes": (
         {"main": "import dataclasses, a\ndef features(x):\n    @dataclasses.dataclass\n    class C:\n        x: a.T\n    return C",
          "a": "T = int"},

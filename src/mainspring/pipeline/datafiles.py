@@ -16,7 +16,8 @@ from mainspring.pipeline.fingerprint import MISSING
 
 _MARKS = (".mainspring", "mainspring.toml", "pyproject.toml", ".git")
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "mlruns"})
-_CODE = (".py", ".pyc")
+_COMPILED = (".pyc",)
+_CODE = (".py", *_COMPILED)
 _MOST = 10_000
 _KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
 _mine: ContextVar[dict[str, None] | None] = ContextVar("named", default=None)
@@ -27,10 +28,11 @@ _at_work: list[dict[str, None]] = []
 def file(path: str | os.PathLike[str]) -> Path:
     """The data file, or folder, *path*, looked for beside the file that says so, then upwards to the project's folder.
 
-    A step that reaches this call depends on the file's content, and runs again when that changes. Write the path as
-    a literal: for a computed one everything in the folder that it begins with counts, and `plan` says so. A step that
-    gets a file here which its code doesn't tell runs each time, and `plan` names the file. Raises SourceNotFound when it
-    isn't there.
+    A step that reaches this call depends on the file's content, and runs again when that changes; of a folder on all
+    that lies in it, but for hidden folders, `venv`, `node_modules` and `mlruns`. Write the path as a literal: for a
+    computed one everything in the folder that it begins with counts, but Python files, and `plan` says so. A step that
+    gets a file here which its code doesn't tell runs each time, and `plan` names the file. Raises SourceNotFound when
+    it isn't there.
     """
     caller = sys._getframe(1).f_globals.get("__file__")
     here = Path(caller).resolve() if isinstance(caller, str) and os.path.isfile(caller) else None
@@ -76,7 +78,7 @@ def digest(path: str, here: Path | None) -> str:
     found = _find(path, here)
     if found is None:
         return MISSING
-    return _of_folder(found) if found.is_dir() else _of_file(found)
+    return _of_folder(found, code=not path.endswith("/")) if found.is_dir() else _of_file(found)
 
 
 def _find(path: str, here: Path | None) -> Path | None:
@@ -99,9 +101,10 @@ def _is_project(folder: Path) -> bool:
     return any((folder / mark).exists() for mark in _MARKS)
 
 
-def _of_folder(folder: Path) -> str:
+def _of_folder(folder: Path, *, code: bool) -> str:
+    """The digest of what lies in *folder*; Python files count where it was named itself."""
     hashed = blake3()
-    for number, path in enumerate(_below(folder)):
+    for number, path in enumerate(_below(folder, _COMPILED if code else _CODE)):
         if number >= _MOST:
             raise SourceNotFound(
                 f"{folder} has more than {_MOST} files, too many to depend on as a whole; name one by a literal path"
@@ -110,10 +113,10 @@ def _of_folder(folder: Path) -> str:
     return hashed.hexdigest()
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, skipped: tuple[str, ...]) -> Iterator[Path]:
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
-        yield from (Path(at, name) for name in sorted(files) if not name.endswith(_CODE))
+        yield from (Path(at, name) for name in sorted(files) if not name.endswith(skipped))
 
 
 def _of_file(path: Path) -> str:

@@ -244,7 +244,7 @@ def _files(trace: Trace) -> dict[str, str]:
     for module, path, folder in trace.found.asked:
         source = trace.source(module)
         here = Path(source.text.path) if source is not None and source.text.path else None
-        name = f"{folder or '.'}/" if path is None else path
+        name = f"{folder or '.'}/" if path is None else path.rstrip("/") or path
         digest = trace.project.files[name, str(here or "")] = datafiles.digest(name, here)
         found.setdefault(name, {})[str(here and here.parent)] = digest
     return {name: " ".join(each for _, each in sorted(digests.items())) for name, digests in sorted(found.items())}
