@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """In the block nothing is looked through for garbage: trees of code have no end of objects, which all stay."""
+    """In the block nothing is looked through for garbage, nor soon after it what was made there: trees of code have no
+    end of objects, which all stay."""
     if not gc.isenabled():
         yield
         return
@@ -17,4 +18,13 @@ def paused() -> Iterator[None]:
     try:
         yield
     finally:
+        _grow_old()
         gc.enable()
+
+
+def _grow_old() -> None:
+    """Count all there is among the oldest objects, which are seldom looked through; not where somebody keeps some apart
+    by `gc.freeze`."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

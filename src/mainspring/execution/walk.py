@@ -118,6 +118,11 @@ class Walk:
             with self._telling:  # the ledger's thread tells what is durable, this one and steps beside it the rest
                 self._report(Event(kind, self._claim.run, step, message, **figures))
 
+    def _told(self, kind: str, name: str, message: str, seconds: float) -> None:
+        """The end of a step, told once it is durable."""
+        if self._report is not None:
+            self._ledger.tell(lambda: self.tell(kind, name, message, seconds=seconds))
+
     def said(self, task: str, what: str, done: int, of: int) -> None:
         """A step tells how far it is; also where one in this process notices that it is to stop."""
         self.tell("progress", task, what, done=done, of=of)
@@ -199,7 +204,7 @@ class Walk:
 
     def _result(self, name: str, state: StepState, seconds: float, reason: str) -> None:
         self._results[name] = StepResult(name, state, seconds, reason)
-        self._ledger.tell(lambda: self.tell(state, name, reason, seconds=seconds))
+        self._told(state, name, reason, seconds)
 
     # --------------------------------------------------------------------------------------------------- fan-out, lost
 
@@ -374,7 +379,7 @@ class Walk:
             self._element_done(task, result)
 
     def _element_done(self, task: Task, result: Done) -> None:
-        self._ledger.tell(lambda: self.tell("run", task.name, task.reason, seconds=result.seconds))
+        self._told("run", task.name, task.reason, result.seconds)
         self._bench.values.pop(result.artifact.digest, None)
         fan = self._fans.get(task.node.name)
         if fan is None:
@@ -410,7 +415,7 @@ class Walk:
         if task.name != name:
             self._written(task.name, failure)
         if fan is not None:
-            self._ledger.tell(lambda: self.tell("failed", task.name, str(error), seconds=failure.seconds))
+            self._told("failed", task.name, str(error), failure.seconds)
             fan.fail(task.parts, failure)
             if fan.over:
                 self._gather(task.node)
