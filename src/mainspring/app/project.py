@@ -312,6 +312,7 @@ def _execute(
     graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any], conclude: Any
 ) -> engine.Outcome:
     with executors.opened(where.executor) as executor:
+        executors.warmed(executor, where.load, processes=2 if graph.wide else 1)
         return engine.execute(
             graph,
             home=where.home,

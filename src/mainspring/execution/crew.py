@@ -187,6 +187,7 @@ class Crew:
             work = executor.heard_by(lambda *told: self._news.put(told), elsewhere.make, self._header(), packed)
             if self._wide:
                 executor.warm(elsewhere.prepare, self._header(), packed, processes=2)
+                self._wide = False
             return work
         return executor.submit(elsewhere.make, self._header(), packed, mark)
 

@@ -64,8 +64,7 @@ def execute(
     given = {**(services or {}), "home": home, "run": claim.run}
     bench = Bench(catalog, lambda *told: walk.said_here(*told))
     walk = Walk(graph, chosen, home, journal, claim, ledger, freshness, bench, given, report)
-    wide = any(graph.nodes[name].element is not None for name in chosen)
-    crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed, wide=wide)
+    crew = Crew(bench, executor, Setup.here(home, load), walk.said, walk.printed, wide=graph.wide)
     walk.tell("resumed" if claim.resumed else "begun")
     try:
         with logs.watching(), _draining(walk):

@@ -33,10 +33,10 @@ def opened(executor: str | Executor | None) -> Iterator[Executor | None]:
             made.shutdown(cancel_futures=True)
 
 
-def warmed(executor: Executor | None, load: tuple[str, str]) -> None:
-    """Have a worker process start, and *load* what its steps will need, while this process still loads it too."""
+def warmed(executor: Executor | None, load: tuple[str, str] | None, processes: int = 1) -> None:
+    """Have worker processes start, and *load* what their steps will need, while this one gets ready too."""
     if isinstance(executor, Workers):
-        executor.warm(elsewhere.know, elsewhere.search_path(), load)
+        executor.warm(elsewhere.know, elsewhere.search_path(), load, processes=processes)
 
 
 def named(name: str) -> Executor | None:

@@ -82,11 +82,15 @@ class Workers(Executor):
         weakref.finalize(self, self._processes.end)  # also at the end of this process
 
     def warm(self, fn: Callable[..., Any], /, *args: Any, processes: int = 1) -> None:
-        """Start processes before there is work, and have each call *fn*; if that fails, the work will say so."""
+        """Have processes before there is work; the idle and the new ones call *fn*. If that fails, the work will say
+        so."""
+        content = pickle.dumps((fn, args))
         with self._lock:
+            for worker in self._idle:
+                worker.inbox.put(_Item(Work(), content, _nobody, warming=True))
             for _ in range(min(processes, self.width) - len(self._all)):
                 with suppress(RuntimeError):
-                    self._idle.append(self._hire(_Item(Work(), pickle.dumps((fn, args)), _nobody, warming=True)))
+                    self._idle.append(self._hire(_Item(Work(), content, _nobody, warming=True)))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Work:
         """Call *fn* in a worker; it and its arguments must pickle, and *fn* be a module's."""

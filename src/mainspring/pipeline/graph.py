@@ -92,6 +92,11 @@ class Graph:
                 found.setdefault(name, default)
         return found
 
+    @property
+    def wide(self) -> bool:
+        """Whether there is a fan-out, so that several workers have something to do."""
+        return any(node.element is not None for node in self.nodes.values())
+
     def upstream(self, name: str) -> frozenset[str]:
         """*name* and all steps that it needs, however far."""
         return _closure(name, lambda at: self.nodes[at].waits)
