@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import pickle
 import re
@@ -200,21 +199,27 @@ def _version(library: str) -> tuple[str, str]:
     found = _installed(library)
     if found is not None or library in sys.stdlib_module_names:
         return found or (library, "")
+    from importlib import metadata  # here and below: a run whose steps use no library needn't load it
+
     names = _distributions().get(library, [])
-    return (names[0], importlib.metadata.version(names[0])) if names else (library, "")
+    return (names[0], metadata.version(names[0])) if names else (library, "")
 
 
 @cache
 def _installed(library: str) -> tuple[str, str] | None:
     """The distribution that is called as *library* is imported, or as it is known to be."""
+    from importlib import metadata
+
     for name in (_INSTALLED_AS.get(library, library), library.replace("_", "-")):
         try:
-            return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            return name, metadata.version(name)
+        except metadata.PackageNotFoundError:
             continue
     return None
 
 
 @cache
 def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+    from importlib import metadata
+
+    return metadata.packages_distributions()

@@ -19,6 +19,7 @@ from mainspring.pipeline.step import Step
 from mainspring.store.catalog import Artifact, Catalog
 
 _LONGEST = 400
+_UNALTERABLE = frozenset([type(None), bool, int, float, str])
 _CLONED = frozenset(["frame", "series", "arrow-frame", "arrow-series"])
 
 
@@ -123,7 +124,7 @@ class Bench:
         except BaseException as error:  # also what says that a test failed, or that a coroutine was cancelled
             shown = {**inputs, **{name: call.arguments[name] for name in call.element}}
             return _failed(error, shown, time.perf_counter() - began)
-        if artifact.content is None:
+        if artifact.content is None or type(value) in _UNALTERABLE:
             self.values[artifact.digest] = value
         return Done(artifact, objects, time.perf_counter() - began, tuple(named))
 

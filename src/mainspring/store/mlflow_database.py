@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sqlite3
 import uuid
@@ -18,7 +17,9 @@ def prepare(database: Path, cache: Path | None = None) -> None:
     """
     if database.exists():
         return
-    template = (cache or places.cache()) / f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
+    from importlib import metadata  # only a new database needs it
+
+    template = (cache or places.cache()) / f"mlflow-{metadata.version('mlflow-skinny')}.db"
     try:
         if not template.exists():
             _make(template)
