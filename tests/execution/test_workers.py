@@ -214,11 +214,14 @@ def test_work_that_is_ended_at_any_moment_ends_and_the_next_is_done(workers: Wor
         assert workers.submit(max, 1, 2).result(15) == 2
 
 
-def test_work_for_a_worker_that_still_loads_starts_no_second_process(tmp_path: Path) -> None:
-    opened, loaded = Workers(2), tmp_path / "loaded"
+def test_work_for_a_worker_that_still_loads_starts_no_second_process_and_begins_after_all_it_loads(
+    tmp_path: Path,
+) -> None:
+    opened, loaded, more = Workers(2), tmp_path / "loaded", tmp_path / "more"
     opened.warm(exec, f"import os, time; open({str(loaded)!r}, 'w').write(str(os.getpid())); time.sleep(0.3)")
+    opened.warm(exec, f"import os; open({str(more)!r}, 'w').write(str(os.getpid()))")
 
-    assert opened.submit(os.getpid).result(15) == int(loaded.read_text())
+    assert opened.submit(os.getpid).result(15) == int(loaded.read_text()) == int(more.read_text())
     opened.shutdown(cancel_futures=True)
 
 
