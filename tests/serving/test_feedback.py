@@ -92,6 +92,26 @@ def test_a_correction_that_can_not_be_written_leaves_the_label_that_was_there(
     assert world.post("/feedback/flights", {"id": identity, "label": "no"}).json()["corrected"] == 1
 
 
+def test_a_label_that_can_not_be_made_durable_is_refused_by_all_until_it_is_and_is_kept_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, label = serving(tmp_path, Logistic()), {"id": predicted(world), "label": "yes"}
+    other.served.labels.refresh()
+
+    def failing(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mainspring.store.segments.os.fdatasync", failing)
+        refused = [each.post("/feedback/flights", label) for each in (world, world, other)]
+    known = [each.post("/feedback/flights", label).json()["known"] for each in (other, world)]
+
+    assert [each.status_code for each in refused] == [503] * 3 and known == [1, 1]
+    assert refused[0].json()["error"]["message"].startswith("the label can't be kept now")
+    assert [each.label for each in world.feedback()] == ["yes"]
+    other.pool.shutdown()
+
+
 def test_an_event_counts_once_beside_a_label_or_instead_of_it_and_survives_a_restart(
     world: World, tmp_path: Path
 ) -> None:

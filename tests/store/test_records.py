@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from mainspring.core.schema import Column, Schema, Type
 from mainspring.store.home import Home
 from mainspring.store.labelled import labelled
 from mainspring.store.labels import UNLABELLED, Labels
-from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, identifiers, latest
+from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, encoded, identifiers, latest
 from mainspring.store.segments import Segments
 
 AT = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -264,6 +265,83 @@ def test_callers_in_many_threads_share_fsyncs(home: Home, monkeypatch: pytest.Mo
 
     assert len(records.feedback()[0]) == 40
     assert len(syncs) < 20
+
+
+class FailingDisk:
+    """The kernel's pages of all files: an fsync that fails takes what it didn't write for written."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.fails, self._dirty, self._kept = 0, set[tuple[int, int]](), set[tuple[int, int]]()
+        self._write, self._pwrite = os.write, os.pwrite
+        for name in ("write", "pwrite", "fdatasync"):
+            patch.setattr(f"mainspring.store.segments.os.{name}", getattr(self, name))
+
+    def write(self, descriptor: int, content: bytes) -> int:
+        start = os.fstat(descriptor).st_size
+        self._note(descriptor, content, start)
+        return self._write(descriptor, content)
+
+    def pwrite(self, descriptor: int, content: bytes, start: int) -> int:
+        self._note(descriptor, content, start)
+        return self._pwrite(descriptor, content, start)
+
+    def fdatasync(self, descriptor: int) -> None:
+        file = os.fstat(descriptor).st_ino
+        dirty = {each for each in self._dirty if each[0] == file}
+        self._dirty -= dirty
+        if self.fails:
+            self.fails -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        self._kept |= dirty
+
+    def keeps(self, path: Path) -> bool:
+        return all((path.stat().st_ino, place) in self._kept for place in range(path.stat().st_size))
+
+    def _note(self, descriptor: int, content: bytes, start: int) -> None:
+        file = os.fstat(descriptor).st_ino
+        self._dirty |= {(file, place) for place in range(start, start + len(content))}
+
+
+def test_after_a_failed_fsync_the_next_one_is_believed_only_for_what_was_written_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, records, other = FailingDisk(monkeypatch), Records(home, "late"), Records(home, "late")
+    file = records.segments("feedback").files
+    disk.fails = 1
+    records.append_feedback([FeedbackRecord(id="a", label=1, at=AT)])
+    assert disk.keeps(file()[0]), "it was written again at once"
+
+    disk.fails = 2
+    with pytest.raises(StoreError, match="can't be made durable"):
+        records.append_feedback([FeedbackRecord(id="b", label=1, at=AT)])
+    assert not disk.keeps(file()[0])
+    records.sync_feedback()
+    assert disk.keeps(file()[0])
+
+    disk.fails = 2
+    with pytest.raises(StoreError, match="can't be made durable"):
+        records.append_feedback([FeedbackRecord(id="c", label=1, at=AT)])
+    turn = other.feedback_turn(wait=True)  # another process, which has read the label and would tell it to be known
+    assert turn is not None
+    turn.end()
+    other.sync_feedback()
+    assert disk.keeps(file()[0])
+    assert [record.id for record in Records(home, "late").feedback()[0]] == ["a", "b", "c"]
+
+
+def test_a_writer_that_begins_writes_again_what_a_killed_one_could_not_make_durable(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, killed = FailingDisk(monkeypatch), Records(home, "late")
+    killed.segments("predictions").append(encoded([prediction("a")]))
+    disk.fails = 2
+    with pytest.raises(StoreError, match="can't be made durable"):
+        killed.sync()
+    (path,) = killed.segments("predictions").files()
+    os.close(killed.segments("predictions")._descriptor)
+    Records(home, "late").take_up()
+
+    assert disk.keeps(path) and ids(Records(home, "late")) == ["a"]
 
 
 def test_predictions_are_made_durable_soon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

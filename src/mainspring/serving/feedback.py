@@ -261,11 +261,13 @@ class Feedback:
             elif records:
                 self.served.labels.wrote(append())
         except StoreError as error:
+            self._put_back(fresh)
             raise self._failed(fresh, written, error) from error
         return written
 
     async def _make_safe(self, fresh: list[_Noted], written: asyncio.Future[None]) -> None:
-        """Labels that others wrote, in this process or another, are made safe too: they are told to be known."""
+        """Labels that others wrote, in this process or another, are made safe too: they are told to be known. One that
+        can't be made safe stays noted: it is written, and whoever repeats it is answered when it is safe."""
         try:
             await asyncio.get_running_loop().run_in_executor(self.threads, self.served.records.sync_feedback)
         except StoreError as error:
@@ -274,7 +276,6 @@ class Feedback:
         written.set_result(None)
 
     def _failed(self, fresh: list[_Noted], written: asyncio.Future[None], error: StoreError) -> Unavailable:
-        self._put_back(fresh)
         self._done(fresh)
         refusal = Unavailable(f"the label can't be kept now: {error}")
         written.set_exception(refusal)

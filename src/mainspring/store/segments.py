@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
 import secrets
+import stat
 import struct
 import threading
 import time
@@ -27,6 +29,8 @@ HEADER = struct.Struct("<4sII")  # magic, length of the payload, its CRC-32 that
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<sequence>\d{10})-(?P<id>[0-9a-f]{8})\.seg")
 _SYNC_SECONDS = 0.02
 _MOST_WRITERS = 64
+_BELIEVED, _DOUBTED = 0o600, 0o600 | stat.S_ISVTX
+"""The modes of a file: by the sticky bit all processes, the next ones too, see that an fsync of it failed."""
 
 Position = Mapping[str, int]
 """How far a reader has come: an offset for each file. JSON-able; an empty one is the beginning."""
@@ -64,7 +68,7 @@ class Segments:
         self._dirty: threading.Event | None = None
         self._unsafe_since: float | None = None
         self._left = False
-        self._full: list[int] = []
+        self._full: list[tuple[Path, int]] = []
         self._named = True
 
     def files(self) -> list[Path]:
@@ -120,22 +124,23 @@ class Segments:
                 return
             with self._write_lock:
                 reached, full = self._written, len(self._full)
-                descriptors = [os.dup(each) for each in (*self._full, self._descriptor) if each >= 0]
+                current = [] if self._file is None else [(self._file, self._descriptor)]
+                files = [(path, os.dup(each)) for path, each in (*self._full, *current)]
                 since, self._unsafe_since = self._unsafe_since, None
             try:
-                self._make_durable(descriptors)
+                self._make_durable(files)
             except OSError as error:
                 self._unsafe_since = since
                 raise StoreError(f"{self.folder} can't be made durable ({error.strerror}); check the disk") from error
             finally:
-                for descriptor in descriptors:
+                for _, descriptor in files:
                     os.close(descriptor)
-            for descriptor in self._full[:full]:
+            for _, descriptor in self._full[:full]:
                 os.close(descriptor)
             del self._full[:full]
             self._synced = reached
 
-    def _make_durable(self, descriptors: Sequence[int]) -> None:
+    def _make_durable(self, files: Sequence[tuple[Path, int]]) -> None:
         """The files, and their names, which come first: what is in a file that can't be found is lost."""
         if not self._named:
             self._named = True
@@ -144,8 +149,40 @@ class Segments:
             except OSError:
                 self._named = False
                 raise
-        for descriptor in descriptors:
-            os.fdatasync(descriptor)
+        for path, descriptor in files:
+            self._sync_file(path, descriptor)
+
+    def _sync_file(self, path: Path, descriptor: int) -> None:
+        """What is in the file is on the disk. After an fsync that failed the kernel may take what it didn't write for
+        written: the next one is believed, by any process, only when all has been written again before it."""
+        if not _doubted(descriptor):
+            try:
+                os.fdatasync(descriptor)
+                if not _doubted(descriptor):  # another process's may have failed meanwhile
+                    return
+            except OSError as error:
+                os.fchmod(descriptor, _DOUBTED)
+                _log.error("%s can't be made durable (%s); it is written again", path, error.strerror)
+        self._write_again(path)
+        os.fdatasync(descriptor)
+        os.fchmod(descriptor, _BELIEVED)
+
+    def _write_again(self, path: Path) -> None:
+        """The frames of *path*, in their places; raises OSError where one is gone, or might be erased meanwhile."""
+        alone, damage = Turn.take(self.folder / "compacting"), len(self.damage)
+        if alone is None:
+            raise OSError(errno.EAGAIN, "its records are being compacted or erased")
+        descriptor, end = os.open(path, os.O_WRONLY), 0  # one to append to would put them at the end
+        try:
+            size = os.fstat(descriptor).st_size
+            for frame in self.frames_of(path, 0):
+                os.pwrite(descriptor, _framed(frame.payload, seed_of(path)), frame.start)
+                end = frame.end
+        finally:
+            os.close(descriptor)
+            alone.end()
+        if len(self.damage) > damage or (end < size and path == self._file):
+            raise OSError(errno.EIO, "what was written is gone")
 
     def _sync_names(self) -> None:
         durable.sync(self.folder)
@@ -206,7 +243,7 @@ class Segments:
         assert self._file is not None
         file, start = self._file, self._end
         try:
-            self._write(HEADER.pack(MAGIC, len(payload), crc32(payload, self._seed)) + payload)
+            self._write(_framed(payload, self._seed))
         except OSError:
             if start == 0:  # no file is there without a frame
                 file.unlink(missing_ok=True)
@@ -255,11 +292,11 @@ class Segments:
 
     def _leave(self, *, later: bool = False) -> None:
         """Be done with the file. later: `sync`, which comes soon, makes it durable, which no request waits for."""
-        if self._descriptor >= 0:
+        if self._file is not None:
             if later:
-                self._full.append(self._descriptor)
+                self._full.append((self._file, self._descriptor))
             else:
-                os.fdatasync(self._descriptor)
+                self._sync_file(self._file, self._descriptor)
                 os.close(self._descriptor)
             self._left = True
         self._file, self._descriptor = None, -1
@@ -280,8 +317,8 @@ class Segments:
         """Where the last writer ended, if it has ended."""
         files = self.files()
         for path in files[-_MOST_WRITERS:-1]:  # of killed writers of which others have gone on
-            with suppress(FileNotFoundError):
-                durable.sync(path)
+            with suppress(FileNotFoundError), open(path, "rb") as file:
+                self._sync_file(path, file.fileno())
         if files:
             self._take_up(files[-1])
 
@@ -293,7 +330,7 @@ class Segments:
         end = max((frame.end for frame in self.frames_of(path, 0)), default=0)
         if end < os.fstat(descriptor).st_size and end < self._rotate_bytes:
             os.ftruncate(descriptor, end)
-        os.fsync(descriptor)  # what a killed writer had written may soon be told to be safe
+        self._sync_file(path, descriptor)  # what a killed writer had written may soon be told to be safe
         if end >= self._rotate_bytes:
             os.close(descriptor)
             return False
@@ -361,6 +398,10 @@ def advanced(position: Position | None, frame: Frame) -> dict[str, int]:
     return {**(position or {}), frame.file: frame.end}
 
 
+def _framed(payload: bytes, seed: int) -> bytes:
+    return HEADER.pack(MAGIC, len(payload), crc32(payload, seed)) + payload
+
+
 def _payload(file: BinaryIO, offset: int, size: int, seed: int) -> bytes | None:
     """The payload of the frame at *offset*; None when no whole and sound frame stands there."""
     file.seek(offset)
@@ -387,6 +428,10 @@ def _next_frame(file: BinaryIO, offset: int, size: int, seed: int) -> int | None
         else:
             offset += found + 1
     return None
+
+
+def _doubted(descriptor: int) -> bool:
+    return bool(os.fstat(descriptor).st_mode & stat.S_ISVTX)
 
 
 def _locked(descriptor: int, shared: bool) -> bool:
