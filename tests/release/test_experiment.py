@@ -167,6 +167,7 @@ def test_each_record_keeps_the_propensity_of_its_time(world: SimpleNamespace) ->
         (ABTest, {"outcome": "right", "goal": "less"}, "has its goal already"),
         (Bandit, {"outcome": "event", "floor": 0.5}, "floor"),
         (Bandit, {"outcome": "event", "window": 0}, "longer than 0"),
+        (ABTest, {"outcome": "right", "window": "60s", "deadline": "40s"}, "ends before any outcome is known, '60s'"),
     ],
 )
 def test_an_experiment_that_can_not_be_is_refused(kind: Any, arguments: dict[str, Any], said: str) -> None:

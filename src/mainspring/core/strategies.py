@@ -201,6 +201,11 @@ def _check_outcome(name: str, declared: ABTest | Bandit) -> None:
         raise DeclarationError(f"{name}(outcome={declared.outcome!r}) has its goal already; leave goal= out")
     if seconds(declared.window) <= 0:
         raise DeclarationError(f"{name}(window={declared.window!r}) must be longer than 0: outcomes need time to come")
+    if seconds(declared.deadline) <= seconds(declared.window):
+        raise DeclarationError(
+            f"{name}(deadline={declared.deadline!r}) ends before any outcome is known, {declared.window!r} after its "
+            "prediction; make it longer than window="
+        )
 
 
 def _check_watch(name: str, declared: Canary | ABTest | Bandit) -> None:
