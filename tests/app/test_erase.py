@@ -37,6 +37,18 @@ def test_it_says_what_went_and_never_whom(home: Path) -> None:
     assert "person" not in done.output
 
 
+def test_rows_of_others_that_name_the_subject_are_to_be_mended_and_never_removed(tmp_path: Path) -> None:
+    home, roles = Home.open(tmp_path / ".mainspring"), Roles("late", key="trip", subject="who")
+    rows = pl.DataFrame({"trip": [0, 1], "who": ["person-3", "other"], "by": ["x", "person-3"], "late": [True, False]})
+    ingest(source=FrameSource(rows), roles=roles, home=home, loop="trips", privacy=Privacy(subject="who"))
+    Deployments(home).save_state("trips", DECLARED, {"roles": {"target": "late", "key": "trip", "subject": "who"}})
+
+    done = CliRunner().invoke(cli, ["--home", str(home.path), "erase", "person-3"], catch_exceptions=False)
+
+    assert done.exit_code == 1 and "in rows that are about others: mend those in the source" in done.output
+    assert "remove it" not in done.output
+
+
 def test_as_json_it_is_one_object(home: Path) -> None:
     done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3", "--loop", "trips", "--json"])
 

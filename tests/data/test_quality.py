@@ -60,6 +60,13 @@ def test_gaps_distributions_and_correlations_are_told_and_nothing_personal(home:
     assert found["since"] is None
 
 
+def test_of_many_rows_values_that_come_round_are_all_seen(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainspring.data.quality.ROWS", 500)
+    columns = {column["name"]: column for column in described(home, rows(), 0)["columns"]}
+
+    assert set(columns["city"]["levels"]) == {"Oslo", "Rome"} and sum(columns["city"]["counts"]) == 500
+
+
 def test_the_version_before_tells_how_far_each_column_moved(home: Home) -> None:
     described(home, rows(), 3)
 

@@ -63,6 +63,17 @@ def test_a_comparison_counts_rows_by_key_and_names_columns_and_shifts(home: Home
     assert found.shifts[0].column == "carrier" and found.shifts[0].psi > 0.5
 
 
+def test_values_that_come_round_with_the_rows_looked_at_are_no_shift(
+    home: Home, ingested: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainspring.data.changes.SAMPLE", 400)
+    rows = pl.DataFrame({"id": range(1_600)}).with_columns(side=pl.col("id") % 2, late=pl.col("id") % 3 == 0)
+    ingested(ms.frame(rows.head(600)), ROLES)
+    ingested(ms.frame(rows), ROLES)
+
+    assert not [shift for shift in changes(home, "loop", 0, 1).shifts if shift.psi > 0.1]
+
+
 @pytest.mark.parametrize("key", ["id", None])
 def test_a_reading_of_the_whole_counts_what_it_added_removed_and_changed(
     home: Home, ingested: Any, key: str | None

@@ -34,6 +34,7 @@ from mainspring.store.records import FeedbackRecord, PredictionRecord, Records, 
 from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 from mainspring.store.tables import Table
 
+WRONG = "ruinous"
 NOW = datetime(2015, 1, 1, tzinfo=UTC)
 SUBJECT, NOTE, OTHER = "Qwzebra7xx", "unique-note-Jqzv7", "Qwzebra8xx"
 
@@ -44,7 +45,7 @@ def trips(rows: int = 120) -> pl.DataFrame:
     return pl.DataFrame({
         "trip": range(rows), "passenger": [f"Qwzebra{place % 40}xx" for place in range(rows)],
         "note": [f"unique-note-Jqzv{place}" if place in (7, 8) else f"seat {place % 5}" for place in range(rows)],
-        "age": age, "fare": [str(each) if place not in (47, 48) else "dear" for place, each in enumerate(fare)],
+        "age": age, "fare": [{47: WRONG, 48: "dear"}.get(place, str(each)) for place, each in enumerate(fare)],
         "day": [date(2014, 1, 1) + timedelta(days=place) for place in range(rows)],
         "late": age / 50 + fare / 60 + random.normal(0, 0.2, rows) > 2,
     })  # fmt: skip
@@ -104,7 +105,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row |= {"when": datetime.now(UTC).date().isoformat(), "how": "done"} if place == 207 else {}
         predict(home, row, True)
     other_doors(home)
-    assert traces(home.path, SUBJECT, NOTE)
+    assert traces(home.path, SUBJECT, NOTE) and traces(home.path, WRONG)
     home.database.close()
     return home.path
 
@@ -144,7 +145,7 @@ def test_no_byte_of_the_subject_is_left_in_the_home_and_the_others_are(home: Hom
     (done,) = erase(home, SUBJECT, None, NOW)
 
     after = Table(home, "trips", "rows").read()
-    assert traces(home.path, SUBJECT, NOTE) == [] and done.left == ()
+    assert traces(home.path, SUBJECT, NOTE, WRONG) == [] and done.left == ()
     assert done.tables["rows"] == 2 and done.tables["quarantine"] == 1 and (done.predictions, done.labels) == (1, 2)
     assert done.models == ("trips@1",) and done.shadows == 1
     assert after.height == before.filter(pl.col("passenger") != SUBJECT).height

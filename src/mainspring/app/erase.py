@@ -44,4 +44,10 @@ def _show(done: Sequence[Erased]) -> None:
         if each.models:
             print("  these models learnt from it; the next run trains one that doesn't: mainspring run FILE")
         for path in each.left:
-            print(f"  still in {path}, which is signed or not text: remove it by hand when no version needs it")
+            print(f"  still in {path}, {_mend(path)}")
+
+
+def _mend(path: str) -> str:
+    if path.startswith("tables/"):  # to remove it would break the table
+        return "in rows that are about others: mend those in the source and run the loop, then erase again"
+    return "which is signed or not text: remove it by hand when no version needs it"

@@ -70,8 +70,12 @@ def erase_older(home: Home, loop: str, column: str, moment: Any) -> int:
 
 def texts_of(home: Home, loop: str, column: str, forms: Collection[str], predicted: Sequence[Mapping[str, Any]],
              others: Sequence[Mapping[str, Any]]) -> set[str]:  # fmt: skip
-    """Texts that only the subject's rows have: in the table, and among the *predicted* ones but not the *others*."""
+    """Texts that only the subject's rows have: in the table, those that stand in quarantine, and among the *predicted*
+    ones but not the *others*. Notes and reports quote what was wrong with a row in quarantine."""
     table = Table(home, loop, "rows")
+    kept = [row for name in ("quarantine", REPAIRS) for row in _texts_kept(Table(home, loop, name))]
+    predicted = [*predicted, *(row for row in kept if _is_of(row, column, forms))]
+    others = [*others, *(row for row in kept if not _is_of(row, column, forms))]
     gone = {value for row in predicted for value in row.values() if isinstance(value, str) and telling(value)}
     left = {value for row in others for value in row.values() if isinstance(value, str)}
     if table.version() is not None:
@@ -207,14 +211,20 @@ def _erased_texts(table: Table, column: str, forms: Collection[str]) -> int:
     """Of a table whose rows are kept as JSON."""
     if table.version() is None:
         return 0
+    mask = pl.Series([_is_of(row, column, forms) for row in _texts_kept(table)], dtype=pl.Boolean)
+    return _replaced(table, table.read(), mask)
+
+
+def _texts_kept(table: Table) -> list[dict[str, Any]]:
+    """The rows that a *table* keeps as JSON."""
+    if table.version() is None:
+        return []
     rows = table.read()
-    text = "row" if "row" in rows.columns else "mended"
-    mask = pl.Series([_of_text(each, column, forms) for each in rows[text].to_list()], dtype=pl.Boolean)
-    return _replaced(table, rows, mask)
+    return [json.loads(text) for text in rows["row" if "row" in rows.columns else "mended"].to_list()]
 
 
-def _of_text(text: str, column: str, forms: Collection[str]) -> bool:
-    value = json.loads(text).get(column)
+def _is_of(row: Mapping[str, Any], column: str, forms: Collection[str]) -> bool:
+    value = row.get(column)
     return value is not None and canonical(value) in forms
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +23,9 @@ from mainspring.data.targets import Target, target
 from mainspring.data.validate import refuse_target
 from mainspring.data.versions import Versions
 from mainspring.store.home import Home
+
+_QUOTED = re.compile(r"""(?<![\w=])(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
+"""A value or a name as messages quote it; not an apostrophe, nor what an argument is to be."""
 
 
 def prepare(
@@ -61,8 +65,17 @@ def prepare(
     rows = rows.drop(numbers)
     notes += [f"column {name!r} only {what} the rows: it is ignored" for name, what in numbers.items()]
     inputs = _inputs(rows, validate.schema, roles)
-    told = (*validate.notes, *notes, *aim.notes)
+    told = (*_unquoted(validate.notes, validate.schema.names, roles), *notes, *aim.notes)
     return Frame(rows, roles, aim.task, aim.classes, inputs, validate.version, told, described)
+
+
+def _unquoted(notes: Sequence[str], names: Sequence[str], roles: Roles) -> tuple[str, ...]:
+    """*notes* without the values that they quote, where rows are about people: they go into the signed bundle, which
+    can't be cleared of a person. The *names* of columns stay."""
+    if roles.subject is None:
+        return tuple(notes)
+    kept = {repr(name) for name in names}
+    return tuple(_QUOTED.sub(lambda found: found[0] if found[0] in kept else "'…'", note) for note in notes)
 
 
 def _labelled(rows: pl.DataFrame, roles: Roles, window: str | float | None) -> tuple[pl.DataFrame, list[str]]:
