@@ -131,6 +131,17 @@ def test_a_number_with_a_few_mistakes_is_a_number_but_codes_stay_text() -> None:
     assert infer(["1", "oops"] * 50).type is Type.TEXT
 
 
+@pytest.mark.parametrize("time", [None, "at"])
+def test_times_without_a_zone_beside_others_with_one_are_told(time: str | None) -> None:
+    mixed = pl.DataFrame({"at": ["2024-01-01T10:00", "2024-01-01T12:00:00+02:00"] * 3, "y": [1] * 6})
+
+    (note,) = contract.infer(mixed, Roles("y", time=time))[1]
+
+    assert note == ("column 'at' has times with a zone and 3 without, such as '2024-01-01T10:00': these are taken as "
+                    "UTC")  # fmt: skip
+    assert not contract.infer(mixed.gather_every(2), Roles("y", time=time))[1]
+
+
 def test_a_time_column_that_can_not_be_read_is_named_with_its_first_values() -> None:
     with pytest.raises(SchemaMismatch, match=r"time column 'at' can't be read as times, first 'soon', 'later'; write"):
         infer(["soon", "later", "soon", "2020-01-01"], "at")

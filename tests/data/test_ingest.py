@@ -213,6 +213,19 @@ class TestCursors:
         assert position(ms.source(lambda: ROWS), home, "loop") is None
 
 
+@pytest.mark.parametrize(("prices", "told"), [("1.234;12.5", 0), ("1.234;850.119", 1), ("1.234;0.118", 0)])
+def test_points_that_may_group_digits_in_a_file_of_semicolons_are_told(
+    home: Home, tmp_path: Path, prices: str, told: int
+) -> None:
+    path, two = tmp_path / "prices.csv", prices.split(";")
+    path.write_text("price;late\n" + "".join(f"{two[place % 2]};{place % 2}\n" for place in range(40)))
+
+    dataset = ingest(source=ms.csv(str(path), separator=";"), roles=Roles("late"), home=home, loop="loop")
+
+    said = "column 'price' is read as decimals such as 1.234; where the point groups digits, say decimal=','"
+    assert [note.startswith(said) for note in dataset.notes] == [True] * told
+
+
 class TestQuarantine:
     def test_bad_rows_are_kept_with_reason_and_place_and_good_ones_used(self, home: Home, tmp_path: Path) -> None:
         path = tmp_path / "rows.csv"

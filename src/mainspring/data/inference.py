@@ -15,6 +15,7 @@ from mainspring.data.casting import cast, first_values, inexact, instants, integ
 
 _OTHER_MARKS = r"^\s*[-+]?(\d+,\d{1,2}|\d{1,3}([,' ]\d{3})+(\.\d+)?)\s*$"
 """A number with a decimal comma or marks of thousands: among plain numbers a slip, not a code."""
+_ZONED = r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})\s*$"
 LEVELS = 100
 """Text with at most so many distinct values has levels in its contract."""
 
@@ -76,7 +77,7 @@ def _kind(values: pl.Series, is_time: bool, tolerated: float) -> tuple[Type, str
     if found is None:
         return Type.FLOAT, f"column {values.name!r} has no value yet"
     if is_time:
-        return _time_kind(values, found), ""
+        return _time_kind(values, found), _of_zones(values) if found is Type.TEXT else ""
     return text_kind(values, tolerated) if found is Type.TEXT else (found, "")
 
 
@@ -132,9 +133,21 @@ def _date_kind(text: pl.Series, tolerated: float) -> tuple[Type, str] | None:
     whole_days = days and bool((moments.dt.truncate("1d") == moments).all())
     kind = Type.DATE if whole_days else Type.DATETIME
     if not wrong:
-        return kind, ""
+        return kind, _of_zones(text)
     shown = first_values(text, strange)
     return kind, f"column {text.name!r} is read as {kind}; {count(wrong, 'value')} such as {shown} can't be"
+
+
+def _of_zones(text: pl.Series) -> str:
+    """What to say where some of the times tell their zone and others don't."""
+    told = text.str.contains(_ZONED).fill_null(False)
+    without = ~told & text.is_not_null()
+    if not told.any() or not without.any():
+        return ""
+    return (
+        f"column {text.name!r} has times with a zone and {int(without.sum()):,} without, such as "
+        f"{first_values(text, without, 1)}: these are taken as UTC"
+    )
 
 
 def _kept_as_text(text: pl.Series, strange: pl.Series) -> str:

@@ -33,6 +33,7 @@ from mainspring.data.retention import Retention
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
 from mainspring.data.unite import empty, filled, labelled_rows, relabelled, retyped
 from mainspring.data.versions import Content, Last, Reading, Versions, digested, labels_of
+from mainspring.data.written import perhaps_grouped
 from mainspring.store.erasures import Erasures
 from mainspring.store.forgetting import forget_loop
 from mainspring.store.history import History
@@ -182,9 +183,12 @@ class _Work:
             personal=self._privacy.personal,
         )  # fmt: skip
         cursor, header, looked = since, "", Looking(self._privacy, frozen)
+        doubtful: tuple[str, ...] = ()
         for batch, cursor in batches(self._told_of(rows_of, since), rows_of.name):  # noqa: B007 - the last one is used
             header = ", ".join(batch.columns[:30])
             if batch.height:
+                if not load.rows and isinstance(self._source, CsvSource) and frozen is None:
+                    doubtful = perhaps_grouped(batch, self._source)
                 looked.at(batch)
                 load.take(batch, looked.columns)
         if since is None and not load.rows:
@@ -197,7 +201,7 @@ class _Work:
             f"column {name!r} is taken as text: not all of it are numbers, or they would lose digits"
             for name in sorted(texts)
         )
-        return replace(loaded, notes=(*loaded.notes, *told, *looked.notes)), cursor
+        return replace(loaded, notes=(*loaded.notes, *doubtful, *told, *looked.notes)), cursor
 
     def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         rows = 0

@@ -116,6 +116,27 @@ def moments(column: pl.Series, form: str) -> pl.Series:
         raise SourceError(f"dates={form!r} is no form of dates ({reason}); write one such as '%d.%m.%Y'") from error
 
 
+def perhaps_grouped(rows: pl.DataFrame, source: CsvSource) -> tuple[str, ...]:
+    """What to say of floats such as 1.234 throughout in a file divided by semicolons, as where a comma is the decimal
+    sign: their point may group digits. One below 1, or of other digits behind the point, shows that it doesn't."""
+    if source.separator != ";" or source.decimal != "." or source.thousands:
+        return ()
+    floats = [column.drop_nulls() for column in rows.iter_columns() if column.dtype.is_float()]
+    return tuple(
+        f"column {each.name!r} is read as decimals such as {each[0]:.3f}; where the point groups digits, say "
+        "decimal=',' and thousands='.' in ms.csv"
+        for each in floats
+        if _all_of_three_digits(each)
+    )
+
+
+def _all_of_three_digits(values: pl.Series) -> bool:
+    size, thousandths = values.abs(), (values * 1000).round()
+    if not len(values) or not (size.is_between(1, 1000, closed="left") | (size == 0)).all():
+        return False
+    return bool((thousandths / 1000 == values).all()) and (thousandths % 10 != 0).sum() > 0.7 * len(values)
+
+
 def _of_four_digits(moments: pl.Series) -> pl.Series:
     """*moments* without those that %Y has made of a year of two digits: of 20 the year 20."""
     return moments.set((moments.dt.year() < 1000).fill_null(False), None)
