@@ -131,6 +131,14 @@ def test_a_number_with_a_few_mistakes_is_a_number_but_codes_stay_text() -> None:
     assert infer(["1", "oops"] * 50).type is Type.TEXT
 
 
+def test_addresses_of_machines_are_not_told_as_dates() -> None:
+    addresses = pl.DataFrame({"host": ["10.0.0.1", "10.0.12.7/32"] * 3, "on": ["31.12.2024", "1.2.2025 10:00"] * 3})
+
+    (note,) = contract.infer(addresses, Roles("y"))[1]
+
+    assert "'on'" in note and "say dates=" in note
+
+
 @pytest.mark.parametrize("time", [None, "at"])
 def test_times_without_a_zone_beside_others_with_one_are_told(time: str | None) -> None:
     mixed = pl.DataFrame({"at": ["2024-01-01T10:00", "2024-01-01T12:00:00+02:00"] * 3, "y": [1] * 6})

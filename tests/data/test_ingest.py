@@ -213,7 +213,7 @@ class TestCursors:
         assert position(ms.source(lambda: ROWS), home, "loop") is None
 
 
-@pytest.mark.parametrize(("prices", "told"), [("1.234;12.5", 0), ("1.234;850.119", 1), ("1.234;0.118", 0)])
+@pytest.mark.parametrize(("prices", "told"), [("1.234;12.5", 0), ("1.234;1.127", 1), ("1.234;0.118", 0)])
 def test_points_that_may_group_digits_in_a_file_of_semicolons_are_told(
     home: Home, tmp_path: Path, prices: str, told: int
 ) -> None:

@@ -169,5 +169,5 @@ _WRITTEN_OTHERWISE = {
         "its numbers aren't written as 1234.5",
         "say decimal= and thousands=",
     ),
-    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b": ("its dates aren't written as 2013-01-31", "say dates="),
+    r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([^\d./-]|$)": ("its dates aren't written as 2013-01-31", "say dates="),
 }

@@ -13,6 +13,8 @@ from mainspring.core.wording import count
 from mainspring.data.casting import first_values, inexact, numbers
 
 _GROUPED = r"^\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$"
+_NOISE = 1e-6
+"""So far from a whole number may be a thousand times a fraction of three digits below 1,000."""
 _CLOCK = re.compile(r"%[HIMSTRXfp.3-9+s]")
 
 
@@ -134,7 +136,9 @@ def _all_of_three_digits(values: pl.Series) -> bool:
     size, thousandths = values.abs(), (values * 1000).round()
     if not len(values) or not (size.is_between(1, 1000, closed="left") | (size == 0)).all():
         return False
-    return bool((thousandths / 1000 == values).all()) and (thousandths % 10 != 0).sum() > 0.7 * len(values)
+    return bool(((values * 1000 - thousandths).abs() < _NOISE).all()) and (thousandths % 10 != 0).sum() > 0.7 * len(
+        values
+    )
 
 
 def _of_four_digits(moments: pl.Series) -> pl.Series:
