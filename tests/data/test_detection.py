@@ -111,7 +111,7 @@ def test_the_run_is_told_and_what_is_declared_is_no_news(tmp_path: Path) -> None
     masked = ms.Privacy(mask=["contact"])
     quiet = ingest(source=ms.frame(rows()), roles=Roles("late"), home=home, loop="b", privacy=masked).notes
 
-    assert any("column 'contact' holds e-mail addresses (100 % of the values)" in note for note in told)
+    assert any("column 'contact' holds e-mail addresses (100 % of its distinct values)" in note for note in told)
     assert not any("zqx" in note for note in told) and not any("holds" in note for note in quiet)
 
 

@@ -31,14 +31,14 @@ _LEAST = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A column that looks personal: *share* of its values are of *kind*."""
+    """A column that looks personal: *share* of its distinct values are of *kind*."""
 
     column: str
     kind: str
     share: float
 
     def __str__(self) -> str:
-        return f"column {self.column!r} holds {self.kind} ({percent(self.share)} of the values)"
+        return f"column {self.column!r} holds {self.kind} ({percent(self.share)} of its distinct values)"
 
 
 class Looking:

@@ -80,6 +80,8 @@ def confusion_matrix(evaluation: Evaluation) -> Html:
     counts = confusion(evaluation)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [_short(str(name)) for name in evaluation.bundle.classes]
+    side = min(2.4 + 0.55 * len(names), 7.0)
+    crowded = max(map(len, names)) * 0.085 > (side - 1.2) / len(names)  # inches
 
     def draw(axes: Axes) -> None:
         for (down, across), share in np.ndenumerate(shares):
@@ -89,13 +91,12 @@ def confusion_matrix(evaluation: Evaluation) -> Html:
         places, ends = range(len(names)), (-0.5, len(names) - 0.5)
         axes.set(xlim=ends, ylim=ends)
         axes.set(xlabel="said", ylabel="true", title="Confusion, in % of each true class", xticks=places, yticks=places)
-        axes.set_xticklabels(names, rotation=30 if sum(map(len, names)) > 40 else 0)
+        axes.set_xticklabels(names, rotation=30 if crowded else 0)
         axes.set_yticklabels(names)
         axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
 
-    side = min(2.4 + 0.55 * len(names), 7.0)
     return figure(draw, alt="Confusion matrix; the table above has its figures", width=side + 0.6, height=side)
 
 
