@@ -22,9 +22,16 @@ def paused() -> Iterator[None]:
         gc.enable()
 
 
+_collections = -1
+"""How many full ones there had been when something last grew old at once."""
+
+
 def _grow_old() -> None:
     """Count all there is among the oldest objects, which are seldom looked through; not where somebody keeps some apart
-    by `gc.freeze`."""
-    if not gc.get_freeze_count():
+    by `gc.freeze`, nor twice without a full collection between, for else none would ever come and garbage stay."""
+    global _collections
+    collections = gc.get_stats()[-1]["collections"]
+    if collections != _collections and not gc.get_freeze_count():
+        _collections = collections
         gc.freeze()
         gc.unfreeze()
