@@ -304,6 +304,34 @@ def test_a_data_file_named_in_a_way_that_code_does_not_tell_has_its_step_run_eac
     assert told(plan(Graph(all_of_it()), home=home, pipeline="seed"))["told"] == ("cached", [])
 
 
+def test_an_interrupted_run_that_goes_on_still_knows_of_a_data_file_that_no_code_tells(
+    project: Path, home: Home, run: Run
+) -> None:
+    (project / "cities.csv").write_text("1")
+    write(project, HELPERS, UNTOLD.replace("return row +", "return row if row == 'b' else row +"))
+    stopping = [True]
+
+    def last(clean: str, published: list[str]) -> None:
+        if stopping:
+            raise KeyboardInterrupt
+
+    def all_of_it() -> list[Any]:
+        made = load()
+        return [made.rows, made.clean, step(each={"row": "rows"})(made.published), last]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(*all_of_it())
+    with home.database.transaction() as connection:  # as if the end had come before the last element
+        connection.execute("delete from steps where name in ('published', 'published[1]')")
+    stopping.clear()
+    assert run(*all_of_it()).resumed
+    (project / "cities.csv").write_text("2")
+
+    planned = plan(Graph(all_of_it()), home=home, pipeline="seed")
+    assert [reason.kind for step in planned[1:3] for reason in step.reasons] == ["file", "file"]
+    assert run(*all_of_it()).outputs["published"] == ["a2", "b"]
+
+
 def test_code_that_cannot_be_followed_is_told(project: Path, home: Home) -> None:
     write(project, HELPERS, STEPS.replace("return [fix(row) for row in rows]", "return eval('rows')"))
 

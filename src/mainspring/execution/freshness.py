@@ -211,6 +211,14 @@ def only_running_can_tell(step: Step, parts: Parts) -> bool:
     return step.state is not None and parts.state is None
 
 
+def untold(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The data files that are marked in each of the *kept* parts."""
+    return {
+        name: [path for path, digest in Parts.from_json(parts).files.items() if digest == UNTOLD]
+        for name, parts in kept.items()
+    }
+
+
 def _state(step: Step, outputs: Mapping[str, Any]) -> Any:
     if step.state is None:
         return None

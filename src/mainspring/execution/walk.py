@@ -12,12 +12,12 @@ from typing import Any
 from mainspring.core.errors import HomeDamaged, MainspringError, NotInStore, StepFailed
 from mainspring.execution import logs
 from mainspring.execution.crew import LOOK_SECONDS, Crew
-from mainspring.execution.freshness import Freshness
+from mainspring.execution.freshness import Freshness, untold
 from mainspring.execution.outcome import Event, Outputs, Report, StepResult, StepState
 from mainspring.execution.schedule import Schedule
 from mainspring.execution.task import Failure, Fan, Task, elements
 from mainspring.execution.work import Bench, Call, Done, Failed, Input, Lost, Stopped, explained
-from mainspring.pipeline.fingerprint import Parts
+from mainspring.pipeline.fingerprint import UNTOLD, Parts
 from mainspring.pipeline.graph import Graph, Node
 from mainspring.store.catalog import Artifact
 from mainspring.store.home import Home
@@ -52,6 +52,7 @@ class Walk:
         self._journal, self._claim, self._ledger, self._freshness = journal, claim, ledger, freshness
         self._bench, self._services, self._report = bench, services, report
         self._finished = journal.finished(claim.run) if claim.resumed else {}
+        self._untold = untold(journal.parts(claim.run, UNTOLD)) if claim.resumed else {}
         self._names = graph.names
         self._schedule = Schedule(graph)
         self._artifacts: dict[str, Artifact] = {}
@@ -167,7 +168,9 @@ class Walk:
         parts = self._freshness.parts(node, {name: self._artifacts[name] for name in used}, outputs)
         hit, reasons = self._freshness.hit(node, parts, self._finished.get(node.name))
         if hit is not None:
-            return self._cached(node, parts, hit)
+            self._cached(node.name, parts, hit)
+            self._result(node.name, "cached", 0.0, f"from run {hit.run}")
+            return self._over(node.name, hit.output)
         reason = "; ".join(list(dict.fromkeys(map(str, reasons)))[:3])
         if node.element is None:
             return self._enqueue(Task(node, node.name, parts, reason))
@@ -182,10 +185,12 @@ class Walk:
             raise StepFailed(f"step {node.name!r} isn't selected and has no kept output; run it first, without --from")
         return self._over(node.name, record.output)
 
-    def _cached(self, node: Node, parts: Parts, hit: Hit) -> None:
-        self._ledger.cached(node.name, parts.fingerprint, parts.to_json(), hit)
-        self._result(node.name, "cached", 0.0, f"from run {hit.run}")
-        self._over(node.name, hit.output)
+    def _cached(self, name: str, parts: Parts, hit: Hit) -> list[str]:
+        """Gives the data files that no code tells and *name* named in this run before it was resumed."""
+        own = name in self._finished and self._finished[name][1] is hit
+        named = self._untold.get(name, []) if own else []
+        self._ledger.cached(name, parts.fingerprint, self._freshness.told(parts, named).to_json(), hit)
+        return named
 
     def _skip(self, node: Node, reason: str) -> None:
         self._ledger.skipped(node.name, reason)
@@ -220,7 +225,7 @@ class Walk:
             if hit is None:
                 self._enqueue(Task(node, name, own, reason, index, element))
             else:
-                self._ledger.cached(name, own.fingerprint, own.to_json(), hit)
+                fan.named.update(dict.fromkeys(self._cached(name, own, hit)))
                 fan.fill(own, hit.output)
         if fan.over:
             self._gather(node)

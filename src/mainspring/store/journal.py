@@ -195,6 +195,14 @@ class Journal:
             for row in rows
         }
 
+    def parts(self, run: str, holding: str) -> dict[str, Mapping[str, Any]]:
+        """The parts of those steps that *run* has finished so far in which *holding* stands."""
+        rows = self._query(
+            "select name, parts from steps where run = ? and status in ('done', 'cached') and instr(parts, ?)",
+            (run, holding),
+        )
+        return {row["name"]: json.loads(row["parts"]) for row in rows}
+
     def latest(self, pipeline: str) -> dict[str, StepRecord]:
         """The last finished row of each step of *pipeline*."""
         rows = self._query(
