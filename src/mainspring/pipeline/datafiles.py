@@ -21,8 +21,8 @@ _CODE = (".py", *_COMPILED)
 _MOST = 10_000
 _KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
 _mine: ContextVar[dict[str, None] | None] = ContextVar("named", default=None)
-_at_work: list[dict[str, None]] = []
-"""Of the calls at work in this process, for threads of which nobody knows whose they are."""
+_at_work: dict[int, dict[str, None]] = {}
+"""Of the calls at work in this process, for threads, and tasks left over, of which nobody knows whose they are."""
 
 
 def file(path: str | os.PathLike[str]) -> Path:
@@ -41,7 +41,7 @@ def file(path: str | os.PathLike[str]) -> Path:
         places = ", ".join(map(str, _folders(here)))
         raise SourceNotFound(f"no file {os.fspath(path)!r} in {places}; give its path from the file that names it")
     mine = _mine.get()
-    for named in _at_work if mine is None else [mine]:
+    for named in [mine] if mine is not None and id(mine) in _at_work else list(_at_work.values()):
         named[str(found)] = None
     return found
 
@@ -50,13 +50,13 @@ def file(path: str | os.PathLike[str]) -> Path:
 def naming() -> Iterator[dict[str, None]]:
     """Gathers the paths that `file` gives meanwhile, in whatever way it is called."""
     named: dict[str, None] = {}
-    _at_work.append(named)
+    _at_work[id(named)] = named
     token = _mine.set(named)
     try:
         yield named
     finally:
         _mine.reset(token)
-        _at_work[:] = [each for each in _at_work if each is not named]
+        del _at_work[id(named)]
 
 
 def counts(found: str, path: str, here: Path | None) -> bool:
