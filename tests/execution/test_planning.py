@@ -259,6 +259,35 @@ def test_a_data_file_that_a_step_names_is_told(project: Path, home: Home, run: R
     assert [step.state for step in run(*steps(load())).steps] == ["cached", "run", "run", "run"]
 
 
+SAME_FILE = """
+import pickle
+import mainspring
+
+def named():
+    return mainspring.file("cities.csv").read_text()
+
+def given(asked):
+    return asked()
+
+def untold(doubled=lambda x: 2 * x):
+    return pickle.loads(b"cmainspring\\nfile\\n.")("cities.csv").read_text()
+"""
+
+
+def test_a_data_file_that_another_steps_parameter_names_is_not_told_by_this_step(
+    project: Path, home: Home, run: Run
+) -> None:
+    (project / "cities.csv").write_text("1")
+    write(project, HELPERS, SAME_FILE)
+
+    def both() -> list[Any]:
+        made = load()
+        return [Step("given", made.given, inputs=(), parameters={"asked": made.named}), made.untold]
+
+    run(*both())
+    assert [step.state for step in plan(Graph(both()), home=home, pipeline="seed")] == ["cached", "run"]
+
+
 UNTOLD = """
 import pickle
 

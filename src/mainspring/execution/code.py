@@ -20,7 +20,7 @@ from mainspring.core import collector
 from mainspring.core.errors import DeclarationError
 from mainspring.pipeline import datafiles, fingerprint
 from mainspring.pipeline.codebase import Codebase
-from mainspring.pipeline.fingerprint import HELD
+from mainspring.pipeline.fingerprint import HELD, Parts
 from mainspring.pipeline.reach import Place, Reach, reach, reach_names
 from mainspring.pipeline.step import Step
 
@@ -96,9 +96,11 @@ class Codes:
             self._held[names] = _code(HELD, found)
         return self._held[names]
 
-    def untold(self, files: Iterable[str], named: Iterable[str]) -> list[str]:
-        """The data files *named* by a step as it ran that neither its *files* nor functions among parameters tell."""
-        told = {*files, *(name for found in self._within.values() for name in found.files)}
+    def untold(self, parts: Parts, named: Iterable[str]) -> list[str]:
+        """The data files *named* by a step as it ran that neither its code nor functions among its parameters tell."""
+        reached = {piece for pieces in parts.reached.values() for piece in pieces.items()}
+        within = (found for found in self._within.values() if found.pieces.items() <= reached)
+        told = {*parts.files, *(name for found in within for name in found.files)}
         asked = [(path, Path(by) if by else None) for path, by in self.project.files if path in told]
         return [path for path in named if not any(datafiles.counts(path, *each) for each in asked)]
 

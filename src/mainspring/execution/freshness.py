@@ -124,7 +124,7 @@ class Freshness:
 
     def told(self, parts: Parts, named: Sequence[str]) -> Parts:
         """*parts*, with the data files *named* as the step ran that its code doesn't tell marked in them."""
-        untold = self._codes.untold(parts.files, named) if named else []
+        untold = self._codes.untold(parts, named) if named else []
         return replace(parts, files={**parts.files, **dict.fromkeys(untold, UNTOLD)}) if untold else parts
 
     def widened(self, node: Node) -> tuple[str, ...]:
