@@ -93,6 +93,10 @@ MATTERS: dict[str, tuple[Files, Files]] = {
         {"main": "import mainspring as ms\ndef features(x): return getattr(ms, 'file')('c.csv')", "c.csv": "1"},
         {"c.csv": "2"},
     ),
+    "a data file named by the module that has ms.file": (
+        {"main": "from mainspring.pipeline import datafiles\nC = datafiles.file('c.csv')\ndef features(x): return C", "c.csv": "1"},
+        {"c.csv": "2"},
+    ),
     "a data file named through another module's import": (
         {"main": "import a\ndef features(x): return a.ms.file('c.csv')", "a": "import mainspring as ms", "c.csv": "1"},
         {"c.csv": "2"},

@@ -25,7 +25,7 @@ _FINDS_CODE = frozenset(
     }
 )  # fmt: skip
 _OURS = "mainspring"
-_FILE = f"{_OURS}.file"
+_FILE = frozenset({f"{_OURS}.file", f"{_OURS}.pipeline.datafiles.file"})
 _SAYS_ONLY = frozenset(f"{_OURS}.{name}" for name in ("__version__", "__name__", "__file__", "__doc__"))
 _BUILTINS: Global = ("", "builtins")
 """Where names are looked for that a module doesn't bind: a statement may have added one."""
@@ -256,7 +256,7 @@ class Following:
             found = self._of_import(module, first, asked.called[1], set())  # type: ignore[arg-type]
         else:
             found = self._outside(module, asked.called, set())  # type: ignore[arg-type]
-        return any(name == _FILE or (asked.handed and _gives_file(name)) for name in found)
+        return any(name in _FILE or (asked.handed and _gives_file(name)) for name in found)
 
     def _outside(self, module: Source, chain: Chain, seen: set[tuple[str, Chain]]) -> Iterator[str]:
         """What of libraries *chain* stands for in *module*, whichever modules of the project pass it on."""
