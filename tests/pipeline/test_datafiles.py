@@ -1,4 +1,4 @@
-"""Whose a data file is that is named while several calls are at work."""
+"""Whose a data file is that is named while several calls are at work; what a folder holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextvars
 import threading
 from pathlib import Path
 
+from mainspring.pipeline import datafiles
 from mainspring.pipeline.datafiles import file, naming
 
 
@@ -34,3 +35,20 @@ def test_what_a_thread_of_a_call_names_counts_for_each_call_at_work_and_for_none
         thread.join()
 
     assert (list(over), list(outer), list(mine)) == ([], [str(named)], [str(named)])
+
+
+def test_a_link_to_another_folder_beside_it_changes_what_a_folder_holds(tmp_path: Path) -> None:
+    """A computed path may lead through it: data/{which}/cities.csv, where which is "latest"."""
+    here = tmp_path / "steps.py"
+    for day in ("monday", "tuesday"):
+        (tmp_path / "data" / day).mkdir(parents=True)
+        (tmp_path / "data" / day / "cities.csv").write_text(day)
+    latest = tmp_path / "data" / "latest"
+    latest.symlink_to("monday")
+    before = datafiles.digest("data/", here)
+    assert datafiles.counts(str(latest / "cities.csv"), "data/", here) and datafiles.digest("data/", here) == before
+
+    latest.unlink()
+    latest.symlink_to("tuesday")
+
+    assert datafiles.digest("data/", here) != before

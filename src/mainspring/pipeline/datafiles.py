@@ -109,13 +109,17 @@ def _of_folder(folder: Path, *, code: bool) -> str:
             raise SourceNotFound(
                 f"{folder} has more than {_MOST} files, too many to depend on as a whole; name one by a literal path"
             )
-        hashed.update(f"{path.relative_to(folder)}\0{_of_file(path)}\0".encode())
+        content = _of_file(path)
+        if content == MISSING and path.is_symlink():  # to a folder, or to nothing
+            content = os.readlink(path)
+        hashed.update(f"{path.relative_to(folder)}\0{content}\0".encode())
     return hashed.hexdigest()
 
 
 def _below(folder: Path, skipped: tuple[str, ...]) -> Iterator[Path]:
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
+        yield from (path for name in folders if (path := Path(at, name)).is_symlink())
         yield from (Path(at, name) for name in sorted(files) if not name.endswith(skipped))
 
 
