@@ -326,7 +326,8 @@ def test_a_data_file_named_in_a_way_that_code_does_not_tell_has_its_step_run_eac
     planned = plan(Graph(all_of_it()), home=home, pipeline="seed")
     again = run(*all_of_it())
 
-    why = f"names {project}/cities.csv in a way that its code doesn't tell, so it runs each time; use mainspring.file"
+    told_of = f"names {project}/cities.csv in a way that its code doesn't tell, so it runs each time"
+    why = f"{told_of}; give mainspring.file a literal path"
     assert told(planned)["clean"] == told(planned)["published"] == ("run", [why])
     assert [step.state for step in again.steps] == ["cached", "run", "run", "run", "run"]
     assert again.outputs["clean"] == "2" and again.outputs["published"] == ["a2", "b2"]

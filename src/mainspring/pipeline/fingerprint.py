@@ -63,7 +63,8 @@ class Reason:
             place = f", {self.file}:{self.line}," if self.line is not None else f", {self.file}," if self.file else ""
             return f"{self.what}{place} {_change(self.old, self.new)}"
         if self.kind == "file" and self.old == UNTOLD:
-            return f"names {self.where} in a way that its code doesn't tell, so it runs each time; use mainspring.file"
+            told = f"names {self.where} in a way that its code doesn't tell, so it runs each time"
+            return f"{told}; give mainspring.file a literal path"
         if self.kind == "file":
             return f"file {self.where} {'is missing' if self.new == MISSING else _change(self.old, self.new)}"
         if self.kind == "input" and isinstance(self.old, int) and isinstance(self.new, int):
