@@ -16,8 +16,9 @@ from mainspring.core.declarations import Roles
 from mainspring.core.errors import ContractError, HomeDamaged, SchemaMismatch, UsageError
 from mainspring.core.schema import Column, Evolution, Schema, Type
 from mainspring.data import contract, contract_file
-from mainspring.data.casting import cast, instants, plain
+from mainspring.data.casting import cast, inexact, instants, plain
 from mainspring.data.evolution import accepted, changes
+from mainspring.data.nested import frame_of
 from mainspring.store.contracts import kept_path, own_path
 from mainspring.store.home import Home
 from mainspring.store.tables import DTYPES
@@ -46,6 +47,14 @@ def infer(column: Any, role: str = "x") -> Column:
 )
 def test_iso_texts_become_instants_in_utc_and_others_nothing(text: str | None, utc: datetime | None) -> None:
     assert instants(pl.Series([text, "2020-01-01"])).to_list()[0] == utc
+
+
+@given(st.floats(2.0**53, 1e21))
+def test_a_float_in_all_its_digits_is_one_as_json_writes_it(number: float) -> None:
+    written = format(Decimal(repr(number)), "f").removesuffix(".0")
+
+    assert not inexact(pl.Series([written, f"{written}.0", "0.5"])).any()
+    assert frame_of([{"x": int(written)}, {"x": 0.5}], "API")["x"].to_list() == [number, 0.5]
 
 
 @given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))

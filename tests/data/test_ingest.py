@@ -394,6 +394,11 @@ class TestFaults:
 
         assert ingested(ms.frame(ROWS.drop("delay")), ROLES).schema.names == ("id", "late")
 
+    def test_a_new_column_that_the_contract_leaves_out_may_be_named_like_another(self, ingested: Any) -> None:
+        ingested(ms.frame(ROWS), ROLES)
+
+        assert ingested(ms.frame(ROWS.with_columns(Delay=1)), ROLES).schema.names == ("id", "delay", "late")
+
     def test_rows_that_changed_on_disk_are_noticed(self, home: Home, ingested: Any) -> None:
         ingested(ms.frame(ROWS), ROLES)
         table = Table(home, "loop", "rows")

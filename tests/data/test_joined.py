@@ -240,6 +240,18 @@ class TestWhatComesLate:
         rows = rows_of(home, more.version)
         assert rows["temp"].to_list() == [None, 10.0] and rows["seats"].to_list() == [None, 180]
 
+    def test_a_right_side_without_any_rows_withdraws_nothing(
+        self, home: Home, tmp_path: Path, airline: sqlite3.Connection
+    ) -> None:
+        insert(airline, "flights", (1, "f1", "JFK", "p", hour(1), 0))
+        pl.DataFrame({"plane": ["p"], "seats": [100]}).write_csv(tmp_path / "planes.csv")
+        flown = sql(f"sqlite:///{tmp_path / 'airline.db'}", "flights", cursor="seen")
+        source = join(flown, str(tmp_path / "planes.csv"), on="plane")
+        ingest(source=source, roles=ROLES, home=home, loop="delays")
+        (tmp_path / "planes.csv").write_text("plane,seats\n")
+        more = ingest(source=source, roles=ROLES, home=home, loop="delays")
+        assert rows_of(home, more.version)["seats"].to_list() == [100]
+
     def test_what_a_compared_right_side_withdraws_goes_from_the_rows_of_before(
         self, home: Home, tmp_path: Path, airline: sqlite3.Connection
     ) -> None:

@@ -82,6 +82,23 @@ def test_an_end_that_was_cut_off_and_written_anew_shows_however_much_is_added(lo
     assert any("cut off or written anew" in fault for fault in log.faults())
 
 
+def test_who_restored_a_backup_is_told_how_the_log_goes_on(log: Audit, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    log._home.database.close()
+    shutil.copytree(home, tmp_path / "backup")
+    log.add("hold", "late", 9, by="ada", reason="lost with the disk")
+    log.witness()
+    log._home.database.close()
+    shutil.rmtree(home)
+    (tmp_path / "backup").rename(home)
+    restored = Audit(Home.open(home))
+
+    assert f"if you restored a backup, remove {log.witnessed}" in restored.faults()[0]
+    log.witnessed.unlink()
+    restored.witness()
+    assert restored.faults() == [] and restored.is_witnessed
+
+
 def test_words_that_an_erasure_takes_out_are_no_tampering_and_the_act_stays(log: Audit) -> None:
     erase_traces(log._home, ["Anna Kowalska"])
     assert log.faults()  # nobody has said so

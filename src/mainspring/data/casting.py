@@ -71,7 +71,8 @@ def numbers(column: pl.Series) -> pl.Series:
 
 
 def inexact(column: pl.Series) -> pl.Series:
-    """Which values of a plain *column*, integers or text, are whole numbers or more beyond 2^53 that no float holds."""
+    """Which values of a plain *column*, integers or text, are whole numbers or more beyond 2^53 that no float holds;
+    not those that are text in the digits in which a float is written: JavaScript writes so up to 10^21."""
     if column.dtype == pl.String:
         long = column.str.contains(_LONG).fill_null(False)
     elif column.dtype == pl.Int64:
@@ -86,7 +87,14 @@ def inexact(column: pl.Series) -> pl.Series:
     kept = (whole.abs() < EXACT) | (
         (floats.cast(pl.Int128, strict=False) == whole) & ~texts.str.contains(r"\.\d*[1-9]")
     )
+    if column.dtype == pl.String:
+        kept = kept.fill_null(False) | (_digits(texts) == _digits(floats.cast(pl.String)))
     return long.scatter(long.arg_true(), ~kept.fill_null(False))
+
+
+def _digits(numbers: pl.Series) -> pl.Series:
+    """The digits of *numbers* in text that count, whatever their magnitude."""
+    return numbers.str.replace(r"[eE].*$", "").str.replace_all(r"[-.]", "").str.strip_chars("0")
 
 
 def of_values(name: str, values: Sequence[Any]) -> pl.Series:

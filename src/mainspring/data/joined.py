@@ -102,9 +102,10 @@ class Joined:
 
     def _withdrawn(self, rows: pl.DataFrame) -> pl.Series:
         """For which *rows* finding nothing means that the right side has taken back what it told, not that it only
-        forgets what is old: it is read as a whole, and still has rows older than all that counts for them."""
+        forgets what is old: it is read as a whole, and still has rows older than all that counts for them. One
+        without any rows takes nothing back: more likely it is being written."""
         how, known = self._how, self._found.rows
-        if self._compared or (how.time is None and not self._right.incremental):
+        if self._compared or (how.time is None and known.height and not self._right.incremental):
             return pl.Series([True]).new_from_index(0, rows.height)
         if how.as_of is None or how.time is None or how.within is None or self._right.incremental:
             return pl.Series([False]).new_from_index(0, rows.height)

@@ -118,7 +118,7 @@ class Load:
         frame = self._completed(frame)
         if self._aside is not None and not self._written:  # those at the cursor come first: they tell nothing new
             frame = self._unknown(frame, self._aside)
-        _refuse_alike(dict.fromkeys([*self._seen, *(self._schema.names if self._schema else ())]), self._name)
+        _refuse_alike(self._taken_in(), self._name)
         checked = self._judged(frame)
         if self._aside is not None and checked.bad.height:
             frame, checked = self._without_known(frame, checked, self._aside)
@@ -172,6 +172,12 @@ class Load:
             if self._seen.get(name, pl.Null()) == pl.Null:
                 self._seen[name] = kind
         return frame.with_columns(pl.lit(None, pl.Null).alias(name) for name in gone) if gone else frame
+
+    def _taken_in(self) -> list[str]:
+        """The columns of the rows to be kept: what is new to a frozen contract may be left out."""
+        known = () if self._schema is None else self._schema.names
+        growing = self._schema is None or not self._frozen or self._schema.evolution.new_column == "add"
+        return list(dict.fromkeys([*known, *self._seen])) if growing else list(known)
 
     def _judged(self, frame: pl.DataFrame) -> Checked:
         if self._frozen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -64,6 +65,11 @@ def _refuse_collisions(paths: Iterable[tuple[str, ...]], name: str) -> None:
         seen[column] = path
 
 
+def _fits(value: Any) -> bool:
+    """Whether a float holds *value*, or is written in its digits: JavaScript writes so up to 10^21."""
+    return exact(value) or (abs(value) < 10**21 and Decimal(repr(float(value))) == value)
+
+
 def _series(name: str, values: list[Any], height: int) -> pl.Series:
     values.extend([None] * (height - len(values)))
     kinds = {type(value) for value in values} - {type(None)}
@@ -73,7 +79,7 @@ def _series(name: str, values: list[Any], height: int) -> pl.Series:
         return pl.Series(name, values, pl.Boolean)
     if kinds == {int} and all(value is None or _LEAST <= value <= _MOST for value in values):
         return pl.Series(name, values, pl.Int64)
-    if kinds <= {int, float} and float in kinds and all(map(exact, values)):
+    if kinds <= {int, float} and float in kinds and all(map(_fits, values)):
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
     return pl.Series(name, [_text(value) for value in values], pl.String)
 

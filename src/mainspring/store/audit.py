@@ -120,7 +120,8 @@ class Audit:
         if (noted := self._noted()) is not None and self._chain(noted["number"]) != noted["chain"]:
             yield (
                 f"it ended with entry {noted['number']} of another digest when this installation last added to it, and "
-                f"has {len(rows)} now: its end was cut off or written anew ({self.witnessed} says so)"
+                f"has {len(rows)} now: its end was cut off or written anew; if you restored a backup, remove "
+                f"{self.witnessed}, which says so"
             )
 
     def _noted(self) -> dict[str, Any] | None:
