@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -146,6 +147,9 @@ class TestObjects:
             rows_of(ms.csv("s3://flights/row.csv", access=s3))
         with pytest.raises(SourceError, match=r"'s3://nobody-has-this/rows.csv'"):
             rows_of(ms.csv("s3://nobody-has-this/rows.csv", access=s3))
+        for path in ("2013//rows.csv", "./rows.csv", "2013//*.csv"):
+            with pytest.raises(SourceError, match=f"'s3://flights/{re.escape(path)}'"):
+                rows_of(ms.csv(f"s3://flights/{path}", access=s3))
         with pytest.raises(SourceNotFound, match="'MS_NOT_SET' of 'env:MS_NOT_SET' isn't set"):
             rows_of(ms.csv("s3://flights/rows.csv", access=ms.S3(access_key="env:MS_NOT_SET")))
         source = ms.csv("s3://flights/rows.csv", access=s3)

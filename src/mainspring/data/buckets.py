@@ -138,7 +138,7 @@ class _Bucket:
     def files(self, suffixes: Sequence[str]) -> list[Stored]:
         try:
             found = self._found(self._key, suffixes)
-        except (self._obstore.exceptions.BaseError, OSError) as error:
+        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise self._explained(error, self._key) from None
         if not found:
             near = self._nearest(self._key)
@@ -164,7 +164,7 @@ class _Bucket:
         folder = key[: (_PATTERN.search(key) or re.search("$", key)).start()].rpartition("/")[0]  # type: ignore[union-attr]
         try:
             names = [PurePosixPath(meta["path"]).name for meta in self._listed(folder)]
-        except (self._obstore.exceptions.BaseError, OSError):
+        except (self._obstore.exceptions.BaseError, OSError, ValueError):
             return ""
         return f"; {self._address(folder)!r} has {listed(sorted(names))}" if names else ""
 
@@ -191,7 +191,14 @@ class _Bucket:
             return SourceError(f"{where!r} may not be read ({kind}); check what access={self._call} refers to")
         if kind in ("NotFoundError", "FileNotFoundError"):
             return SourceNotFound(f"no such file or bucket: {where!r}; mend the address")
-        return SourceError(f"{where!r} can't be read ({kind}); check endpoint and credentials: access={self._call}")
+        if kind in ("ValueError", "InvalidPathError"):
+            return SourceError(
+                f"{where!r} can't be read: it, or an object in it, has an empty part, '.' or '..' in its name, such as "
+                "a//b; rename it"
+            )
+        return SourceError(
+            f"{where!r} can't be read ({kind}); check bucket, endpoint and credentials: access={self._call}"
+        )
 
 
 def filled(download: Callable[[BinaryIO], None]) -> BinaryIO:
