@@ -6,10 +6,13 @@ from __future__ import annotations
 import re
 from itertools import cycle
 
-_EMAIL = re.compile(r"(?<![\w.+/:@-])[\w.+-]{1,64}@[\w-]+\.[\w.-]{0,250}?[A-Za-z]{2,24}(?![\w-])")
+_EMAIL = re.compile(
+    r"(//[^\s/?#'\"]{1,300}@)|(?<![\w.+/@-])[\w.+-]{1,64}@[\w-]+\.[\w.-]{0,250}?[A-Za-z]{2,24}(?![\w-])"
+)
+"""The first group: who asks, in an address."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _CARD = re.compile(r"(?<![\d.])[2-6](?:[ -]?\d){13,15}(?![\d.]\d|\d)")
-_PHONE = re.compile(r"(?<![\w+])\+\d[\d ()./-]{6,18}\d(?!\d)")
+_PHONE = re.compile(r"(?<![\w+])\+[1-9][\d ()./-]{6,18}\d(?!\d)")
 _CARDS = re.compile(r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d{2})\d{12}")
 _IBANS = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 
@@ -19,11 +22,13 @@ def hidden(text: str) -> str:
 
     >>> hidden("'anna@example.org' of row 3, +49 170 1234567, is no number; see s3://me@host.org/a.csv")
     "'<e-mail address>' of row 3, <phone number>, is no number; see s3://me@host.org/a.csv"
+    >>> hidden("mailto:anna@example.org, postgresql://me:word@host.org/a, at 10:00 +0000 2026-11-24")
+    'mailto:<e-mail address>, postgresql://me:word@host.org/a, at 10:00 +0000 2026-11-24'
     >>> hidden("card 4111 1111 1111 1111, not 4111 1111 1111 1112, of DE89370400440532013000")
     'card <card number>, not 4111 1111 1111 1112, of <IBAN>'
     """
     if "@" in text:
-        text = _EMAIL.sub("<e-mail address>", text)
+        text = _EMAIL.sub(lambda found: found[1] or "<e-mail address>", text)
     text = _IBAN.sub(lambda found: "<IBAN>" if is_iban(found[0]) else found[0], text)
     text = _CARD.sub(lambda found: "<card number>" if is_card(found[0]) else found[0], text)
     return _PHONE.sub("<phone number>", text) if "+" in text else text
