@@ -120,7 +120,17 @@ def test_an_installation_that_never_added_to_it_knows_no_end_but_a_chain(log: Au
 def test_a_note_of_its_end_that_cannot_be_read_is_told(log: Audit) -> None:
     log.witnessed.write_text("{")
 
-    assert len(log.faults()) == 1
+    assert [str(log.witnessed) in fault and "can't be read" in fault for fault in log.faults()] == [True]
+
+
+def test_where_there_is_no_configuration_folder_nothing_says_how_far_it_went(
+    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    log.witness()
+
+    assert log.faults() == [] and not log.is_witnessed
 
 
 @settings(max_examples=20, deadline=None)

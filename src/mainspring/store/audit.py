@@ -28,6 +28,7 @@ _TABLES = (
     """create trigger if not exists audit_is_kept before delete on audit
         begin select raise(abort, 'the audit log is append-only'); end""",
 )
+_UNREAD = {"number": -1, "chain": "unreadable"}
 ERASE = "erase"
 """The act after which the words of entries before it may be gone."""
 
@@ -117,7 +118,10 @@ class Audit:
             ):
                 yield f"the reason of entry {row['number']} was changed"
             before = row["chain"]
-        if (noted := self._noted()) is not None and self._chain(noted["number"]) != noted["chain"]:
+        noted = self._noted()
+        if noted == _UNREAD:
+            yield f"how far it went when this installation last added to it can't be read; mend {self.witnessed}"
+        elif noted is not None and self._chain(noted["number"]) != noted["chain"]:
             yield (
                 f"it ended with entry {noted['number']} of another digest when this installation last added to it, and "
                 f"has {len(rows)} now: its end was cut off or written anew; if you restored a backup, remove "
@@ -127,13 +131,13 @@ class Audit:
     def _noted(self) -> dict[str, Any] | None:
         try:
             noted = json.loads(self.witnessed.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError):
             noted = None
         if isinstance(noted, dict) and isinstance(noted.get("number"), int) and isinstance(noted.get("chain"), str):
             return noted
-        return {"number": -1, "chain": "unreadable"}
+        return _UNREAD
 
     def _chain(self, number: int) -> str | None:
         rows = self._database.query("select chain from audit where number = ?", (number,))
