@@ -148,6 +148,12 @@ class TestTypesThatTurnOutWider:
         assert known(home)["x"].unique(maintain_order=True).to_list() == list(map(str, numbers))
         assert "column 'x' is taken as text: it has fractions, and whole numbers that no float holds" in dataset.notes
 
+    def test_a_column_that_looks_personal_stays_so(self, home: Home, ingested: Any) -> None:
+        mails = texts([f"anna{n}@example.org" for n in range(20)])
+        dataset = ingested(parts(mails, mails.with_columns(x=pl.col("id"), id=pl.col("id") + 20)), ROLES)
+
+        assert (str(dataset.schema["x"].type), dataset.schema["x"].personal) == ("text", True)
+
     def test_dates_that_were_text_become_text_as_it_was(self, home: Home, ingested: Any) -> None:
         days = [f"2013-01-{day:02}" for day in range(1, 31)]
         source = parts(texts(days), texts(["soon"] * 20, start=30))

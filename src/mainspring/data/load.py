@@ -229,9 +229,8 @@ class Load:
     def _learn(self, frame: pl.DataFrame) -> tuple[str, ...]:
         """Make the contract as wide as *frame* suggests; what there is to say of it."""
         suggested, said = contract.infer(frame, self._roles, self._max_bad)
-        suggested = marked(suggested, self._personal)
         before = self._schema
-        self._schema = suggested if before is None else joined(before, suggested)
+        self._schema = marked(suggested if before is None else joined(before, suggested), self._personal)
         said = (*said, *_of_digits(before, suggested, self._schema))
         if self._retyped and before is not None:
             now = {column.name for column in self._schema if column.type is Type.TEXT}
