@@ -198,6 +198,24 @@ def test_a_finished_step_is_written_before_the_next_one_begins_to_take_long(run:
     assert seen == ["done", "running"]
 
 
+def test_a_finished_step_is_written_while_one_beside_it_takes_long(run: Run, home: Home) -> None:
+    seen: list[str] = []
+
+    def long() -> int:
+        until = time.monotonic() + 20
+        while time.monotonic() < until and seen != ["running", "done"]:
+            seen[:] = [row.status for row in Journal(home).steps(Journal(home).runs()[0].id)]
+            time.sleep(0.01)
+        return 1
+
+    def short() -> int:
+        time.sleep(0.1)  # nothing is started after its end
+        return 2
+
+    run(long, short)
+    assert seen == ["running", "done"]
+
+
 def test_steps_with_a_seed_draw_the_same_beside_others(run: Run) -> None:
     def draw(number: int) -> float:
         drawn = []

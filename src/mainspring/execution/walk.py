@@ -363,6 +363,8 @@ class Walk:
     # ------------------------------------------------------------------------------------------------- what has ended
 
     def _collect(self, crew: Crew) -> None:
+        if crew.busy:
+            self._ledger.push()  # what is over must not wait for what takes long
         for task, result in crew.ended():
             if isinstance(result, Done):
                 self._done(task, result)
