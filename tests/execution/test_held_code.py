@@ -406,3 +406,29 @@ def test_what_a_step_altered_as_it_ran_is_no_edit(project: Project, home: Home) 
     assert set(states(ran(home, module)).values()) == {"cached"}
     module.held_helpers.CACHE.known[4] = 9
     assert states(ran(home, module)) == {"named": "cached", "train": "run", "score": "run"}
+
+
+def test_a_step_and_the_code_that_its_input_holds_may_call_two_files_by_one_name(
+    project: Project, home: Home, tmp_path: Path
+) -> None:
+    held = "import mainspring\nclass Thing:\n    def get(self): return mainspring.file('x.csv').read_text()"
+    steps = """
+    import mainspring
+    from held_inner.thing import Thing
+
+    def made():
+        return Thing()
+
+    def used(made):
+        return mainspring.file('x.csv').read_text() + made.get()
+    """
+    for folder in (tmp_path, tmp_path / "held_inner"):
+        folder.mkdir(exist_ok=True)
+        (folder / "x.csv").write_text("1")
+    files = {"held_inner/__init__": "", "held_inner/thing": held, "held_steps": steps}
+    ran(home, project(files))
+    assert states(ran(home, project(files)))["used"] == "cached"
+
+    for file, value in (("x.csv", "21"), ("held_inner/x.csv", "22")):
+        (tmp_path / file).write_text("2")
+        assert ran(home, project(files)).outputs["used"] == value

@@ -288,6 +288,37 @@ def test_a_data_file_that_another_steps_parameter_names_is_not_told_by_this_step
     assert [step.state for step in plan(Graph(both()), home=home, pipeline="seed")] == ["cached", "run"]
 
 
+INNER = """
+import mainspring
+
+NAME = "cities.csv"
+
+def inner():
+    return mainspring.file(NAME).read_text()
+"""
+
+
+def test_a_computed_path_in_another_module_does_not_tell_the_data_file_of_this_one(
+    project: Path, home: Home, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "pyproject.toml").touch()
+    (project / "cities.csv").write_text("1")
+    (project / "inner_of_plan").mkdir()
+    (project / "inner_of_plan" / "__init__.py").write_text(INNER)
+    write(project, HELPERS, INNER.replace("inner", "outer"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def both() -> list[Any]:
+        sys.modules.pop("inner_of_plan", None)
+        return [load().outer, importlib.import_module("inner_of_plan").inner]
+
+    run(*both())
+    (project / "cities.csv").write_text("22")
+
+    assert dict(run(*both()).outputs) == {"outer": "22", "inner": "22"}
+    sys.modules.pop("inner_of_plan", None)
+
+
 UNTOLD = """
 import pickle
 

@@ -41,13 +41,14 @@ _INSTALLED_AS = {
 class Code:
     """pieces: what the step's function reaches, name -> digest; places: where those stand. libraries: installed
     distribution -> version. files: data files named by `mainspring.file` -> digest. widened: where more was taken than
-    may be needed, because the code couldn't be followed."""
+    may be needed, because the code couldn't be followed. asked: each data file with the file that names it."""
 
     pieces: Mapping[str, str]
     libraries: Mapping[str, str]
     places: Mapping[str, Place] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
+    asked: frozenset[tuple[str, str]] = frozenset()
 
     def stated(self) -> list[str]:
         """All of it, as texts that differ when it does."""
@@ -96,12 +97,12 @@ class Codes:
             self._held[names] = _code(HELD, found)
         return self._held[names]
 
-    def untold(self, parts: Parts, named: Iterable[str]) -> list[str]:
-        """The data files *named* by a step as it ran that neither its code nor functions among its parameters tell."""
+    def untold(self, codes: Iterable[Code], parts: Parts, named: Iterable[str]) -> list[str]:
+        """The data files *named* by a step as it ran that neither *codes* nor functions among parameters tell."""
         reached = {piece for pieces in parts.reached.values() for piece in pieces.items()}
         within = (found for found in self._within.values() if found.pieces.items() <= reached)
-        told = {*parts.files, *(name for found in within for name in found.files)}
-        asked = [(path, Path(by) if by else None) for path, by in self.project.files if path in told]
+        told = {each for found in (*codes, *within) for each in found.asked}
+        asked = [(path, Path(by) if by else None) for path, by in told]
         return [path for path in named if not any(datafiles.counts(path, *each) for each in asked)]
 
     def _of(self, step: Step) -> Code:
@@ -146,7 +147,7 @@ def _code(name: str, found: Reach, more: Mapping[str, str] = MappingProxyType({}
     """Each piece by name, or each module where there are many, and *more*; *name* stands for what is in no piece."""
     named = found.pieces if len(found.pieces) <= _MOST_PIECES else found.digests
     pieces = {name: found.digest, **named, **more}
-    return Code(pieces, versions(found.libraries), found.places, found.files, found.widened)
+    return Code(pieces, versions(found.libraries), found.places, found.files, found.widened, found.asked)
 
 
 @cache

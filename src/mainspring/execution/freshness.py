@@ -122,9 +122,11 @@ class Freshness:
         found = [self._told(node, reason) for reason in kept]
         return list({str(reason): reason for reason in found}.values()) or [Reason("lost")]
 
-    def told(self, parts: Parts, named: Sequence[str]) -> Parts:
+    def told(self, node: Node, parts: Parts, named: Sequence[str]) -> Parts:
         """*parts*, with the data files *named* as the step ran that its code doesn't tell marked in them."""
-        untold = self._codes.untold(parts, named) if named else []
+        held = self._held.get(node.name)
+        codes = (self._code(node.step), *(() if held is None else (held,)))
+        untold = self._codes.untold(codes, parts, named) if named else []
         return replace(parts, files={**parts.files, **dict.fromkeys(untold, UNTOLD)}) if untold else parts
 
     def widened(self, node: Node) -> tuple[str, ...]:
@@ -200,10 +202,16 @@ class Freshness:
             {**self.arguments(node), **literal},
             other=self._content,
             code=self._codes.digest,
-            files=code.files if held is None else {**code.files, **held.files},
+            files=code.files if held is None else _both(code.files, held.files),
             held=None if held is None else held.pieces,
             pieces_of=self._codes.pieces_of,
         )
+
+
+def _both(code: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
+    """The data files that either names; one name may stand for another file in each."""
+    both = {name: f"{code[name]} {digest}" for name, digest in held.items() if code.get(name, digest) != digest}
+    return {**code, **held, **both}
 
 
 def only_running_can_tell(step: Step, parts: Parts) -> bool:

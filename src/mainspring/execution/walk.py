@@ -168,7 +168,7 @@ class Walk:
         parts = self._freshness.parts(node, {name: self._artifacts[name] for name in used}, outputs)
         hit, reasons = self._freshness.hit(node, parts, self._finished.get(node.name))
         if hit is not None:
-            self._cached(node.name, parts, hit)
+            self._cached(node, node.name, parts, hit)
             self._result(node.name, "cached", 0.0, f"from run {hit.run}")
             return self._over(node.name, hit.output)
         reason = "; ".join(list(dict.fromkeys(map(str, reasons)))[:3])
@@ -185,11 +185,11 @@ class Walk:
             raise StepFailed(f"step {node.name!r} isn't selected and has no kept output; run it first, without --from")
         return self._over(node.name, record.output)
 
-    def _cached(self, name: str, parts: Parts, hit: Hit) -> list[str]:
+    def _cached(self, node: Node, name: str, parts: Parts, hit: Hit) -> list[str]:
         """Gives the data files that no code tells and *name* named in this run before it was resumed."""
         own = name in self._finished and self._finished[name][1] is hit
         named = self._untold.get(name, []) if own else []
-        self._ledger.cached(name, parts.fingerprint, self._freshness.told(parts, named).to_json(), hit)
+        self._ledger.cached(name, parts.fingerprint, self._freshness.told(node, parts, named).to_json(), hit)
         return named
 
     def _skip(self, node: Node, reason: str) -> None:
@@ -225,7 +225,7 @@ class Walk:
             if hit is None:
                 self._enqueue(Task(node, name, own, reason, index, element))
             else:
-                fan.named.update(dict.fromkeys(self._cached(name, own, hit)))
+                fan.named.update(dict.fromkeys(self._cached(node, name, own, hit)))
                 fan.fill(own, hit.output)
         if fan.over:
             self._gather(node)
@@ -399,7 +399,7 @@ class Walk:
 
     def _finish(self, node: Node, name: str, done: Done, attempt: int, parts: Parts) -> None:
         """Nothing is cached that depends on a data file which the fingerprint doesn't know."""
-        told = self._freshness.told(parts, done.named)
+        told = self._freshness.told(node, parts, done.named)
         self._ledger.finished(
             name, done.artifact, seconds=done.seconds, attempt=attempt, objects=done.objects,
             keep_as=node.name if node.step.cache and told is parts else None,

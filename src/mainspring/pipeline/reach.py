@@ -33,6 +33,7 @@ class Reach:
     digest of each statement reached, to tell what changed; places: where each of them stands. widened: where the code
     couldn't be followed and more was taken than may be needed. files: the data files that it names by
     `mainspring.file`, as they are written -> digest of their content. digests: module -> that of all its pieces.
+    asked: each of the data files as it is written, with the file that does so ("" in a notebook).
     """
 
     digest: str
@@ -44,6 +45,7 @@ class Reach:
     places: Mapping[str, Place] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    asked: frozenset[tuple[str, str]] = frozenset()
 
 
 def reach(things: Sequence[Any], project: Codebase | None = None) -> Reach:
@@ -77,6 +79,7 @@ def _reached(found: list[Entry], project: Codebase) -> Reach:
         pieces.update(group.pieces)
         places.update(group.places)
     digests = {name: group.digest for name, group in groups.items()}
+    files, asked = _files(trace)
     return Reach(
         digest=hashed("reach", *sorted(trace.found.opaque), *points, *map(" ".join, digests.items())),
         modules=_Cuts(trace, reached),
@@ -86,7 +89,8 @@ def _reached(found: list[Entry], project: Codebase) -> Reach:
         digests=digests,
         widened=tuple(trace.found.notes),
         places=places,
-        files=_files(trace),
+        files=files,
+        asked=asked,
     )
 
 
@@ -238,16 +242,20 @@ def _unit(trace: Trace, key: Key) -> Unit | None:
     return source.parsed.units[key[1]] if source is not None and key[1] < len(source.parsed.units) else None
 
 
-def _files(trace: Trace) -> dict[str, str]:
-    """What each name stands for; one that modules in several folders write has the digests of all of theirs."""
+def _files(trace: Trace) -> tuple[dict[str, str], frozenset[tuple[str, str]]]:
+    """What each name stands for, and who writes it; one that modules in several folders write has the digests of all of
+    theirs."""
     found: dict[str, dict[str, str]] = {}
+    asked: set[tuple[str, str]] = set()
     for module, path, folder in trace.found.asked:
         source = trace.source(module)
         here = Path(source.text.path) if source is not None and source.text.path else None
         name = f"{folder or '.'}/" if path is None else path.rstrip("/") or path
-        digest = trace.project.files[name, str(here or "")] = datafiles.digest(name, here)
+        asked.add(by := (name, str(here or "")))
+        digest = trace.project.files[by] = datafiles.digest(name, here)
         found.setdefault(name, {})[str(here and here.parent)] = digest
-    return {name: " ".join(each for _, each in sorted(digests.items())) for name, digests in sorted(found.items())}
+    told = {name: " ".join(each for _, each in sorted(digests.items())) for name, digests in sorted(found.items())}
+    return told, frozenset(asked)
 
 
 def _is_folder(source: Source) -> bool:
