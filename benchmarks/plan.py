@@ -15,7 +15,7 @@ _TIMED = """
 import sys, time
 sys.path.insert(0, {folder!r})
 import main
-from mainspring.app.project import Pipeline
+from mainspring.app.pipeline import Pipeline
 began = time.perf_counter()
 planned = main.pipeline.plan(home={home!r})
 cold = time.perf_counter() - began

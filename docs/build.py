@@ -16,7 +16,7 @@ import click
 import mainspring
 from mainspring.app.cli import cli
 from mainspring.app.config import Settings
-from mainspring.app.project import Run
+from mainspring.app.running import Run
 from mainspring.core import errors
 
 TARGET = Path(__file__).parent / "reference.md"

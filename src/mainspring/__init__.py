@@ -8,7 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "mainspring.app.project": ("Loop", "Pipeline"),
+    "mainspring.app.pipeline": ("Pipeline",),
+    "mainspring.app.project": ("Loop",),
     "mainspring.pipeline.step": ("step", "at_least"),
     "mainspring.pipeline.datafiles": ("file",),
     "mainspring.core.declarations": (

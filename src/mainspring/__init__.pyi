@@ -1,7 +1,7 @@
 """The typed face of the package, which loads its names late; `tests/test_package.py` keeps both in step."""
 
+from mainspring.app.pipeline import Pipeline as Pipeline
 from mainspring.app.project import Loop as Loop
-from mainspring.app.project import Pipeline as Pipeline
 from mainspring.core.declarations import ABTest as ABTest
 from mainspring.core.declarations import Bandit as Bandit
 from mainspring.core.declarations import Canary as Canary

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 import mainspring as ms
 from mainspring.app import cli
 from mainspring.app.files import load
-from mainspring.app.project import Surroundings
+from mainspring.app.running import Surroundings
 from mainspring.core.errors import DeclarationError, StoreError, TrainingError
 from mainspring.store.home import Home
 

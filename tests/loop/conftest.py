@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.app.project import Surroundings
+from mainspring.app.running import Surroundings
 from mainspring.store.home import Home
 
 _spec = importlib.util.spec_from_file_location("living", Path(__file__).with_name("living.py"))

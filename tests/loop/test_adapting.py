@@ -15,7 +15,7 @@ from living import START, drive
 from sklearn.linear_model import LogisticRegression
 
 import mainspring as ms
-from mainspring.app.project import Surroundings
+from mainspring.app.running import Surroundings
 from mainspring.core.declarations import Declaration
 from mainspring.store.deployments import ONSET, Deployments
 from mainspring.store.home import Home

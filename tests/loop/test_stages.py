@@ -11,7 +11,7 @@ from living import START, TRAINED_ROWS, loop
 from sklearn.tree import DecisionTreeClassifier
 
 import mainspring as ms
-from mainspring.app.project import Run, Surroundings
+from mainspring.app.running import Run, Surroundings
 from mainspring.core.errors import DeclarationError
 from mainspring.loop import champion, stages
 from mainspring.store.deployments import Deployments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mainspring.app.person import person
-from mainspring.app.project import Surroundings
+from mainspring.app.running import Surroundings
 from mainspring.loop import turn
 from mainspring.store.home import Home
 

@@ -20,9 +20,11 @@ from mainspring.app.access import access
 from mainspring.app.config import existing
 from mainspring.app.files import load
 from mainspring.app.manifest import HELD
+from mainspring.app.pipeline import Pipeline
 from mainspring.app.progress import Progress
-from mainspring.app.project import Loop, Pipeline, Run, Surroundings
+from mainspring.app.project import Loop
 from mainspring.app.remember import remember
+from mainspring.app.running import Run, Surroundings
 from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.errors import MainspringError, NotInStore, UsageError
 from mainspring.core.hiding import hidden
@@ -84,7 +86,7 @@ def run(
     **selection: Any,
 ) -> int:
     runs = []
-    loading = ("mainspring.app.files:load", os.path.abspath(file))
+    loading = ("mainspring.app.module:know", os.path.abspath(file))
     executor = executor or config.read(home=home).executor or "local"
     with document.alone(as_json), _ended_in_order(), executors.opened(executor) as opened:
         executors.warmed(opened, loading)

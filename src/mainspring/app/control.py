@@ -20,7 +20,8 @@ import uvicorn
 
 from mainspring.app import server
 from mainspring.app.files import load
-from mainspring.app.project import Loop, Surroundings
+from mainspring.app.project import Loop
+from mainspring.app.running import Surroundings
 from mainspring.core.errors import MainspringError, UsageError
 from mainspring.core.wording import one_line
 from mainspring.loop.controller import Controller, Turned

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import glob
-import importlib.util
 import sys
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from mainspring.app.project import Loop, Pipeline
-from mainspring.core.errors import MainspringError, UsageError
+from mainspring.app.module import divide, execute
+from mainspring.app.pipeline import Pipeline
+from mainspring.app.project import Loop
+from mainspring.core.errors import UsageError
 from mainspring.core.joins import Join
 from mainspring.core.sources import DeltaSource, FileSource, IcebergSource, SqlSource, relative
-from mainspring.core.wording import place
-from mainspring.pipeline.bytecode import CurrentSource, import_current
 
 _BEFORE: set[str] = set()
 
@@ -31,10 +29,10 @@ def load(reference: str) -> list[Loop | Pipeline]:
 
     A relative path of their data is one from FILE's folder, or from the current folder where only that has it.
     """
-    path, name = _divide(reference)
+    path, name = divide(reference)
     _BEFORE.clear()
     _BEFORE.update(sys.modules)
-    module = _execute(path)
+    module = execute(path)
     found: dict[str, Loop | Pipeline] = {}
     for value in vars(module).values():
         if isinstance(value, Loop | Pipeline) and found.setdefault(value.name, value) is not value:
@@ -74,47 +72,3 @@ def _placed(source: Any, folder: Path) -> Any:
 
 def _there(path: Path) -> bool:
     return path.exists() or any(glob.iglob(str(path), recursive=True))
-
-
-def _divide(reference: str) -> tuple[Path, str | None]:
-    path, separator, name = reference.rpartition(":")
-    if not separator or not path.endswith(".py"):
-        path, name = reference, ""
-    file = Path(path)
-    if file.is_file() and file.suffix not in (".py", ""):
-        raise UsageError(f"{path} is no Python file; `mainspring init DATA --target COLUMN` writes one for a table")
-    if not file.is_file():
-        raise UsageError(
-            f"no such file: {path}; FILE is a Python file that declares a Loop (mainspring init writes one)"
-        )
-    return file.resolve(), name or None
-
-
-def _execute(path: Path) -> ModuleType:
-    """Run *path* as a module whose folder is importable, as `python FILE` does."""
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    known = sys.modules.get(path.stem)
-    name = path.stem if known is None or getattr(known, "__file__", None) == str(path) else f"{path.stem}_file"
-    import_current()
-    spec = importlib.util.spec_from_file_location(name, path, loader=CurrentSource(name, str(path)))
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} can't be loaded as Python; give a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.modules.setdefault(f"{path.stem}_file", module)  # its name in the process that had another FILE of this stem
-    try:
-        spec.loader.exec_module(module)
-    except MainspringError as error:
-        if where := place(error):
-            error.args = (f"{error} ({where})",)
-        raise
-    except (Exception, SystemExit) as error:
-        where = "" if isinstance(error, SyntaxError) else place(error)  # a SyntaxError says it itself
-        said = f"{type(error).__name__}: {_first_line(error)}{f' ({where})' if where else ''}"
-        raise UsageError(f"{path} can't be loaded: {said}") from error
-    return module
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or "no message"

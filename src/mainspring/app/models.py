@@ -15,9 +15,10 @@ from mainspring.app.config import existing
 from mainspring.app.files import load
 from mainspring.app.person import person
 from mainspring.app.progress import Count
-from mainspring.app.project import Loop, Surroundings
-from mainspring.core import declarations
+from mainspring.app.project import Loop
+from mainspring.app.running import Surroundings
 from mainspring.core.errors import NotInStore, UsageError
+from mainspring.core.quantities import NAME
 from mainspring.loop import turn
 from mainspring.serving import push
 from mainspring.store.deployments import TRIAL, Deployments
@@ -94,10 +95,8 @@ def models(*, home: str | None, name: str, as_json: bool) -> int:
 
 def import_(*, home: str | None, uri: str, loop: str | None, as_json: bool, **options: Any) -> int:
     name = loop or re.sub(r"^models:/|[/@][^/@]*$", "", uri)
-    if not declarations.NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} can't be a loop's name (it must match {declarations.NAME.pattern}); give --loop NAME"
-        )
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} can't be a loop's name (it must match {NAME.pattern}); give --loop NAME")
     where = Surroundings.of(home)
     with document.alone(as_json):
         done = turn.call(

@@ -1,18 +1,15 @@
-"""Loop and Pipeline: a declaration that opens its home and drives the rest."""
+"""Loop: the declaration of a model's life. What runs it loads only then: a worker process declares and never runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction, isgeneratorfunction
-from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mainspring.app import config
+from mainspring.app.pipeline import Pipeline
 from mainspring.core import declarations
 from mainspring.core.declarations import (
     Clean,
@@ -28,131 +25,16 @@ from mainspring.core.declarations import (
 )
 from mainspring.core.errors import DeclarationError
 from mainspring.core.privacy import check_privacy
-from mainspring.core.protocols import Clock
-from mainspring.core.values import Verdict
-from mainspring.execution import engine, executors, planning
-from mainspring.execution.planning import PlannedStep
-from mainspring.loop import turn
-from mainspring.pipeline.graph import Graph, Selection
-from mainspring.pipeline.step import Step, as_step
-from mainspring.store.deployments import Deployments
-from mainspring.store.home import Home
-from mainspring.store.journal import RunStatus
-from mainspring.store.ledger import Durability
-from mainspring.store.registry import Registry
 
-Report = Callable[[Any], None]
-SERVER_SECONDS, OWN_SECONDS = 10.0, 60.0
-"""How long a run waits until MLflow has been told everything: a server that doesn't answer, the home's own database."""
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one run did. outputs: step name -> value, read when asked for; model: "name@version" or None."""
-
-    id: str
-    status: RunStatus
-    outputs: Mapping[str, Any] = field(repr=False)
-    metrics: Mapping[str, float]
-    model: str | None
-    verdict: Verdict | None = field(repr=False)
-    reasons: tuple[str, ...]
-    steps: tuple[Any, ...] = field(default=(), repr=False)
-    error: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where and how something runs, as opposed to what: never part of a fingerprint.
-
-    executor: where steps run, by name or a standard Executor; None: in this process. load: what another process calls
-    before its first step, so that it knows the modules of this one.
-    """
-
-    home: Home
-    mlflow: str | None = None
-    clock: Clock = lambda: datetime.now(UTC)
-    report: Report | None = None
-    selection: Selection = field(default_factory=Selection)
-    executor: str | Executor | None = None
-    durability: Durability = "durable"
-    load: tuple[str, str] | None = None
-
-    @classmethod
-    def of(cls, home: Home | Path | str | None, **changes: Any) -> Surroundings:
-        """The surroundings that the settings of the current folder describe; *home* overrides its home."""
-        if isinstance(home, Home):
-            settings = config.read(home=home.path)
-        else:
-            settings = config.read(home=home)
-            home = Home.open(settings.home)
-        given = {name: value for name, value in changes.items() if value is not None}
-        told = {"executor": settings.executor, "durability": settings.durability, **given}
-        if told["durability"] not in get_args(Durability):
-            raise DeclarationError(f"durability={told['durability']!r} is unknown; choose durable or fast")
-        return replace(cls(home, mlflow=settings.mlflow, clock=Deployments(home).now), **told)
-
-
-class Pipeline:
-    """Steps that are plain functions: a step's name is its output, its parameters are its inputs.
-
-    >>> def rows() -> list[int]:
-    ...     return [1, 2, 3]
-    >>> def total(rows: list[int], times: int = 1) -> int:
-    ...     return sum(rows) * times
-    >>> Pipeline("sums", [rows, total]).graph.names
-    ('rows', 'total')
-    """
-
-    def __init__(self, name: str, steps: Sequence[Any]) -> None:
-        if not declarations.NAME.fullmatch(name):
-            raise DeclarationError(f"Pipeline name {name!r} must match {declarations.NAME.pattern}")
-        self.name = name
-        self.steps: tuple[Step, ...] = tuple(as_step(step) for step in steps)
-        self.graph = Graph(self.steps)
-
-    def run(
-        self,
-        *,
-        home: Home | Path | str | None = None,
-        executor: str | Executor | None = None,
-        durability: Durability | None = None,
-        **parameters: Any,
-    ) -> Run:
-        """Run what is stale; *parameters* are run parameters of the steps, by name. An error of a step is raised.
-
-        executor: where steps run: "here" (this process, unless the settings say otherwise), "local", "process", "ray"
-        or a standard Executor. durability: "durable" or "fast".
-        """
-        return _raised(self.start(Surroundings.of(home, executor=executor, durability=durability), parameters))
-
-    def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
-        """What would run, and why, without running it."""
-        return self.foresee(Surroundings.of(home), parameters)
-
-    def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
-        """Run in these surroundings; the steps' errors are in the Run."""
-        outcome = _execute(self.graph, self.name, where, parameters, None)
-        return Run(
-            outcome.run_id,
-            outcome.status,
-            outcome.outputs,
-            outcome.outputs.numbers(),
-            None,
-            None,
-            _reasons(outcome),
-            tuple(outcome.steps),
-            outcome.error,
-        )
-
-    def graph_in(self, where: Surroundings) -> Graph:
-        """The steps as they run there."""
-        return self.graph
-
-    def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
-        return planning.plan(
-            self.graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
-        )
+    from mainspring.app.running import Run, Surroundings
+    from mainspring.execution.planning import PlannedStep
+    from mainspring.pipeline.graph import Graph
+    from mainspring.store.home import Home
+    from mainspring.store.ledger import Durability
 
 
 class Loop:
@@ -239,6 +121,8 @@ class Loop:
     @property
     def pipeline(self) -> Pipeline:
         """The stages this loop compiles to, ingest to release."""
+        from mainspring.loop import turn
+
         return Pipeline(self.name, turn.steps(self.declaration))
 
     def run(
@@ -254,16 +138,24 @@ class Loop:
 
         executor, durability: as for `Pipeline.run`.
         """
+        from mainspring.app import running  # here and below: a worker process, which only declares, needn't load it
+
         loop = self if data is None else self.on(data)
-        return _raised(loop.start(Surroundings.of(home, executor=executor, durability=durability), parameters))
+        where = running.Surroundings.of(home, executor=executor, durability=durability)
+        return running.raised(loop.start(where, parameters))
 
     def plan(self, *, home: Home | Path | str | None = None, **parameters: Any) -> list[PlannedStep]:
         """What would run, and why, without running it."""
-        return self.foresee(Surroundings.of(home), parameters)
+        from mainspring.app import running
+
+        return self.foresee(running.Surroundings.of(home), parameters)
 
     def predict(self, data: Any, *, home: Home | Path | str | None = None) -> Any:
         """The champion's predictions (labels, or values) for the rows of a polars, pandas or Arrow table."""
-        return turn.call("mainspring.loop.champion:predict", Surroundings.of(home).home, self.name, data)
+        from mainspring.app import running
+        from mainspring.loop import champion
+
+        return champion.predict(running.Surroundings.of(home).home, self.name, data)
 
     def on(self, data: Any) -> Loop:
         """This loop over another source."""
@@ -279,86 +171,20 @@ class Loop:
 
     def start(self, where: Surroundings, parameters: Mapping[str, Any]) -> Run:
         """One turn in these surroundings; the stages' errors are in the Run."""
-        turn.declare(where.home, self.declaration)
-        registry = Registry(where.home, where.mlflow)
-        told = replace(where, report=_warming(registry, where.report))
-        outcome = _execute(self.graph_in(where), self.name, told, parameters, turn.conclude)
-        summary = turn.summarise(outcome.outputs)
-        untold = registry.drain(SERVER_SECONDS if where.mlflow else OWN_SECONDS)
-        return Run(
-            outcome.run_id,
-            outcome.status,
-            outcome.outputs,
-            summary.metrics,
-            summary.model,
-            summary.verdict,
-            (*summary.reasons, *_reasons(outcome), *_untold(registry, untold)),
-            tuple(outcome.steps),
-            outcome.error,
-        )
+        from mainspring.app import running
+
+        return running.loop(self.declaration, where, parameters)
 
     def foresee(self, where: Surroundings, parameters: Mapping[str, Any]) -> list[PlannedStep]:
-        graph = self.graph_in(where)
-        return planning.plan(
-            graph, home=where.home, pipeline=self.name, parameters=parameters, selection=where.selection
-        )
+        from mainspring.app import running
+
+        return running.foresee(self.graph_in(where), self.name, where, parameters)
 
     def graph_in(self, where: Surroundings) -> Graph:
         """The stages as they run there."""
-        return Graph(turn.bind(turn.steps(self.declaration), self.declaration, where.home))
+        from mainspring.app import running
 
-
-def _execute(
-    graph: Graph, name: str, where: Surroundings, parameters: Mapping[str, Any], conclude: Any
-) -> engine.Outcome:
-    with executors.opened(where.executor) as executor:
-        executors.warmed(executor, where.load, processes=2 if graph.wide else 1)
-        return engine.execute(
-            graph,
-            home=where.home,
-            pipeline=name,
-            services={"clock": where.clock, "mlflow": where.mlflow},
-            parameters=parameters,
-            selection=where.selection,
-            report=where.report,
-            executor=executor,
-            load=where.load,
-            durability=where.durability,
-            conclude=conclude,
-        )
-
-
-def _warming(registry: Registry, report: Report | None) -> Report:
-    """MLflow takes seconds to import: that is over before training, which uses every core, as the stages before it use
-    one; where training is older than this run, package begins it."""
-    warmed = False
-
-    def tell(event: Any) -> None:
-        nonlocal warmed
-        if event.kind == "started" and event.step in ("prepare", "package") and not warmed:
-            warmed = True
-            registry.warm()
-        if report is not None:
-            report(event)
-
-    return tell
-
-
-def _raised(run: Run) -> Run:
-    if run.error is not None:
-        raise run.error
-    return run
-
-
-def _reasons(outcome: engine.Outcome) -> tuple[str, ...]:
-    return tuple(f"{step.name}: {step.reason}" for step in outcome.steps if step.state == "skipped")
-
-
-def _untold(registry: Registry, pending: int) -> tuple[str, ...]:
-    if not pending:
-        return ()
-    why = registry.pending()[0].error or "it doesn't answer"
-    return (f"MLflow at {registry.tracking_uri} wasn't told all ({pending} pending: {why}); the next run tries again",)
+        return running.stages(self.declaration, where)
 
 
 def _check_columns(target: str, ignore: Sequence[str], **roles: Any) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from mainspring.app import manifest, world
 from mainspring.app.files import imported_before
-from mainspring.app.project import Loop, Pipeline, Surroundings
+from mainspring.app.pipeline import Pipeline
+from mainspring.app.project import Loop
+from mainspring.app.running import Surroundings
 from mainspring.core.declarations import CsvSource, ParquetSource
 from mainspring.core.sources import opened_at
 from mainspring.execution import keeping

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,8 +12,7 @@ from mainspring.core.errors import DeclarationError
 from mainspring.core.joins import source as source
 from mainspring.core.privacy import Privacy as Privacy
 from mainspring.core.protocols import Named
-from mainspring.core.quantities import check_number
-from mainspring.core.quantities import number_of_bytes as number_of_bytes
+from mainspring.core.quantities import NAME, check_number
 from mainspring.core.quantities import seconds as seconds
 from mainspring.core.sources import AnySource as AnySource
 from mainspring.core.sources import CsvSource as CsvSource
@@ -33,8 +31,6 @@ from mainspring.core.strategies import Immediate as Immediate
 from mainspring.core.strategies import Manual as Manual
 from mainspring.core.strategies import Release as Release
 from mainspring.core.strategies import Shadow as Shadow
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 # ------------------------------------------------------------------------------------------------- roles and split
 

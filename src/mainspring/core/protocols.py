@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
+UNCOUNTED = "mainspring: how it is reached"
+"""Marks, in a field's metadata, what of a declared source is no part of what it asks for."""
+
 Clock = Callable[[], datetime]
 """The time by which a loop lives, with its time zone: the system's, or the manual clock's."""
 

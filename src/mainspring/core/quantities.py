@@ -1,4 +1,4 @@
-"""Quantities as a user writes them: durations, sizes, numbers within bounds."""
+"""What a user writes as text or number: names, durations, sizes, numbers within bounds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from mainspring.core.errors import DeclarationError
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+"""Of a Loop or Pipeline."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31557600.0}

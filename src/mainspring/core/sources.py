@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mainspring.core.errors import DeclarationError
 from mainspring.core.object_stores import S3, ObjectStore, check_reference
+from mainspring.core.protocols import UNCOUNTED
 from mainspring.core.quantities import check_number, number_of_bytes, seconds
 
 _PACKED = r"(?:\.(?:gz|bz2|xz|zst|zip))?"
@@ -17,8 +18,6 @@ _KIND = re.compile(r"[a-z][a-z0-9_-]*")
 STORES = ("s3", "gs", "az", "abfs", "abfss")
 """The schemes of addresses in object stores."""
 _IN_A_FILE = re.compile(r"(?:sqlite|duckdb):///")
-UNCOUNTED = "mainspring: how it is reached"
-"""Marks, in a field's metadata, what of a declared source is no part of what it asks for."""
 
 
 def _folder() -> Any:

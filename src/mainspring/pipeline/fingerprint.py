@@ -19,7 +19,7 @@ from uuid import UUID
 from blake3 import blake3
 
 from mainspring.core.errors import DeclarationError, StoreError
-from mainspring.core.sources import UNCOUNTED
+from mainspring.core.protocols import UNCOUNTED
 from mainspring.core.wording import brief
 from mainspring.pipeline.step import Step
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, TypeVar, overload
 
-from mainspring.core.declarations import number_of_bytes, seconds
 from mainspring.core.errors import DeclarationError
+from mainspring.core.quantities import number_of_bytes, seconds
 from mainspring.core.wording import brief
 
 Function = TypeVar("Function", bound=Callable[..., Any])
