@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
-@contextmanager
-def paused() -> Iterator[None]:
+class paused:
     """In the block nothing is looked through for garbage, nor soon after it what was made there: trees of code have no
     end of objects, which all stay."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        _grow_old()
-        gc.enable()
+
+    __slots__ = ("_here",)
+
+    def __enter__(self) -> None:
+        self._here = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *error: object) -> None:
+        if self._here:
+            _grow_old()
+            gc.enable()
 
 
 _collections = -1

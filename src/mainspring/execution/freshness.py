@@ -21,6 +21,7 @@ from mainspring.store.catalog import Artifact, Catalog
 from mainspring.store.journal import Hit, Journal, StepRecord
 
 CodeOf = Callable[[Step], Code]
+_NEW = Reason("new")
 
 
 class Freshness:
@@ -116,7 +117,7 @@ class Freshness:
         """What has changed since *node* last finished."""
         old = self.before(node)
         if old is None:
-            return [Reason("new")]
+            return [_NEW]
         differences = telling(node.name, parts.differences(old))
         kept = [reason for reason in differences if not _nameless_and_gone(reason)] or differences
         found = [self._told(node, reason) for reason in kept]

@@ -52,14 +52,19 @@ def watching() -> Iterator[None]:
             sys.stdout, sys.stderr = _plain(sys.stdout), _plain(sys.stderr)
 
 
-@contextmanager
-def kept(file: str) -> Iterator[None]:
+class kept:
     """What this thread prints in the block goes to *file* too; the thread's `watching` must be about it."""
-    token = _file.set(file)
-    try:
-        yield
-    finally:
-        _file.reset(token)
+
+    __slots__ = ("_file", "_token")
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        self._token = _file.set(self._file)
+
+    def __exit__(self, *error: object) -> None:
+        _file.reset(self._token)
 
 
 @contextmanager

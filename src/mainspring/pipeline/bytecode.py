@@ -55,7 +55,7 @@ def import_current() -> None:
     """From now on this process imports the modules of the user's projects by `CurrentSource`."""
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
-        for folder in [folder for folder in sys.path_importer_cache if is_project_file(folder)]:
+        for folder in [folder for folder in list(sys.path_importer_cache) if is_project_file(folder)]:
             del sys.path_importer_cache[folder]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -46,17 +45,20 @@ def file(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-@contextmanager
-def naming() -> Iterator[dict[str, None]]:
-    """Gathers the paths that `file` gives meanwhile, in whatever way it is called."""
-    named: dict[str, None] = {}
-    _at_work[id(named)] = named
-    token = _mine.set(named)
-    try:
-        yield named
-    finally:
-        _mine.reset(token)
-        del _at_work[id(named)]
+class naming:
+    """Gathers the paths that `file` gives in the block, in whatever way it is called."""
+
+    __slots__ = ("_named", "_token")
+
+    def __enter__(self) -> dict[str, None]:
+        self._named: dict[str, None] = {}
+        _at_work[id(self._named)] = self._named
+        self._token = _mine.set(self._named)
+        return self._named
+
+    def __exit__(self, *error: object) -> None:
+        _mine.reset(self._token)
+        del _at_work[id(self._named)]
 
 
 def counts(found: str, path: str, here: Path | None) -> bool:

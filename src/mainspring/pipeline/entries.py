@@ -25,6 +25,7 @@ from mainspring.pipeline.modules import (
     is_project_namespace,
     namespace_of,
 )
+from mainspring.pipeline.scopes import FUNCTIONS
 from mainspring.pipeline.units import meaning, parse
 
 _PLAIN = (bool, int, str, bytes, type(None), type(...))
@@ -346,7 +347,7 @@ def _find(function: FunctionType, text: ModuleText) -> ast.FunctionDef | ast.Asy
     """The node that made *function*, by name and place."""
     code = function.__code__
     for node in ast.walk(parsed(text.text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
+        if isinstance(node, FUNCTIONS) and node.name == code.co_name:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             if first == code.co_firstlineno:
                 return node

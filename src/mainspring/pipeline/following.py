@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from mainspring.pipeline.effects import WHOLE, Global, Source
 from mainspring.pipeline.modules import is_builtin
 from mainspring.pipeline.names import LITERAL, Asked, Chain, Unit
 from mainspring.pipeline.pieces import Needs
-from mainspring.pipeline.scopes import Import
+from mainspring.pipeline.scopes import IMPORTS, Import
 
 _OWN_NAMES = frozenset({"globals", "vars", "locals"})
 _MAKES_NAMES = _OWN_NAMES | {"exec", "__globals__", "f_globals"}
@@ -313,7 +312,7 @@ class Following:
 def _passed_on(unit: Unit) -> list[Asked]:
     """What may be `mainspring.file`, or give it, and is used but not called, as in `map(ms.file, NAMES)` and
     `getattr(ms, "file")`: it may name any file."""
-    if isinstance(unit.node, ast.Import | ast.ImportFrom):
+    if isinstance(unit.node, IMPORTS):
         return []
     return [Asked(each, None, "", unit.line, handed=True) for each in unit.handed]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from mainspring.pipeline.codebase import Codebase
 from mainspring.pipeline.effects import Source, reads
 from mainspring.pipeline.names import Chain, Unit, chain_of
+from mainspring.pipeline.scopes import IMPORTS
 
 _HARMLESS = frozenset(
     [
@@ -107,7 +108,7 @@ class _Runs(ast.NodeVisitor):
 
     def __post_init__(self) -> None:
         self.dead = self.node.dead
-        if not isinstance(self.node.node, ast.Import | ast.ImportFrom):
+        if not isinstance(self.node.node, IMPORTS):
             self._each(self.by or [self.node.node])
 
     def harmful(self, named: bool = False) -> Iterator[tuple[str, int]]:

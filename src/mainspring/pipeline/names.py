@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from mainspring.core.syntax import parsed
 from mainspring.pipeline.scopes import (
+    FUNCTIONS,
+    IMPORTS,
     Import,
     Meanings,
     annotated,
@@ -98,7 +100,7 @@ class Unit:
             return "function"
         if isinstance(self.node, ast.ClassDef):
             return "class"
-        if isinstance(self.node, ast.Import | ast.ImportFrom):
+        if isinstance(self.node, IMPORTS):
             return "import"
         return "constant" if isinstance(self.node, ast.Assign | ast.AnnAssign) else "statement"
 
@@ -110,7 +112,7 @@ class Unit:
     @property
     def defines(self) -> bool:
         """Whether it is a function: its body counts when it is called, not where it stands."""
-        return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef)
+        return isinstance(self.node, FUNCTIONS)
 
     @property
     def data(self) -> bool:
@@ -156,7 +158,7 @@ class Reader(ast.NodeVisitor):
         node = self.unit.node
         every = same_scope(node)
         self.unit.binds |= set(bound_in(every))
-        inner = [each for each in self._living(every) if isinstance(each, ast.Import | ast.ImportFrom)]
+        inner = [each for each in self._living(every) if isinstance(each, IMPORTS)]
         self.unit.imports.update(meanings(inner))
         for each in inner:
             self.unit.stars += [target for name, target in bound_by(each) if name == "*"]

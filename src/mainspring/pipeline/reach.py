@@ -242,9 +242,11 @@ def _unit(trace: Trace, key: Key) -> Unit | None:
     return source.parsed.units[key[1]] if source is not None and key[1] < len(source.parsed.units) else None
 
 
-def _files(trace: Trace) -> tuple[dict[str, str], frozenset[tuple[str, str]]]:
+def _files(trace: Trace) -> tuple[Mapping[str, str], frozenset[tuple[str, str]]]:
     """What each name stands for, and who writes it; one that modules in several folders write has the digests of all of
     theirs."""
+    if not trace.found.asked:
+        return {}, frozenset()
     found: dict[str, dict[str, str]] = {}
     asked: set[tuple[str, str]] = set()
     for module, path, folder in trace.found.asked:

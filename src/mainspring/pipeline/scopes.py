@@ -6,6 +6,9 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+IMPORTS = (ast.Import, ast.ImportFrom)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 @dataclass(frozen=True, slots=True)
 class Import:
@@ -31,7 +34,7 @@ def meanings(nodes: Iterable[ast.AST]) -> Meanings:
     """What the import statements among *nodes* make their names mean; stars apart."""
     found: Meanings = {}
     for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, IMPORTS):
             for name, target in bound_by(node):
                 if name != "*":
                     found[name] = (*found.get(name, ()), target)
@@ -58,7 +61,8 @@ def same_scope(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-_OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+_OWN_SCOPE = (*_DEFINITIONS, ast.Lambda)
 _COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _LEAVES = frozenset({ast.Name, ast.Constant})
 
@@ -95,9 +99,9 @@ def bound_in(parts: Iterable[ast.AST]) -> list[str]:
                 names.append(part.id)
         elif part.__class__ in _BIND_NOTHING:
             continue
-        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        elif isinstance(part, _DEFINITIONS):
             names.append(part.name)
-        elif isinstance(part, ast.Import | ast.ImportFrom):
+        elif isinstance(part, IMPORTS):
             names += [name for name, _ in bound_by(part) if name != "*"]
         elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
             names += [part.name] if part.name else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mainspring.core.syntax import parsed
@@ -72,53 +72,39 @@ def meaning(source: str) -> str:
 
 def _written(node: object, dead: frozenset[int]) -> str:
     """*node* as text, without places, docstrings and statements that are *dead*."""
-    parts: list[str] = []
-    _write(node, dead, parts.append)
-    return "".join(parts)
-
-
-def _write(node: object, dead: frozenset[int], put: Callable[[str], None]) -> None:
+    kind = node.__class__
     if not isinstance(node, ast.AST):
-        put(f"{node.__class__.__name__}:{node!r}")
-        return
-    if not node._fields:
-        put(f"{node.__class__.__name__}()")
-        return
-    put(f"{node.__class__.__name__}(")
-    for name in node._fields:
+        return f"{kind.__name__}:{node!r}"
+    parts: list[str] = []
+    for name in kind._fields:  # type: ignore[attr-defined]
         value = getattr(node, name, None)
-        if isinstance(value, list):
-            put("[")
-            for each in _counting(value, dead) if name in _BLOCKS else value:
-                if not (name == "body" and isinstance(node, _DOCUMENTED) and _says_nothing(each)):
-                    _write(each, dead, put)
-                    put(",")
-            put("]")
-        elif isinstance(value, str):
-            put(f"str:{value!r}")
-        elif value is not None:
-            _write(value, dead, put)
-        put(",")
-    put(")")
+        if value is None:
+            parts.append("")
+        elif value.__class__ is list:
+            counting = _counting(value, dead) if dead and name in _BLOCKS else value
+            if name == "body" and kind in _DOCUMENTED:
+                counting = [each for each in counting if not _says_nothing(each)]
+            parts.append(f"[{','.join([_written(each, dead) for each in counting])}]")
+        else:
+            parts.append(_written(value, dead))
+    return f"{kind.__name__}({','.join(parts)})"
 
 
 _BLOCKS = frozenset({"body", "orelse", "finalbody"})
-_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_DOCUMENTED = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef})
 
 
 def _counting(block: list[ast.stmt], dead: frozenset[int]) -> list[ast.stmt]:
     """The statements of *block* that run; those that don't leave what they decide."""
-    if not dead or not any(id(each) in dead for each in block):
+    if not any(id(each) in dead for each in block):
         return block
     marks = decides(each for each in block if id(each) in dead)
     left = [each for each in block if id(each) not in dead]
     return [*left, *([ast.Expr(ast.Constant(f"unreachable: {marks}"))] if marks else [])]
 
 
-def _says_nothing(node: ast.AST) -> bool:
-    return isinstance(node, ast.Pass) or (
-        isinstance(node, ast.stmt) and _is_text(node) and "unreachable: " not in ast.dump(node)
-    )
+def _says_nothing(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Pass) or (_is_text(node) and "unreachable: " not in ast.dump(node))
 
 
 def _is_text(node: ast.stmt) -> bool:

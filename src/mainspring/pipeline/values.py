@@ -27,6 +27,7 @@ from mainspring.pipeline.modules import ModuleText
 from mainspring.pipeline.names import Unit
 from mainspring.pipeline.pieces import Piece, Place
 from mainspring.pipeline.running import module_of, value_of
+from mainspring.pipeline.scopes import FUNCTIONS, IMPORTS
 
 _Get = Callable[[Any], Any]
 
@@ -94,7 +95,7 @@ def values_of(project: Codebase, source: Source, index: int, *, at_import: bool)
 
     at_import: its module is imported with the step's own; otherwise a function imports it first, as it runs."""
     unit = source.parsed.units[index]
-    if isinstance(unit.node, ast.Import | ast.ImportFrom):
+    if isinstance(unit.node, IMPORTS):
         return
     for made in _made(project, source, index):
         found = _digest(project, source, index, made, at_import)
@@ -138,7 +139,7 @@ def _digest(project: Codebase, source: Source, index: int, made: _Made, at_impor
 def _made(project: Codebase, source: Source, index: int) -> Iterator[_Made]:
     unit = source.parsed.units[index]
     node = unit.node
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+    if isinstance(node, FUNCTIONS):
         yield from _defaults(source, node, node.name, "", lambda value: value)
         yield from _decorated(source, node, node.name, "", lambda value: value)
     elif isinstance(node, ast.ClassDef):
@@ -177,7 +178,7 @@ def _base_of(kind: Any) -> Any:
 
 def _attributes(source: Source, node: ast.ClassDef) -> Iterator[_Made]:
     for each in node.body:
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(each, FUNCTIONS):
             yield from _defaults(source, each, node.name, f".{each.name}", _attribute(each.name))
             yield from _decorated(source, each, node.name, f".{each.name}", _attribute(each.name))
         elif isinstance(each, ast.Assign | ast.AnnAssign) and each.value is not None:
