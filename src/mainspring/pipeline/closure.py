@@ -29,18 +29,31 @@ class Closure:
     _units: int = 0
     _of_module: dict[str, int] = field(default_factory=dict)
     _indices: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    _beside: dict[int, tuple[Needs, list[str]] | None] = field(default_factory=dict)
 
     def of(self, start: Needs) -> tuple[Needs, dict[str, list[int]]] | None:
         """All that *start* leads to, its units by module beside the rest; None where that must be walked for itself."""
         mask, keys = self._own([start])
         for key in keys:
             mask |= self._known[key] if key in self._known else self._reached(key)
-        if mask & self._bit(_ALONE):
+        return self._told(mask)
+
+    def of_unit(self, key: Key) -> tuple[Needs, dict[str, list[int]]] | None:
+        """The same of one unit, which nothing outside its own module alters."""
+        return self._told(self._known[key] if key in self._known else self._reached(key))
+
+    def _told(self, mask: int) -> tuple[Needs, dict[str, list[int]]] | None:
+        beside = mask & ~self._units
+        if beside not in self._beside:
+            found = Needs()
+            for kind, value in self._decoded(beside & ~self._bit(_ALONE)):
+                getattr(found, kind)[value] = None
+            self._beside[beside] = None if beside & self._bit(_ALONE) else (found, sorted(found.modules))
+        known = self._beside[beside]
+        if known is None:
             return None
-        found = Needs()
-        for kind, value in self._decoded(mask & ~self._units):
-            getattr(found, kind)[value] = None
-        return found, {name: self._in(name, mask & self._of_module.get(name, 0)) for name in sorted(found.modules)}
+        found, modules = known
+        return found, {name: self._in(name, mask & self._of_module.get(name, 0)) for name in modules}
 
     def _in(self, module: str, mask: int) -> list[int]:
         """The units of *module* that *mask* stands for; most walks reach the same ones."""

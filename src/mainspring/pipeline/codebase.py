@@ -78,7 +78,7 @@ class Codebase(Project):
     _imported: Imported | None = None
     _closures: dict[str, frozenset[str]] = field(default_factory=dict)
     _imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _seen: tuple[str, ...] = ()
+    _looked_in: int = -1
 
     @property
     def effects(self) -> Effects:
@@ -103,9 +103,8 @@ class Codebase(Project):
         """What this process has imported of the project, and the modules *entered*."""
         if self._imported is None:
             self._imported = Imported(self)
-        roots = tuple(map(str, self.roots))
-        if roots != self._seen:
-            self._seen = roots
+        if len(self.roots) != self._looked_in:  # roots are only ever added
+            self._looked_in = len(self.roots)
             for text in self.running():
                 self._take(text.name)
         for name in entered:

@@ -73,11 +73,6 @@ def _reached(found: list[Entry], project: Codebase) -> Reach:
     points = tuple(entry.reference for entry in found if entry.asked)
     reached = trace.reached()
     groups = _groups(trace, reached)
-    pieces: dict[str, str] = {}
-    places: dict[str, Place] = {}
-    for group in groups.values():
-        pieces.update(group.pieces)
-        places.update(group.places)
     digests = {name: group.digest for name, group in groups.items()}
     files, asked = _files(trace)
     return Reach(
@@ -85,13 +80,17 @@ def _reached(found: list[Entry], project: Codebase) -> Reach:
         modules=_Cuts(trace, reached),
         libraries=tuple(sorted(trace.found.libraries)),
         entry_points=points,
-        pieces=pieces,
+        pieces=_united([group.pieces for group in groups.values()]),
         digests=digests,
         widened=tuple(trace.found.notes),
-        places=places,
+        places=_united([group.places for group in groups.values()]),
         files=files,
         asked=asked,
     )
+
+
+def _united(several: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return several[0] if len(several) == 1 else {name: value for each in several for name, value in each.items()}
 
 
 class _Cuts(Mapping[str, str]):

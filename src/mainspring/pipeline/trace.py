@@ -10,7 +10,7 @@ from typing import Any
 from mainspring.pipeline.altered import function_of, members
 from mainspring.pipeline.closure import Closure
 from mainspring.pipeline.codebase import Codebase, Imported
-from mainspring.pipeline.effects import Global, Source
+from mainspring.pipeline.effects import WHOLE, Global, Source
 from mainspring.pipeline.entries import Entry
 from mainspring.pipeline.following import Following
 from mainspring.pipeline.modules import ModuleText
@@ -79,29 +79,52 @@ class Trace:
         """Whether module *name* is imported with those that the walk started from, not first by a function."""
         if self._together is None:
             first, *others = {entry.reference.partition(":")[0] or entry.module for entry in self._entries} or {""}
-            self._together = self.project.closure(first).union(*map(self.project.closure, others))
+            together = self.project.closure(first)
+            self._together = together.union(*map(self.project.closure, others)) if others else together
         return name in self._together
 
     def _is_plain(self) -> bool:
-        named = all(entry.reference and not (entry.opaque or entry.libraries or entry.notes) for entry in self._entries)
-        return named and not self._extended
+        if self._extended:
+            return False
+        for entry in self._entries:
+            if not entry.reference or entry.opaque or entry.libraries or entry.notes:
+                return False
+        return bool(self._entries)
 
     def _jump(self) -> bool:
         """Take what the names asked for reach from what is known of every unit; whether that could be done."""
-        shared, starts = self.project.imported(self.texts), Needs()
-        following = Following(self.project, self.project.source, starts)
-        for entry in self._entries:
-            module, _, name = entry.reference.partition(":")
-            following.name(module, name.split(".")[0])
+        shared = self.project.imported(self.texts)
+        alone = self._alone(shared)
+        starts = self._starts() if alone is None else NOTHING
         closure = self.project.reached
         if closure is None or closure.imported is not shared or len(shared.modules) != self.project.counted:
             closure = self.project.reached = Closure(self.project, shared, self._parts)
             self.project.counted = len(shared.modules)
-        found = closure.of(starts)
+        found = closure.of(starts) if alone is None else closure.of_unit(alone)
         if found is None:
             return False
         self.found, self._jumped = found
         return True
+
+    def _starts(self) -> Needs:
+        """What who uses the names asked for needs."""
+        following = Following(self.project, self.project.source)
+        for entry in self._entries:
+            module, _, name = entry.reference.partition(":")
+            following.name(module, name.split(".")[0])
+        return following.needs
+
+    def _alone(self, imported: Imported) -> Key | None:
+        """The unit that is all which who uses the one name asked for needs: a function or class of a module in no
+        package, which nothing else binds or alters."""
+        module, _, name = self._entries[0].reference.partition(":")
+        source = self.project.source(module)
+        if len(self._entries) > 1 or source is None or "." in module or source.parsed.stars:
+            return None
+        binders = source.parsed.binders.get(name.partition(".")[0], ())
+        if len(binders) != 1 or source.parsed.units[binders[0]].imports or (module, WHOLE) in imported.altered:
+            return None
+        return module, binders[0]
 
     def _parts(self, key: Key) -> tuple[Needs, Needs]:
         return needs_of(self.project, key), held_by(self.project, key)
