@@ -159,7 +159,7 @@ def _group(
     known: dict[Key, Piece],
 ) -> tuple[Group, bool]:
     """The pieces of a module, and whether they are the same whoever reaches these units."""
-    pieces = list(_pieces(source, indices, known))
+    pieces = _pieces(source, indices, known)
     values = [value for index in indices for value in _values(trace, source, index, at_import)]
     if values and not kept:
         kept.append(_kept(trace))
@@ -169,19 +169,20 @@ def _group(
     return Group(told, {piece.key: piece.place for piece in pieces}, digest), not values
 
 
-def _pieces(source: Source, indices: list[int], known: dict[Key, Piece]) -> Iterator[Piece]:
+def _pieces(source: Source, indices: list[int], known: dict[Key, Piece]) -> list[Piece]:
     """Each statement reached under a name of its own, with its digest."""
-    name = source.name
+    name, found = source.name, list[Piece]()
     if source.parsed.futures:
         place = Place("import", "__future__", source.text.path, 1)
-        yield Piece(f"{name}:__future__", hashed("futures", source.parsed.futures), place)
+        found.append(Piece(f"{name}:__future__", hashed("futures", source.parsed.futures), place))
     seen: dict[str, int] = {}
     for index in indices:
         piece = known.get((name, index))
         if piece is None:
             piece = known[name, index] = _piece(source, index)
         seen[piece.key] = number = seen.get(piece.key, 0) + 1
-        yield piece if number == 1 else replace(piece, key=f"{piece.key} ({number})")
+        found.append(piece if number == 1 else replace(piece, key=f"{piece.key} ({number})"))
+    return found
 
 
 def _piece(source: Source, index: int) -> Piece:
