@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,38 @@ class TestIceberg:
 
         assert reader(source).position() != before and beyond(reader(source), before) is None
         assert rows_of(source).height == 6
+
+    def test_a_column_renamed_without_a_new_snapshot_is_noticed(self, catalog: Any) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        source = ms.iceberg(table.location().removeprefix("file://"))
+        before = reader(source).position()
+
+        with table.update_schema() as schema:
+            schema.rename_column("month", "mon")
+
+        assert reader(source).position() != before and "mon" in rows_of(source).columns
+
+    def test_a_copy_whose_files_have_other_times_gives_the_newest_snapshot(self, tmp_path: Path, catalog: Any) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        copy = shutil.copytree(table.location().removeprefix("file://"), tmp_path / "copy")
+        for age, file in enumerate(sorted(copy.glob("metadata/*.metadata.json"))):
+            file = file.rename(file.with_name(f"v{age + 9}.metadata.json"))
+            os.utime(file, (1e9 - age, 1e9 - age))
+
+        assert rows_of(ms.iceberg(str(copy))).height == 3
+
+    def test_what_metadata_say_of_how_files_are_read_runs_no_code(self, tmp_path: Path, catalog: Any) -> None:
+        mark = tmp_path / "ran"
+        hostile = {shutil.which("touch"): "", str(mark): "", "py-io-impl": "subprocess.Popen"}
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        for file in Path(table.location().removeprefix("file://")).glob("metadata/*.metadata.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"properties": hostile}))
+
+        assert rows_of(ms.iceberg(table.location().removeprefix("file://"))).height == 3
+        assert not mark.exists() and not Path("py-io-impl").exists()
 
     def test_what_is_no_table_or_lacks_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

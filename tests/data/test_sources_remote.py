@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import write_deltalake
+from pyiceberg.catalog.sql import SqlCatalog
 
 import mainspring as ms
 from mainspring.core.errors import DeclarationError, SourceError, SourceNotFound
@@ -99,6 +100,27 @@ class TestObjects:
             assert rows_of(declare(f"s3://flights/raw data/rows.{kind}", access=s3)).equals(ROWS)
         bucket("packed.csv.gz", gzip.compress((tmp_path / "rows.csv").read_bytes()))
         assert rows_of(ms.csv("s3://flights/packed.csv.gz", access=s3)).equals(ROWS)
+
+    def test_an_iceberg_table_is_followed_by_its_folder(
+        self, bucket: Callable[..., None], s3: ms.S3, endpoint: str, tmp_path: Path
+    ) -> None:
+        how = {"endpoint": endpoint, "access-key-id": "x", "secret-access-key": "x", "region": "us-east-1"}
+        catalog = SqlCatalog(
+            "own", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse="s3://flights/lake",
+            **{f"s3.{name}": value for name, value in how.items()},
+        )  # fmt: skip
+        catalog.create_namespace("air")
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        source = ms.iceberg(f"{table.location()}/", access=s3)
+        assert rows_of(source).equals(ROWS)
+
+        table.append(ROWS.to_arrow())
+
+        assert rows_of(source).height == 2 * ROWS.height
+        catalog.close()
+        with pytest.raises(SourceNotFound, match="'s3://flights/lake' holds no Iceberg table"):
+            rows_of(ms.iceberg("s3://flights/lake", access=s3))
 
     def test_globs_and_folders_give_their_files_in_order(self, bucket: Callable[..., None], s3: ms.S3) -> None:
         for key in ("2013/02.csv", "2013/01.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv", "2013/x.txt"):

@@ -329,7 +329,8 @@ def delta(path: str, *, access: ObjectStore | None = None) -> DeltaSource:
 
 
 def iceberg(path: str, *, access: S3 | None = None) -> IcebergSource:
-    """Rows of an Iceberg table: its folder, or its metadata file. Needs the extra: mainspring[iceberg]."""
+    """Rows of an Iceberg table: its folder, here or in S3, whose newest metadata file counts, or one metadata file,
+    which stands for one snapshot. Needs the extra: mainspring[iceberg]."""
     return IcebergSource(str(path), access)
 
 

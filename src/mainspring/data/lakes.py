@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from mainspring.core.errors import SourceError, SourceNotFound
+from mainspring.core.errors import MainspringError, SourceError, SourceNotFound
 from mainspring.core.object_stores import S3, ObjectStore
 from mainspring.core.sources import DeltaSource, IcebergSource, opened_at
 from mainspring.data import buckets, remote
@@ -21,6 +22,7 @@ from mainspring.data.declared import identity
 from mainspring.data.nested import flat
 
 BATCH_ROWS = 250_000
+_METADATA = ".metadata.json"
 
 
 class Delta:
@@ -56,6 +58,8 @@ class Delta:
         table = self._table()
         stands = [str(table.metadata().id), int(table.version())]
         known = set() if since is None else {_base(uri) for uri in self._table(since[1]).file_uris()}
+        if not known <= {_base(uri) for uri in table.file_uris()}:
+            raise SourceError(f"{self.name} was changed while it was read; run again")
         try:
             rows = table.to_pyarrow_dataset()
             fragments = [each for each in rows.get_fragments() if _base(each.path) not in known]
@@ -98,42 +102,71 @@ class Iceberg:
         return identity(self._source)
 
     def position(self) -> Any:
-        """The table's own id, and its snapshot."""
-        table = self._table()
-        snapshot = table.current_snapshot()
-        return [str(table.metadata.table_uuid), None if snapshot is None else int(snapshot.snapshot_id)]
+        """The table's own id, its snapshot, and its schema, which changes without one."""
+        return _stands(self._table())
 
     def read(self, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
         """All rows of the newest snapshot."""
         table = self._table()
-        stands = self.position()
         try:
             batches = table.scan().to_arrow_batch_reader()
-            yield from _frames(iter(batches), batches.schema, self.name, since, stands)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            yield from _frames(iter(batches), batches.schema, self.name, since, _stands(table))
+        except MainspringError:
+            raise
+        except Exception as error:  # its library's own have no base in common
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise SourceError(f"{self.name} can't be read: {reason}; check its files") from error
 
     def _table(self) -> Any:
-        from pyiceberg.exceptions import ValidationError  # the extra's one door
+        """The table of one metadata file, whose own properties don't say how files are read: they could name any code
+        of this machine, and any server."""
+        from pyiceberg.catalog.noop import NoopCatalog  # the extra's one door
+        from pyiceberg.exceptions import ValidationError
+        from pyiceberg.io.pyarrow import PyArrowFileIO
+        from pyiceberg.serializers import FromInputFile
         from pyiceberg.table import StaticTable
 
-        how = {f"s3.{name}": value for name, value in _iceberg_storage(self._source.access).items()}
+        files = PyArrowFileIO({f"s3.{name}": value for name, value in _iceberg_storage(self._source.access).items()})
         try:
-            return StaticTable.from_metadata(self._metadata(), how)
+            where = self._metadata()
+            metadata = FromInputFile.table_metadata(files.new_input(where))
+            return StaticTable(("source",), metadata, where, files, NoopCatalog("source"))
         except (ValidationError, OSError, ValueError) as error:
             raise SourceError(f"{self.name} can't be read ({type(error).__name__}); give its metadata file") from error
 
     def _metadata(self) -> str:
-        """The newest metadata file of a table in a folder here; else what was given."""
+        """The newest metadata file of a table's folder, by the number in its name; else what was given."""
         path = opened_at(self._source.path, self._source.folder)
-        if remote.is_address(path) or path.endswith(".json"):
+        if path.endswith(".json") or (remote.is_address(path) and not path.lower().startswith(("s3://", "file://"))):
             return path
-        folder = Path(path.removeprefix("file://")).expanduser()
-        found = sorted((folder / "metadata").glob("*.metadata.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+        found = self._in_bucket(path) if buckets.is_object(path) else _in_folder(path)
         if not found:
             raise SourceNotFound(f"{self._source.path!r} holds no Iceberg table; give its folder or its metadata file")
-        return found[-1].absolute().as_uri()
+        return max(found)[-1]
+
+    def _in_bucket(self, path: str) -> list[tuple[int, int, str]]:
+        try:
+            objects = buckets.files(f"{path.rstrip('/')}/metadata/", self._source.access, (_METADATA,))
+        except SourceNotFound:
+            return []
+        return [(_number(stored.name), 0, stored.name) for stored in objects]
+
+
+def _in_folder(path: str) -> list[tuple[int, int, str]]:
+    """The metadata files of a table here; of two with one number the later counts."""
+    found = (Path(path.removeprefix("file://")).expanduser() / "metadata").glob(f"*{_METADATA}")
+    return [(_number(file.name), file.stat().st_mtime_ns, file.absolute().as_uri()) for file in found]
+
+
+def _number(name: str) -> int:
+    """Of the metadata file v7.metadata.json, or 00007-1b9d6bcd.metadata.json."""
+    number = re.match(r"v?(\d+)", _base(name))
+    return int(number[1]) if number else -1
+
+
+def _stands(table: Any) -> Any:
+    snapshot = table.metadata.current_snapshot_id
+    return [str(table.metadata.table_uuid), snapshot, table.metadata.current_schema_id]
 
 
 def _frames(
