@@ -53,6 +53,8 @@ def test_the_record_keeps_known_columns_and_roles_as_they_came() -> None:
         ({"distance": -(2**63)}, "distance", -(2**63)),
         ({"scheduled": "2013-04-01T07:15:00+02:00"}, "scheduled", datetime(2013, 4, 1, 5, 15)),
         ({"scheduled": "2013-04-01T05:15:00Z"}, "scheduled", datetime(2013, 4, 1, 5, 15)),
+        ({"scheduled": "2013-04-01 07:15:00 +0200"}, "scheduled", datetime(2013, 4, 1, 5, 15)),
+        ({"scheduled": "2013-04-01+02:00"}, "scheduled", datetime(2013, 3, 31, 22)),
         ({"scheduled": "2013-04-01"}, "scheduled", datetime(2013, 4, 1)),
         ({"scheduled": " 2013-04-01 05:15:00.5 "}, "scheduled", datetime(2013, 4, 1, 5, 15, 0, 500_000)),
     ],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mainspring.core.errors import DeclarationError, SchemaMismatch
 from mainspring.core.joins import Join, join
+from mainspring.data.casting import instants
 from mainspring.store.home import Home
 from mainspring.store.lookup_index import LookupIndex
 from mainspring.store.lookups import Lookups, looked_up
@@ -164,6 +165,25 @@ def test_a_join_may_look_by_what_another_gives_and_the_model_need_not_see_it(tmp
     lookups.keep(Join(None, None, ("type",)), pl.DataFrame({"type": ["B"], "seats": [200]}), {})
     found = lookups.complete([{"tail": "N1"}], {"tail", "seats"})
     assert found == [{"tail": "N1", "seats": 200}]
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "2013-01-01T04:00:00", " 2013-01-01 04:00 ", "2013-01-01 06:00:00 +0200", "2013-01-01T04:00:00 Z",
+        "2013-01-02+20:00", "2013-02-30", "soon", "0001-01-01T00:00:00+02:00",
+    ],
+)  # fmt: skip
+def test_a_request_finds_at_a_time_as_it_is_written_what_training_found(tmp_path: Path, at: str) -> None:
+    home, how = Home.open(tmp_path / ".mainspring"), Join(None, None, ("origin",), "at")
+    rows = pl.DataFrame({"origin": ["JFK"] * 2, "at": [datetime(2013, 1, 1, 4), datetime(2013, 1, 2)], "temp": [1, 2]})
+    Lookups(home, "loop").keep(how, rows, {})
+    flights = pl.DataFrame({"origin": ["JFK"], "at": instants(pl.Series([at]))})
+    trained = looked_up(flights, rows, how)["temp"].to_list()
+    asked = [{"origin": "JFK", "at": at}]
+    for many in (1, 40):
+        found = Lookups(home, "loop").complete(asked * many, {"temp"})
+        assert [row["temp"] for row in found] == trained * many
 
 
 def test_instants_with_a_zone_are_compared_as_instants() -> None:

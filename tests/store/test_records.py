@@ -401,7 +401,7 @@ INPUTS = Schema(
 ROWS: list[dict[str, Any]] = [
     {"delay": 3, "carrier": "AA", "scheduled": "2013-04-01T05:00:00+02:00", "day": "2013-04-01", "freight": True},
     {"delay": None, "carrier": None, "scheduled": None, "day": None, "freight": None},
-    {"delay": 1.5, "carrier": "UA", "scheduled": "2013-04-01 06:30", "day": "2013-04-02", "freight": False},
+    {"delay": 1.5, "carrier": "UA", "scheduled": " 2013-04-01 08:30 +0200", "day": "2013-04-02", "freight": False},
 ]
 
 

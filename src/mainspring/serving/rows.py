@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from operator import itemgetter
 from types import NoneType
 from typing import Any
@@ -13,6 +13,7 @@ import polars as pl
 
 from mainspring.core.declarations import Roles
 from mainspring.core.errors import InvalidRows
+from mainspring.core.instants import instant
 from mainspring.core.schema import Schema, Type
 from mainspring.core.wording import listed
 from mainspring.serving.inputs import DTYPES
@@ -215,12 +216,6 @@ def _integer(value: Any) -> int:
     raise ValueError(value)
 
 
-def _moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(_text(value).strip())
-    offset = moment.utcoffset()
-    return moment if offset is None else moment.replace(tzinfo=None) - offset
-
-
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -236,7 +231,7 @@ _CONVERSIONS: dict[Type, Callable[[Any], Any]] = {
     Type.FLOAT: lambda value: float(value) if type(value) in (int, float) else _refused(value),
     Type.BOOLEAN: lambda value: value if value is True or value is False else _refused(value),
     Type.TEXT: _text,
-    Type.DATETIME: _moment,
+    Type.DATETIME: lambda value: instant(_text(value)),
     Type.DATE: lambda value: date.fromisoformat(_text(value).strip()),
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from mainspring.core.errors import HomeDamaged
+from mainspring.core.instants import instant
 from mainspring.store import durable
 from mainspring.store.home import Database, Home
 from mainspring.store.records import KINDS, About, FeedbackRecord, Kind, PredictionRecord, event_label, latest
@@ -252,9 +253,8 @@ def moment(time: Any) -> Any:
     if not isinstance(time, str):
         return hashable(time)
     try:
-        found = datetime.fromisoformat(time)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):  # the latter: the last hours of the year 9999, in another zone
+        return instant(time).replace(tzinfo=UTC)
+    except ValueError:
         return time
 
 

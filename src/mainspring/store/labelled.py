@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Protocol
 
 import polars as pl
 
+from mainspring.core.instants import moment
 from mainspring.core.schema import Schema, Type
 from mainspring.store.records import FeedbackRecord, PredictionRecord, latest
 from mainspring.store.segments import Frame, Position
@@ -60,20 +60,13 @@ def _typed(series: pl.Series, kind: Type) -> pl.Series:
 
 
 def times(texts: pl.Series) -> pl.Series:
-    """ISO texts as naive datetimes; one with a zone is moved to UTC.
+    """ISO texts as naive datetimes; one with a zone is moved to UTC, and one that is no time is null.
 
     >>> times(pl.Series(["2013-07-01T12:00:00+02:00", "2013-07-01 10:00"])).dt.hour().to_list()
     [10, 10]
     """
-    parsed = [
-        None if text is None else _naive(datetime.fromisoformat(text)) for text in texts.cast(pl.String).to_list()
-    ]
+    parsed = [None if text is None else moment(text) for text in texts.cast(pl.String).to_list()]
     return pl.Series(texts.name, parsed, dtype=pl.Datetime("us"))
-
-
-def _naive(moment: datetime) -> datetime:
-    offset = moment.utcoffset()
-    return moment if offset is None else moment.replace(tzinfo=None) - offset
 
 
 _TYPES = {Type.INTEGER: pl.Int64, Type.FLOAT: pl.Float64, Type.BOOLEAN: pl.Boolean, Type.TEXT: pl.String}

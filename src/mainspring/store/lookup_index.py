@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from mainspring.core.instants import moment
 from mainspring.core.joins import Join
 from mainspring.store.lookup_keys import keys_like
 
@@ -51,15 +52,6 @@ class LookupIndex:
         if last < found[0] or (self._limit is not None and by_then - int(self._times[last]) > self._limit):
             return None
         return int(self._places[last])
-
-
-def moment(value: Any) -> datetime | None:
-    """The instant that a request writes, without its zone; None where it writes none."""
-    try:
-        found = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
 
 
 def _like(value: Any, kind: pl.DataType) -> Any:

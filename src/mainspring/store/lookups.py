@@ -13,10 +13,11 @@ import polars as pl
 from blake3 import blake3
 
 from mainspring.core.errors import SchemaMismatch
+from mainspring.core.instants import moment
 from mainspring.core.joins import Join
 from mainspring.core.wording import listed
 from mainspring.store.home import Home
-from mainspring.store.lookup_index import LookupIndex, moment
+from mainspring.store.lookup_index import LookupIndex
 from mainspring.store.lookup_keys import as_key, keys_like
 
 FRESH_SECONDS = 1.0

@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from mainspring.core.errors import SettingsError, StoreError
+from mainspring.core.instants import instant
 from mainspring.core.privacy import Rule
 from mainspring.core.schema import Schema
 from mainspring.store import durable
@@ -215,7 +216,7 @@ def _number(value: Any) -> float:
 
 def _day(value: Any) -> date:
     if isinstance(value, str):
-        value = datetime.fromisoformat(value.strip())
+        value = instant(value)
     if isinstance(value, datetime):
         return (value if value.tzinfo is None else value.astimezone(UTC)).date()
     if isinstance(value, date):
