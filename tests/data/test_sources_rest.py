@@ -509,6 +509,30 @@ class TestOnlyWhatIsNew:
             with pytest.raises(SourceError, match="has 1 and 'x' as 'at', which have no order"):
                 rows_of(source)
 
+    @pytest.mark.parametrize(
+        ("before", "later", "wrong"),
+        [
+            ("9", "10", ""), ("9.75", "10.25", ""), ("2013-01-01T00:00:00Z", "2013-01-01T00:30:00", ""),
+            ("2013-09", "2013-10", ""), ("01ARZ3NDEK", "01ARZ3NDEZ", ""), (9.5, 10, ""),
+            ("a9", "a10", "has 'a9' and 'a10' as 'at', which have no order"),
+            (9, "10", ""), (9, "x", "has 9 and 'x' as 'at', which have no order"),
+            ("12/01/2013", "01/02/2014", "has '12/01/2013' as 'at', text in which nothing tells what is later"),
+            ("Mon, 07 Jan 2013 00:00:00 GMT", "", "text in which nothing tells what is later; name a column of"),
+        ],
+    )  # fmt: skip
+    def test_a_later_row_comes_or_is_named_however_its_value_is_written(
+        self, before: Any, later: Any, wrong: str
+    ) -> None:
+        with serving(Script([answer([{"at": before}]), answer([{"at": before}, {"at": later}])])) as server:
+            source = ms.rest(server.url, since=("since", "at"), access=OWN)
+            try:
+                cursor = [cursor for _, cursor in reader(source).read(None)][-1]
+                found = rows_of(source, json.loads(json.dumps(cursor)))["at"].to_list()
+            except SourceError as error:
+                assert wrong and wrong in str(error)
+            else:
+                assert found == [later] and not wrong
+
 
 def test_addresses_are_shown_without_what_may_be_secret() -> None:
     assert outbound.shown("https://me:pw@example.com:8443/a/b?key=1#x") == "https://example.com:8443/a/b"

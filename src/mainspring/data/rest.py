@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urljoin
@@ -13,6 +15,7 @@ import httpx
 import polars as pl
 
 from mainspring.core.errors import SourceError, SourceNotFound
+from mainspring.core.instants import instant
 from mainspring.core.sources import RestSource
 from mainspring.core.wording import count
 from mainspring.data import told
@@ -22,6 +25,9 @@ from mainspring.data.nested import frame_of
 from mainspring.data.outbound import Answer, Outbound, shown
 
 _Rows = list[dict[str, Any]]
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_ORDERED = re.compile(r"\w+|\d{4}([-/.])[0-9A-Z]\d\b.*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""Text whose order is that of its characters: ids of one word, dates that begin with the year, UUIDs."""
 
 
 class Api:
@@ -287,6 +293,7 @@ class _Newest:
         self._name, self._before = shown(source.url), since
         self.value = None if since is None else since["value"]
         self._at: list[str] = [] if since is None else list(since["rows"])
+        self._seen = self._newest = self._order(self.value)
 
     def beyond(self, rows: _Rows) -> _Rows:
         """The rows that weren't there at the last reading."""
@@ -301,40 +308,59 @@ class _Newest:
                     "name a column that every row has"
                 )
             mark = blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=12).hexdigest()
-            if self._before is None or not self._was_seen(value, mark):
+            place = self._order(value)
+            if self._before is None or not self._was_seen(place, mark):
                 kept.append(row)
-            self._note(value, mark)
+            self._note(value, place, mark)
         return kept
 
     def cursor(self, count: int | None) -> Any:
         return None if self.value is None else {"value": self.value, "rows": sorted(self._at), "count": count}
 
-    def _was_seen(self, value: Any, mark: str) -> bool:
-        before = self._order(self._before["value"])
-        return self._order(value) < before or (self._order(value) == before and mark in self._before["rows"])
+    def _was_seen(self, place: Any, mark: str) -> bool:
+        if self._is_later(place, self._seen):
+            return False
+        return mark in self._before["rows"] or self._is_later(self._seen, place)
 
-    def _note(self, value: Any, mark: str) -> None:
+    def _note(self, value: Any, place: Any, mark: str) -> None:
+        if self.value is None or self._is_later(place, self._newest):
+            self.value, self._newest, self._at = value, place, [mark]
+        elif mark not in self._at and not self._is_later(self._newest, place):
+            self._at.append(mark)
+
+    def _is_later(self, place: Any, other: Any) -> bool:
         try:
-            if self.value is None or self._order(value) > self._order(self.value):
-                self.value, self._at = value, [mark]
-            elif self._order(value) == self._order(self.value) and mark not in self._at:
-                self._at.append(mark)
+            if isinstance(place, str) and isinstance(other, str) and len(place) != len(other):
+                raise TypeError
+            later: bool = place > other
         except TypeError:
             raise SourceError(
-                f"{self._name!r} has {self.value!r} and {value!r} as {self._column!r}, which have no order; name a "
-                "column of one kind in since="
+                f"{self._name!r} has {_written(other)!r} and {_written(place)!r} as {self._column!r}, which have no "
+                "order; name a column of one kind in since="
             ) from None
+        return later
 
-    @staticmethod
-    def _order(value: Any) -> Any:
-        """Instants by time, whatever their offset; other text by its characters."""
+    def _order(self, value: Any) -> Any:
+        """Numbers by their size and instants by time, in text too; other text by its characters where all of one length
+        are in the server's order by these: who can tell that of "1/2/2024"?"""
         if not isinstance(value, str):
             return value
+        if _NUMBER.fullmatch(value):
+            return Decimal(value)
         try:
-            moment = datetime.fromisoformat(value)
+            return instant(value)
         except ValueError:
-            return value
-        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+            pass
+        if not _ORDERED.fullmatch(value):
+            raise SourceError(
+                f"{self._name!r} has {value!r} as {self._column!r}, text in which nothing tells what is later; name a "
+                "column of numbers, or of times such as 2013-01-31T15:00:00, in since="
+            )
+        return value
+
+
+def _written(place: Any) -> Any:
+    return str(place) if isinstance(place, Decimal | datetime) else place
 
 
 def _found(document: Any, path: str) -> Any:
