@@ -227,6 +227,19 @@ def test_points_that_may_group_digits_in_a_file_of_semicolons_are_told(
 
 
 class TestQuarantine:
+    @pytest.mark.parametrize("marks", [1, 20])
+    def test_a_few_whole_numbers_that_no_float_holds_are_mistakes_and_many_make_text(
+        self, home: Home, tmp_path: Path, marks: int
+    ) -> None:
+        delays = [str(2**63 - 1) if n < marks else f"{n}.5" for n in range(100)]
+        ROWS.with_columns(delay=pl.Series(delays)).write_csv(tmp_path / "rows.csv")
+
+        dataset = ingest(source=ms.csv(str(tmp_path / "rows.csv")), roles=ROLES, home=home, loop="loop")
+
+        assert str(dataset.schema["delay"].type) == ("float" if marks == 1 else "text")
+        assert (dataset.rows, dataset.quarantined_rows) == ((99, 1) if marks == 1 else (100, 0))
+        assert "column 'delay' is " in dataset.notes[0]
+
     def test_bad_rows_are_kept_with_reason_and_place_and_good_ones_used(self, home: Home, tmp_path: Path) -> None:
         path = tmp_path / "rows.csv"
         text = ROWS.write_csv().replace("\n7,0.7,", "\n7,oops,").replace("\n9,", "\n,")

@@ -102,11 +102,9 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
         return dates
     strange = numbers(text).is_null()
     wrong = int(strange.sum())
-    if inexact(text).any() and text.str.contains(r"\d\.\d").any():
-        return (
-            Type.TEXT,
-            f"column {text.name!r} is taken as text: it has fractions, and whole numbers that no float holds",
-        )
+    long = inexact(text)
+    if long.any() and text.str.contains(r"\d\.\d").any():
+        return _with_long(text, long, wrong + int(long.sum()) <= tolerated * len(text))
     padded = not wrong and text.str.contains(r"^\s|\s$").any()  # by who writes columns of one width
     if not (padded or 0 < wrong <= tolerated * len(text)) or text.str.contains(r"^\s*0\d").any():
         return Type.TEXT, _kept_as_text(text, strange)
@@ -119,6 +117,19 @@ def text_kind(values: pl.Series, tolerated: float) -> tuple[Type, str]:
     kind = Type.INTEGER if integers(text).null_count() == wrong else Type.FLOAT
     examples = first_values(text, strange)
     return kind, f"column {values.name!r} is read as {kind}; {count(wrong, 'value')} such as {examples} can't be"
+
+
+def _with_long(text: pl.Series, long: pl.Series, few: bool) -> tuple[Type, str]:
+    """Of fractions and numbers that no float holds: where these are few, they are marks or mistakes, as is a word."""
+    if not few:
+        return Type.TEXT, (
+            f"column {text.name!r} is taken as text: it has fractions, and whole numbers that no float holds"
+        )
+    shown = first_values(text, long)
+    return (
+        Type.FLOAT,
+        f"column {text.name!r} is read as float; {count(int(long.sum()), 'value')} such as {shown} can't be",
+    )
 
 
 def _date_kind(text: pl.Series, tolerated: float) -> tuple[Type, str] | None:
