@@ -122,6 +122,22 @@ class TestPaging:
                 assert found == list(range(25))
             assert len(server.asked) <= 3 * clean
 
+    @pytest.mark.parametrize(
+        "link",
+        [
+            '<?p=2>; rel="next last"', "<?p=2>; REL=Next", "<?p=2>;rel = 'next'", '<?p=2>; title="a=b, c"; rel="next"',
+            '<?p=0>; rel="first"; title="x, <y>; rel=next", <?p=2>; rel="next"; rel="prev"',
+        ],
+    )  # fmt: skip
+    def test_the_next_page_is_found_however_its_link_is_written(self, link: str) -> None:
+        def say(asked: Asked) -> Answer:
+            return answer([{"id": 2}]) if asked.query.get("p") == "2" else answer([{"id": 1}], headers={"Link": link})
+
+        with serving(say) as server:
+            assert ids(ms.rest(server.url, paging=ms.Paging("link"), access=OWN)) == [1, 2]
+            with pytest.raises(SourceError, match="has more pages than the one that was asked for"):
+                rows_of(ms.rest(server.url, access=OWN))
+
     def test_the_total_that_a_server_tells_is_held_against_the_rows(self) -> None:
         with serving(by_page) as server:
             paging = ms.Paging("page", "page")
@@ -295,6 +311,11 @@ class TestFaults:
             assert len(ids(ms.rest(server.url, access=OWN))) == 25
 
         assert waits[0] == 7.0 and 30 < waits[1] <= 40
+
+    def test_a_wait_of_odd_digits_counts_as_none(self, waits: list[float]) -> None:
+        limited = Answer(status=429, headers={"Retry-After": "\u00b2"})
+        with serving(Script([limited, answer(ALL[:1])])) as server:
+            assert len(ids(ms.rest(server.url, access=OWN))) == 1 and len(waits) == 1
 
     def test_a_wait_beyond_max_time_is_an_error(self) -> None:
         with (

@@ -314,7 +314,7 @@ def _phrase(status: int) -> str:
 def _retry_after(headers: httpx.Headers) -> float | None:
     """Seconds to wait, told as such or as a date (RFC 9110, 10.2.3), by the server's own clock where it tells it."""
     told = headers.get("retry-after", "").strip()
-    if told.isdigit():
+    if told.isascii() and told.isdigit():
         return float(told)
     try:
         until = parsedate_to_datetime(told)

@@ -26,6 +26,10 @@ _ROW_HEADERS = ("x-total-count", "x-total", "x-wp-total", "x-pagination-total-co
 _PAGE_HEADERS = ("x-total-pages", "x-wp-totalpages", "x-pagination-page-count")
 
 
+_LINK = re.compile(r"""<([^>]*)>((?:[^,"]|"(?:[^"\\]|\\.)*")*)""")
+_PARAMETER = re.compile(r""";\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))""")
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """How many rows, or pages, there are in all, as an answer tells at *path*."""
@@ -74,9 +78,15 @@ def around(document: Any, rows: str, path: str = "", depth: int = 4) -> Iterator
 
 
 def links(headers: httpx.Headers) -> dict[str, str]:
-    """The addresses of the Link header, by what they are."""
-    response = httpx.Response(200, headers=[("link", value) for value in headers.get_list("link")])
-    return {name or "": link["url"] for name, link in response.links.items() if "url" in link}
+    """The addresses of the Link header, by what they are: one may be several things (RFC 8288, 3.3), in any case."""
+    found: dict[str, str] = {}
+    for address, parameters in _LINK.findall(", ".join(headers.get_list("link"))):
+        said = {
+            name.lower(): quoted or plain.strip("'") for name, quoted, plain in _PARAMETER.findall(parameters)[::-1]
+        }
+        for name in said.get("rel", "").lower().split():
+            found.setdefault(name, address.strip())
+    return found
 
 
 def _tells(path: str, words: Collection[str]) -> bool:
