@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from mainspring.core.errors import (
     TooManyBadRows,
 )
 from mainspring.data import contract
+from mainspring.data.files import Files
 from mainspring.data.ingest import ingest, new_rows, position
 from mainspring.data.versions import Versions
 from mainspring.store.home import Home
@@ -142,6 +144,19 @@ class TestWholeSources:
 
         assert dataset.rows == 100
         assert [done for _, done, _ in told] == [10, 100] and "parts" in told[0][0]
+
+    def test_a_file_that_was_only_touched_is_read_once_more(
+        self, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ROWS.write_csv(tmp_path / "rows.csv")
+        source, read = ms.csv(str(tmp_path / "rows.csv")), []
+        known = ingest(source=source, roles=ROLES, home=home, loop="loop")
+        monkeypatch.setattr(Files, "_refuse_change", lambda self, stored: read.append(stored.name))
+        os.utime(tmp_path / "rows.csv", (1, 1))
+
+        assert [ingest(source=source, roles=ROLES, home=home, loop="loop") for _ in range(3)] == [known] * 3
+        assert len(read) == 1 and new_rows(source, home, "loop") == 0
+        assert [each.version for each in Versions(home, "loop").all()] == [0]
 
 
 class TestCursors:

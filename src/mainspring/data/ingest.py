@@ -244,6 +244,8 @@ class _Work:
             looked = not reading.whole and last.looked != reading.looked
             if looked or self._versions.identity(base) != reading.identity:
                 self._versions.stay(last, reading, base=base)
+            elif reading.position is not None and reading.position != last.position:
+                self._versions.touched(reading, base=base)
             self._retention.bury(self._run, rows=False)
             return last.dataset
         notes = (*loaded.notes, *self._retention.note(aged), *noted)

@@ -15,6 +15,7 @@ from mainspring.core.values import Dataset
 from mainspring.data import contract
 from mainspring.data.contract import POSITION, REASON
 from mainspring.data.unite import PREDICTION
+from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 from mainspring.store.parts import ORDER, Part, Staging
 from mainspring.store.row_digest import BLOCK, RowDigest
@@ -23,6 +24,7 @@ from mainspring.store.tables import DTYPES, Table, digest
 LABELLED = 1 << 62
 """The number of the first labelled prediction: they come behind all rows of the source, in files of their own."""
 
+_TOUCHED = "source touched"
 _OF = "of"
 """In what was committed with rows that stay an earlier version: which."""
 
@@ -119,6 +121,7 @@ class Versions:
 
     def __init__(self, home: Home, loop: str) -> None:
         self._home, self._loop = home, loop
+        self._states = Deployments(home)
         self._rows, self._quarantine = Table(home, loop, "rows"), Table(home, loop, "quarantine")
 
     def newest(self) -> int | None:
@@ -135,8 +138,11 @@ class Versions:
         if known["source"] != identity:
             same = _privacy(known["source"]) == _privacy(identity)
             return Last(dataset, content if same else Content(content.source, content.labelled))
-        cursor = self._cursor(known["cursor"], version)
-        return Last(dataset, content, cursor, known["position"], known["read"], known.get("roles"), known.get("looked"))
+        cursor, position = self._cursor(known["cursor"], version), known["position"]
+        since = self._states.load_state(self._loop, _TOUCHED) or {}
+        if since.get("base") == version and since["source"] == identity:
+            cursor, position = since["cursor"], since["position"]
+        return Last(dataset, content, cursor, position, known["read"], known.get("roles"), known.get("looked"))
 
     def identity(self, version: int) -> Any:
         """Which source the cursor of *version* belongs to."""
@@ -205,6 +211,12 @@ class Versions:
             "looked": reading.looked,
         }  # fmt: skip
         self._rows.commit(self._rows.parts(base), self._rows.columns(base), base=base, metadata=metadata)
+
+    def touched(self, reading: Reading, *, base: int) -> None:
+        """Note that the source was touched, or written anew, since *base* and gives its rows again: it needn't be read
+        once more."""
+        stands = {"source": reading.identity, "position": reading.position, "cursor": reading.cursor}
+        self._states.save_state(self._loop, _TOUCHED, {"base": base, **stands})
 
     def set_aside(self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
