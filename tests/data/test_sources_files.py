@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import zipfile
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -419,6 +421,18 @@ class TestColumnFiles:
 
         assert len(parts) > 2 and pl.concat(parts)["n"].to_list() == list(range(600_000))
         assert rows_of(ms.parquet(str(tmp_path / "empty.parquet"))).schema == ROWS.schema
+
+    def test_a_date_in_the_first_row_of_a_sheet_is_a_name(self, tmp_path: Path) -> None:
+        with xlsxwriter.Workbook(tmp_path / "rows.xlsx") as book:
+            sheet = book.add_worksheet()
+            dates = book.add_format({"num_format": "yyyy-mm-dd"})
+            for column, day in ((0, 1), (1, 2), (2, 2)):
+                sheet.write_datetime(2, column, datetime(2024, 1, day), dates)
+            sheet.write_row(2, 3, [2023, "y", "", True])
+            sheet.write_row(3, 0, range(1, 8))
+
+        names = rows_of(ms.excel(str(tmp_path / "rows.xlsx"))).columns
+        assert names == ["2024-01-01", "2024-01-02", "__UNNAMED__2", "2023", "y", "__UNNAMED__5", "true"]
 
     def test_sheets_of_excel_are_read_by_name(self, tmp_path: Path) -> None:
         import xlsxwriter

@@ -94,12 +94,27 @@ def excel(stored: Stored, source: ExcelSource, text_columns: Sequence[str]) -> I
             column.name: "string" for column in header.available_columns() if column.name in text_columns
         }
         sheet = book.load_sheet(source.sheet or 0, schema_sample_rows=None, dtypes=text or None)  # types of all rows
-        frame = sheet.to_polars()
+        frame = sheet.to_polars().rename(_named(book, source.sheet or 0, header))
     except fastexcel.FastExcelError as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{stored.name!r} can't be read: {reason}; save it as .xlsx") from error
     rows = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
     yield rows.with_columns(_whole(column) for column in rows.iter_columns() if column.dtype.is_float())
+
+
+def _named(book: Any, sheet: str | int, header: Any) -> dict[str, str]:
+    """The columns whose name in the sheet is a date or a truth value, for which the library makes a name of its own."""
+    columns = header.available_columns()
+    if all(column.column_name_from != "generated" for column in columns):
+        return {}
+    written = book.load_sheet(sheet, header_row=None, n_rows=1, dtypes="string").to_polars().row(0)
+    given = {column.name for column in columns}
+    named: dict[str, str] = {}
+    for column, cell in zip(columns, written, strict=True):
+        name = (cell or "").removesuffix(" 00:00:00")
+        if column.column_name_from == "generated" and name and name not in {*given, *named.values()}:
+            named[column.name] = name
+    return named
 
 
 def _whole(column: pl.Series) -> pl.Series:
