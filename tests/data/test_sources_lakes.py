@@ -126,6 +126,18 @@ class TestIceberg:
         assert rows_of(ms.iceberg(table.location().removeprefix("file://"))).height == 3
         assert not mark.exists() and not Path("py-io-impl").exists()
 
+    @pytest.mark.parametrize(
+        "wrong", [{"properties": 7}, {"properties": None}, {"schemas": []}, {"format-version": "x"}]
+    )
+    def test_metadata_that_are_none_are_named(self, catalog: Any, wrong: dict[str, Any]) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        for file in Path(table.location().removeprefix("file://")).glob("metadata/*.metadata.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+
+        with pytest.raises(SourceError, match="can't be read"):
+            rows_of(ms.iceberg(table.location().removeprefix("file://")))
+
     def test_what_is_no_table_or_lacks_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

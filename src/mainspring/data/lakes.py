@@ -121,7 +121,6 @@ class Iceberg:
         """The table of one metadata file, whose own properties don't say how files are read: they could name any code
         of this machine, and any server."""
         from pyiceberg.catalog.noop import NoopCatalog  # the extra's one door
-        from pyiceberg.exceptions import ValidationError
         from pyiceberg.io.pyarrow import PyArrowFileIO
         from pyiceberg.serializers import FromInputFile
         from pyiceberg.table import StaticTable
@@ -131,7 +130,9 @@ class Iceberg:
             where = self._metadata()
             metadata = FromInputFile.table_metadata(files.new_input(where))
             return StaticTable(("source",), metadata, where, files, NoopCatalog("source"))
-        except (ValidationError, OSError, ValueError) as error:
+        except MainspringError:
+            raise
+        except Exception as error:  # of metadata that aren't, the library raises whatever its code meets
             raise SourceError(f"{self.name} can't be read ({type(error).__name__}); give its metadata file") from error
 
     def _metadata(self) -> str:
