@@ -56,9 +56,10 @@ def world(tmp_path: Path) -> SimpleNamespace:
         units: Iterable[int], at: datetime, *, fails: Callable[[str, int], bool] = lambda arm, unit: False,
         right: Callable[[str, int], bool] | None = None, latency_ms: float = 2.0,
         complains: Callable[[str, int], bool] = lambda arm, unit: False, after: timedelta = timedelta(),
+        told: timedelta = timedelta(),
     ) -> None:  # fmt: skip
-        """Each unit asks once at *at*, by the route of the moment; with *right* its label comes at once; who
-        *complains* does so *after* a while."""
+        """Each unit asks once at *at*, by the route of the moment; with *right* its label comes at once, and tells a
+        time that is *told* later; who *complains* does so *after* a while."""
         route = deployments.route("late")
         assert route is not None
         batch, feedback = [], []
@@ -76,7 +77,8 @@ def world(tmp_path: Path) -> SimpleNamespace:
                 )
             )  # fmt: skip
             if right is not None and not failed:
-                feedback.append(FeedbackRecord(id=identity, label="yes" if right(arm, unit) else "no", at=at))
+                label = "yes" if right(arm, unit) else "no"
+                feedback.append(FeedbackRecord(id=identity, label=label, at=at + told, arrived=at))
             if complains(arm, unit):
                 came = at + after
                 feedback.append(FeedbackRecord(id=identity, label=event_label("complaint"), at=came, arrived=came))

@@ -29,11 +29,15 @@ def begun(world: SimpleNamespace, strategy: ABTest | Bandit) -> None:
         release(world.verdict(digest), strategy=strategy, loop="late", home=world.home, run=digest, now=world.start)
 
 
-def live(world: SimpleNamespace, strategy: ABTest | Bandit, right: Right, minutes: int = 30, units: int = 300) -> Any:
-    """New units each minute, until something is decided; the last action."""
+def live(
+    world: SimpleNamespace, strategy: ABTest | Bandit, right: Right, minutes: int = 30, units: int = 300,
+    told: timedelta = timedelta(),
+) -> Any:  # fmt: skip
+    """New units each minute, until something is decided; the last action. told: the time that labels tell, from when
+    they come."""
     records, action = Records(world.home, "late"), None
     for minute in range(1, minutes + 1):
-        world.serve(range(minute * units, (minute + 1) * units), world.start + minute * MINUTE, right=right)
+        world.serve(range(minute * units, (minute + 1) * units), world.start + minute * MINUTE, right=right, told=told)
         action = step(world.deployments, records, "late", strategy, world.start + (minute + 1) * MINUTE)
         if action.kind in ("promote", "rollback", "hold"):
             return action
@@ -93,6 +97,15 @@ def test_a_service_of_one_unit_a_minute_is_told_too() -> None:
 
     assert compare(again, declared).better
     assert again == evidence
+
+
+def test_labels_that_tell_a_time_of_long_ago_count(world: SimpleNamespace) -> None:
+    strategy = ABTest(outcome="right", **{**QUICK, "window": "5m"})
+    begun(world, strategy)
+
+    action = live(world, strategy, better((0.6, 0.8)), told=-timedelta(days=1))
+
+    assert action.kind == "promote" and "the candidate is better" in action.reason
 
 
 def test_only_units_whose_window_is_closed_count(world: SimpleNamespace) -> None:

@@ -104,8 +104,7 @@ def _closed(
 
 
 def _came(record: Answer | FeedbackRecord) -> datetime:
-    """When a record was written; the time that a label tells may be any."""
-    return (record.arrived if isinstance(record, FeedbackRecord) else None) or record.at
+    return record.came if isinstance(record, FeedbackRecord) else record.at
 
 
 def _answered(batches: list[list[Answer]], evidence: Evidence) -> Iterator[Exposure]:

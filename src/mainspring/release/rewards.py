@@ -79,7 +79,7 @@ def labels_of(
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """The label, or the *event*, of each *wanted* prediction (id -> its time), the last that came within *window*.
 
-    With it, how far feedback needn't be read again: nothing there is as new as the oldest prediction still open.
+    With it, how far feedback needn't be read again: nothing there came after the oldest prediction still open.
     """
     came: list[FeedbackRecord] = []
     position, kept = dict(after), set()
@@ -87,9 +87,9 @@ def labels_of(
         batch = read_feedback(frame.payload)
         for each in batch:
             asked = wanted.get(each.id)
-            if asked is not None and (each.arrived or each.at) <= asked + window:
+            if asked is not None and each.came <= asked + window:
                 came.append(each)
-        if oldest_open is None or frame.file in kept or any(each.at >= oldest_open for each in batch):
+        if oldest_open is None or frame.file in kept or any(each.came >= oldest_open for each in batch):
             kept.add(frame.file)
         else:
             position[frame.file] = frame.end

@@ -73,6 +73,11 @@ class FeedbackRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     def about(self) -> About:
         return about(self.id, self.label)
 
+    @property
+    def came(self) -> datetime:
+        """When it was written; the time that a label tells may be any."""
+        return self.arrived or self.at
+
 
 About = str | tuple[str, str]
 """What a feedback settles: the label of a prediction, by its id, or one of its events, by id and name."""
