@@ -178,6 +178,7 @@ def test_a_setting_that_can_not_be_ends_with_2(call: Call, tmp_path: Path) -> No
         (["run", "sums.py", "--set", "times"], "times"),
         (["run", "sums.py", "--only", "totl"], "total"),
         (["run", "sums.py", "--set", "tims=2"], "tims"),
+        (["promote", "sums", "--reason", " "], "--reason is empty; say why"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(call: Call, sums: Path, arguments: list[str], said: str) -> None:

@@ -41,13 +41,27 @@ def test_a_held_trial_waits_until_it_is_approved(world: SimpleNamespace) -> None
     world.serve(range(2000), world.start + timedelta(minutes=1))
     action = step(world.deployments, Records(world.home, "late"), "late", CANARY, world.start + LATER)
 
-    assert said[0].startswith("the canary of late@2 is held at 20%") and "held already" in said[1]
+    assert said[0].startswith("the canary of late@2 is held at 20 %") and "held already" in said[1]
     assert action.kind == "wait" and world.deployments.route("late").canary == 2
     assert "goes on" in approve(world.deployments, "late", strategy=CANARY, now=world.start, reason="back", by="eve")
     assert not world.deployments.route("late").holding
     assert decided(world)[-2:] == [("hold", 2, "a holiday", "ada"), ("approve", 2, "back", "eve")]
     acts = [(each.act, each.by, each.version, each.reason) for each in Audit(world.home).entries()]
     assert acts == [("hold", "ada", 2, "a holiday"), ("approve", "eve", 2, "back")]
+
+
+def test_to_promote_the_champion_ends_the_trial_beside_it(world: SimpleNamespace) -> None:
+    publish(world, "aa")
+    publish(world, "bb")
+
+    for _ in range(2):
+        assert promote(world.deployments, "late", 1, now=world.start, reason="the old one", by="ada").number == 1
+
+    route = world.deployments.route("late")
+    assert (route.champion, route.canary, route.share) == (1, None, 0.0)
+    assert world.deployments.version("late", 2).state == "rolled back"
+    assert decided(world)[-1] == ("rollback", 2, "the old one", "ada")
+    assert [(each.act, each.version) for each in Audit(world.home).entries()] == [("rollback", 2)]
 
 
 def test_a_shadow_can_be_held_promoted_and_rejected(world: SimpleNamespace) -> None:

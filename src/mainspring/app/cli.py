@@ -264,7 +264,7 @@ def import_(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
-@click.option("--reason", default="by hand", show_default=True)
+@options.reason
 @options.as_json
 def promote(**arguments: Any) -> None:
     """Give a version (default: the canary, else the newest) all traffic."""
@@ -273,7 +273,7 @@ def promote(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--reason", default="by hand", show_default=True)
+@options.reason
 @options.as_json
 def rollback(**arguments: Any) -> None:
     """End the canary, or bring back the previous champion."""
@@ -290,7 +290,7 @@ def verify(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
-@click.option("--reason", default="by hand", show_default=True)
+@options.reason
 @options.as_json
 def hold(**arguments: Any) -> None:
     """Stop the running trial where it is, or keep back a version that waits."""
@@ -299,7 +299,7 @@ def hold(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
-@click.option("--reason", default="by hand", show_default=True)
+@options.reason
 @options.as_json
 def approve(**arguments: Any) -> None:
     """Let a held trial go on, or release a version that is held or waits, as the loop declares."""
@@ -308,7 +308,7 @@ def approve(**arguments: Any) -> None:
 
 @cli.command()
 @click.argument("name", metavar="NAME[@VERSION]")
-@click.option("--reason", default="by hand", show_default=True)
+@options.reason
 @options.as_json
 def reject(**arguments: Any) -> None:
     """End the running trial, or refuse a version that is held or waits, for good."""

@@ -118,10 +118,14 @@ def promote(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
 
 
 def rollback(*, home: str | None, name: str, reason: str, as_json: bool) -> int:
+    loop, version = _divide(name)
+    if version is not None:
+        to = f"a version of your choice takes all traffic by mainspring promote {loop}@VERSION"
+        raise UsageError(f"{name!r}: a rollback takes the loop alone, mainspring rollback {loop}; {to}")
     where = Surroundings.of(existing(home))
-    _known(Deployments(where.home), name)
+    _known(Deployments(where.home), loop)
     told = {"reason": reason, "mlflow": where.mlflow, "by": person()}
-    return document.action(turn.call("mainspring.loop.champion:rollback", where.home, name, **told), as_json)
+    return document.action(turn.call("mainspring.loop.champion:rollback", where.home, loop, **told), as_json)
 
 
 def verify(*, home: str | None, **arguments: Any) -> int:

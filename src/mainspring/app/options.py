@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from mainspring.core.errors import UsageError
+
 
 def env(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--env NAME` is MAINSPRING_ENV=NAME, for the processes that a command starts as well."""
@@ -34,6 +36,17 @@ def endpoint(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def reason(command: Callable[..., Any]) -> Callable[..., Any]:
+    def check(context: click.Context, option: click.Parameter, said: str) -> str:
+        if not said.strip():
+            raise UsageError("--reason is empty; say why, such as 'better on the weekend', or leave it out")
+        return said
+
+    return click.option(
+        "--reason", metavar="TEXT", default="by hand", show_default=True, callback=check, help="For the audit log."
+    )(command)
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -75,11 +75,9 @@ def status(loops: Sequence[Mapping[str, Any]]) -> None:
     table = headed("loops", "loop", "champion", "on trial", "versions", "last decision")
     for loop in loops:
         last = loop["last_decision"]
-        canary = (
-            ""
-            if loop["canary"] is None
-            else f"@{loop['canary']} {loop['strategy']} {loop['canary_share']:.0%}{' held' if loop['holding'] else ''}"
-        )
+        canary = "" if loop["canary"] is None else f"@{loop['canary']} {loop['strategy']}"
+        canary += f" {_percent(loop['canary_share'])}" if loop["canary_share"] else ""  # a shadow answers nobody
+        canary += " held" if loop["holding"] else ""
         told = "" if last is None else f"{last.at:%Y-%m-%d %H:%M} {last.kind} {last.decision}: {last.reason}"
         champion = "" if loop["champion"] is None else f"@{loop['champion']}"
         row(table, loop["name"], champion, canary, str(loop["versions"]), told)
@@ -202,7 +200,11 @@ def _size(count: float) -> str:
 def _share(number: int, route: Any) -> str:
     if route is None or number not in (route.champion, route.canary):
         return ""
-    return f"{route.share if number == route.canary else 1 - (route.share if route.canary else 0):.0%}"
+    return _percent(route.share if number == route.canary else 1 - (route.share if route.canary else 0))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"
 
 
 def _figure(value: float | None) -> str:

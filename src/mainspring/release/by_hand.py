@@ -11,6 +11,7 @@ from datetime import datetime
 from mainspring.core.declarations import Manual
 from mainspring.core.declarations import Release as Strategy
 from mainspring.core.errors import NotInStore
+from mainspring.core.wording import percent
 from mainspring.release.desk import ENDED, Announce, ByHand, Desk
 from mainspring.release.release import beginning, placed, put
 from mainspring.store.deployments import Deployments, Route, Version
@@ -26,12 +27,15 @@ def promote(
     announce: Announce | None = None,
     by: str | None = None,
 ) -> Version:
-    """Give *version* (None: the running canary, else the newest that waits) all traffic; raises NotInStore."""
+    """Give *version* (None: the running canary, else the newest that waits) all traffic, which ends a trial of another;
+    raises NotInStore."""
     with deployments.transaction():
         route = deployments.route(loop)
         chosen = deployments.version(loop, _promotable(deployments, loop, route) if version is None else version)
         if route is None or route.champion != chosen.number:
             Desk(deployments, loop, now, announce, ByHand("promote", by, reason)).crown(chosen, route, reason)
+        elif route.canary is not None:
+            Desk(deployments, loop, now, announce, ByHand("rollback", by, reason)).end(route, reason)
     return deployments.version(loop, chosen.number)
 
 
@@ -81,7 +85,8 @@ def hold(
             if route.holding:
                 return f"the {route.strategy} of {name} is held already"
             desk.move(replace(route, holding=True), "hold", route.canary, reason)
-            return f"the {route.strategy} of {name} is held at {route.share:.0%}; approve, promote or reject it"
+            at = "" if route.strategy == "shadow" else f" at {percent(route.share)}"
+            return f"the {route.strategy} of {name} is held{at}; approve, promote or reject it"
         chosen = _asking(deployments, loop, version, "hold")
         if chosen.state != "held":
             desk.settle(chosen, "held", reason)
@@ -111,7 +116,7 @@ def approve(
         if route is not None and route.canary is not None and version in (None, route.canary):
             return _go_on(desk, route, reason)
         if version is not None and deployments.version(loop, version).state == "champion":
-            return f"{loop}@{version} has all traffic already"
+            return f"{loop}@{version} is champion already"
         chosen = _asking(deployments, loop, version, "approve")
         if strategy is None or isinstance(strategy, Manual):
             desk.crown(chosen, route, f"approved: {reason}")
