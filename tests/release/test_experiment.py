@@ -149,6 +149,20 @@ def test_a_bandits_share_follows_what_is_earned_within_the_floor(world: SimpleNa
     assert "Difference of the means, candidate less champion" in text and text.count("<svg") >= 5
 
 
+def test_of_a_bandit_that_no_event_has_come_for_no_interval_is_told(world: SimpleNamespace) -> None:
+    strategy = Bandit(outcome="event:complaint", window="2m")
+    begun(world, strategy)
+
+    quiet = live(world, strategy, better((0.5, 0.5)), minutes=4)
+    world.serve(range(9000, 9300), world.start + 5 * MINUTE, complains=lambda arm, unit: unit % 3 == 0)
+    heard = step(world.deployments, world.records, "late", strategy, world.start + 8 * MINUTE)
+
+    assert quiet.data["outcome"]["low"] is None and "interval" not in quiet.reason
+    assert heard.data["outcome"]["low"] < 0 < heard.data["outcome"]["high"]
+    told = page(world.deployments, "late")
+    assert "a bandit earns and doesn&#x27;t decide by it" in told and "decided when" not in told
+
+
 def test_a_bandit_asks_at_its_deadline_and_never_decides_by_itself(world: SimpleNamespace) -> None:
     strategy = Bandit(outcome="right", every="1m", min_units=100, window="2m", deadline="11m")
     begun(world, strategy)

@@ -210,7 +210,7 @@ def _by_difference(found: OutcomeEvidence, declaration: ABTest | Bandit) -> Comp
     apart = _enough(found, declaration) and (low > 0 or high < 0)
     better = (low > 0) == more if apart else None
     means = [found.difference.mean(arm) for arm in (0, 1)]
-    known = math.isfinite(difference.error)
+    known = 0 < difference.error < math.inf  # while nothing has come, or all is alike, there is no spread to tell it by
     what = business_event(declaration.outcome) or declaration.outcome
     detectable = (high - low) / 2 + _POWER * difference.error if known else None
     text = (

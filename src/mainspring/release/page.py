@@ -176,9 +176,11 @@ def _outcome(looks: Sequence[Look]) -> list[Html]:
     told = [(look, found) for look in looks if (found := _interval(look)) is not None]
     if not told:
         return []
-    low, middle, high, neutral, words = told[-1][1]
+    (look, (low, middle, high, neutral, words)) = told[-1]
     alt = f"{words}: {number(middle)}, interval {number(low)} to {number(high)}"
-    caption = f"{words}, with an interval that holds at all looks together; decided when it leaves {number(neutral)}."
+    ends = {"bandit": "a bandit earns and doesn't decide by it", "shadow": f"the margin is at {number(neutral)}"}
+    decides = ends.get(look.strategy, f"decided when it leaves {number(neutral)}")
+    caption = f"{words}, with an interval that holds at all looks together; {decides}."
     return [pages.heading("Outcome"), pages.figure(partial(_draw_outcome, told=told), alt=alt, caption=caption)]
 
 
