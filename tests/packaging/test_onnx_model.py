@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.ensemble import (
     AdaBoostClassifier,
     ExtraTreesClassifier,
@@ -162,6 +163,17 @@ def test_what_cannot_be_exact_is_left_to_scikit_learn_and_says_why(model: Any, r
     content, why = convert(model, (matrix / 3)[:150])
 
     assert content is None and reason in why and "scikit-learn" in why
+
+
+@pytest.mark.parametrize("labels", [("hi", "lo"), ("a", "b", "c"), (1, 2), (False, True)])
+@pytest.mark.parametrize("model", [make_pipeline(StandardScaler(), LogisticRegression()), GaussianNB()])
+def test_classes_may_have_any_names(model: Any, labels: tuple[Any, ...]) -> None:
+    matrix, strength = rows()
+    fitted = clone(model).fit(matrix, np.array(labels)[target(strength, len(labels))])
+
+    assert_exact(fitted, rows(seed=1)[0], matrix)
+
+    assert fitted.classes_.tolist() == list(labels)
 
 
 def test_the_rows_that_are_answered_otherwise_are_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,7 @@ def _converted(model: Any, columns: int, precision: str) -> bytes:
     import skl2onnx
     from skl2onnx.common import data_types
 
+    model = _numbered(model)
     steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
     bad = [type(step).__name__ for step in steps if type(step).__name__ in _SLOW_OR_WRONG]
     if bad:
@@ -107,6 +109,20 @@ def _converted(model: Any, columns: int, precision: str) -> bytes:
     if not hasattr(model, "classes_"):
         return standard(made, {given[0]: VALUE})
     return standard(made, {given[0]: CLASS, given[1]: PROBABILITY} if probable else {given[0]: CLASS})
+
+
+def _numbered(model: Any) -> Any:
+    """*model* with its classes called by the numbers of their columns, as our graphs call them; no text is cast."""
+    classes = getattr(model, "classes_", None)
+    if classes is None or (classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes)))):
+        return model
+    numbered = copy(model)
+    if hasattr(model, "steps"):
+        *before, (name, last) = model.steps
+        numbered.steps = [*before, (name, _numbered(last))]
+    else:
+        numbered.classes_ = np.arange(len(classes))
+    return numbered
 
 
 def _difference(expected: Answers, content: bytes, rows: Array, named: Sequence[Any]) -> str:
