@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 
 from mainspring.core.declarations import Canary, Shadow
 from mainspring.core.errors import DeclarationError
+from mainspring.release.by_hand import reject
 from mainspring.release.page import page
 from mainspring.release.release import release, step
-from mainspring.release.shadowing import ShadowEvidence
+from mainspring.release.shadowing import ShadowEvidence, forget
 from mainspring.store.records import Records
-from mainspring.store.shadows import ShadowBatch, ShadowRecord
+from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 
 MINUTE = timedelta(minutes=1)
 QUICK: dict[str, Any] = {"min_units": 50, "min_time": 0, "window": "1m", "slices": ["carrier"]}
@@ -132,6 +134,31 @@ def test_labels_count_only_when_their_window_is_closed(world: SimpleNamespace) -
 
     assert early.kind == "wait" and "labels count 1 hour after their prediction" in early.reason
     assert late.kind == "promote"
+
+
+def test_what_a_shadow_was_shown_goes_once_it_is_folded_and_judged(world: SimpleNamespace) -> None:
+    strategy = Shadow(**{**QUICK, "window": "1h"})
+    shadowed(world, strategy)
+    shadows, route = Shadows(world.home, "late", rotate_bytes=1), world.deployments.route("late")
+    for minute in range(1, 5):  # each in a file of its own
+        shown = ShadowRecord(id=f"s{minute}", at=world.start + minute * MINUTE, unit="1", label="yes", said="no")
+        shadows.append(ShadowBatch(version=2, revision=route.revision, dropped=0, records=[shown]))
+    first, second, third = shadows.older()
+
+    tick(world, strategy, 10)
+    forget(world.deployments, "late")
+    assert shadows.older() == [first, second, third], "labels may still come"
+
+    action = tick(world, strategy, 62)
+    with second.open("rb") as file:  # of another process
+        fcntl.flock(file, fcntl.LOCK_SH)
+        forget(world.deployments, "late")
+        assert shadows.older() == [second, third]
+    assert action.data["rows"] == 4 and tick(world, strategy, 63).data["rows"] == 4
+
+    reject(world.deployments, "late", now=world.start)
+    forget(world.deployments, "late")
+    assert not shadows.older(), "nobody asks for those of a shadow that is over"
 
 
 def test_a_healthy_shadow_goes_on_as_the_canary_that_is_declared(world: SimpleNamespace) -> None:

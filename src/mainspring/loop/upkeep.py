@@ -10,6 +10,7 @@ from mainspring.core.declarations import Declaration
 from mainspring.core.errors import MainspringError
 from mainspring.core.joins import Join
 from mainspring.data import ingest, retention
+from mainspring.release import shadowing
 from mainspring.serving import push
 from mainspring.store.deployments import Deployments
 from mainspring.store.history import compact
@@ -47,6 +48,7 @@ class Upkeep:
     def compact(self, loop: str) -> None:
         try:
             compact(self._home, loop)
+            shadowing.forget(self._deployments, loop)
         except (MainspringError, OSError) as error:  # the records are there and are read as they are
             self._say(f"{loop}: its records can't be compacted: {error}")
 

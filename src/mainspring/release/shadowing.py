@@ -10,13 +10,14 @@ from typing import Any
 
 from mainspring.core.declarations import Shadow, seconds
 from mainspring.core.wording import count, duration, evidence, listed, number, percent
+from mainspring.release.desk import EVIDENCE
 from mainspring.release.evidence import HARD_STOP_RATE
 from mainspring.release.outcome import Units
 from mainspring.release.ramp import ENOUGH, Action, Decided
 from mainspring.release.rewards import labels_of
 from mainspring.statistics.arm_bet import RateBet
 from mainspring.statistics.mean_sequence import MeanSequence
-from mainspring.store.deployments import Route
+from mainspring.store.deployments import Deployments, Route
 from mainspring.store.records import Records
 from mainspring.store.shadows import ShadowBatch, ShadowRecord, Shadows
 
@@ -171,6 +172,22 @@ def _closed(
         if _about(batch, found):
             closed += batch.records
     return closed, position, oldest
+
+
+def forget(deployments: Deployments, loop: str) -> None:
+    """Remove the files of shadows that the running one has folded and judged; of those that are over, all."""
+    shadows = Shadows(deployments.home, loop)
+    files = shadows.older()  # before the route is asked: what a shadow that begins now is shown goes into newer ones
+    if not files:
+        return
+    route, state = deployments.route(loop), deployments.load_state(loop, EVIDENCE) or {}
+    running = None if route is None or route.strategy != "shadow" else route.canary
+    if running is not None and state.get("version") != running:
+        return
+    for path in files:
+        size = path.stat().st_size
+        if running is None or min(state[of].get(path.name, 0) for of in ("read", "judged")) >= size:
+            shadows.remove(path)
 
 
 def _about(batch: ShadowBatch, found: ShadowEvidence) -> bool:

@@ -350,6 +350,21 @@ class Segments:
     def _use(self, path: Path, descriptor: int, end: int) -> None:
         self._file, self._descriptor, self._end, self._seed = path, descriptor, end, seed_of(path)
 
+    def remove(self, path: Path) -> bool:
+        """Remove a file that nobody needs any more; False while a process writes it, or one compacts or erases."""
+        alone = Turn.take(self.folder / "compacting")
+        if alone is None:
+            return False
+        try:
+            with open(path, "rb") as file:
+                if not _locked(file.fileno(), shared=False):
+                    return False
+                path.unlink()
+            durable.sync(self.folder)
+        finally:
+            alone.end()
+        return True
+
     # -------------------------------------------------------------------------------------------------- reading
 
     def frames(self, after: Position | None = None) -> Iterator[Frame]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mainspring.store.home import Home
+from mainspring.store.records import ROTATE_BYTES
 from mainspring.store.segments import Frame, Position, Segments
 
 
@@ -44,8 +46,8 @@ _decode = msgspec.msgpack.Decoder(ShadowBatch).decode
 class Shadows:
     """The shadow records of one loop, in `records/<loop>/` of the home."""
 
-    def __init__(self, home: Home, loop: str) -> None:
-        self._segments = Segments(home.folder("records") / loop, "shadows")
+    def __init__(self, home: Home, loop: str, *, rotate_bytes: int = ROTATE_BYTES) -> None:
+        self._segments = Segments(home.folder("records") / loop, "shadows", rotate_bytes=rotate_bytes)
 
     def append(self, batch: ShadowBatch) -> None:
         """Write *batch* whole. Raises StoreError."""
@@ -58,6 +60,14 @@ class Shadows:
     def end(self) -> dict[str, int]:
         """The position behind everything written by now."""
         return self._segments.end()
+
+    def older(self) -> list[Path]:
+        """The files before the newest."""
+        return self._segments.files()[:-1]
+
+    def remove(self, path: Path) -> bool:
+        """Remove one that nobody needs any more, unless a process writes it, or one compacts or erases."""
+        return self._segments.remove(path)
 
     def close(self) -> None:
         """Leave the files to the next writer."""
