@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mainspring.app import control
+from mainspring.app import config, control, supervisor
 from mainspring.app.files import load
 from mainspring.app.project import Loop
 from mainspring.core.errors import UsageError
@@ -118,10 +118,20 @@ def test_new_rows_alone_are_the_policys_business(home: Home, tmp_path: Path) -> 
 def test_a_manual_clock_starts_once_and_goes_on_and_the_systems_clock_takes_over(home: Home) -> None:
     deployments = Deployments(home)
 
-    control._set_clock(home, "2024-01-01T00:00:00", manual=True)
+    supervisor._set_clock(home, "2024-01-01T00:00:00", manual=True)
     assert deployments.clock() == NOW
     deployments.set_clock(NOW + timedelta(days=3))
-    control._set_clock(home, "2024-01-01T00:00:00+00:00", manual=True)
+    supervisor._set_clock(home, "2024-01-01T00:00:00+00:00", manual=True)
     assert deployments.clock() == NOW + timedelta(days=3)
-    control._set_clock(home, None, manual=False)
+    supervisor._set_clock(home, None, manual=False)
     assert deployments.clock() is None
+
+
+def test_a_manual_clock_stands_before_anybody_is_served(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr(supervisor, "_supervise", lambda *_: found.append(Deployments(home).clock()) or 0)
+    settings = config.read(home=str(home.path), port=0, control_port=0)
+
+    assert supervisor.up(["visits.py"], ["visits"], settings, manual_clock=True, now="2024-01-01") == 0
+
+    assert found == [NOW]

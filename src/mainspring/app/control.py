@@ -11,7 +11,7 @@ import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from datetime import UTC, datetime
+from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from mainspring.core.wording import one_line
 from mainspring.loop.controller import Controller, Turned
 from mainspring.serving.door import loopback
 from mainspring.serving.worker import die_with
-from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
 NICENESS = 10
@@ -50,7 +49,6 @@ def _run(settings: dict[str, Any]) -> int:
     if not loops:
         raise UsageError(f"{', '.join(settings['files'])}: no Loop to serve; `mainspring run` runs a Pipeline")
     manual = settings["manual_clock"]
-    _set_clock(home, settings["now"], manual=manual)
     turns = Turns({loop.name: file for file, loop in loops}, home.path, settings["mlflow"])
     works = Controller(
         home,
@@ -86,16 +84,6 @@ def _changed(loop: Loop, home: Home) -> bool:
     """Whether what the user wrote differs from the loop's last turn; new rows alone are the policy's business."""
     kinds = {reason.kind for step in loop.foresee(Surroundings(home), {}) for reason in step.reasons}
     return bool(kinds & {"new", "code", "parameter", "library"})
-
-
-def _set_clock(home: Home, now: str | None, *, manual: bool) -> None:
-    """A manual clock starts at *now* once; after a restart it goes on from where it stood."""
-    deployments = Deployments(home)
-    if not manual:
-        deployments.set_clock(None)
-    elif deployments.clock() is None:
-        moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
-        deployments.set_clock(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 class Turns:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -26,6 +27,7 @@ from mainspring.app.config import Settings
 from mainspring.app.spare import Spare, begin, tell
 from mainspring.core.errors import PortTaken, ServiceError
 from mainspring.serving.beside import shared_memory
+from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
 
 DRAIN_SECONDS = 15.0
@@ -103,12 +105,12 @@ def up(
     ):
         endpoint, api = _url(settings.host, data, settings), _url("127.0.0.1", control)
         only.tell(api)
+        _set_clock(home, now, manual=manual_clock)  # before anybody is served by it
         controlling = {
             "home": str(home.path),
             "files": list(files),
             "mlflow": settings.mlflow,
             "manual_clock": manual_clock,
-            "now": now,
             "once": once,
             "endpoint": endpoint,
         }
@@ -118,6 +120,16 @@ def up(
         ]
         say(f"endpoint {endpoint}   api {api}/api   home {home.path}")
         return _supervise(children, once, say)
+
+
+def _set_clock(home: Home, now: str | None, *, manual: bool) -> None:
+    """A manual clock starts at *now* once; after a restart it goes on from where it stood."""
+    deployments = Deployments(home)
+    if not manual:
+        deployments.set_clock(None)
+    elif deployments.clock() is None:
+        moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
+        deployments.set_clock(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def serve(settings: Settings, *, say: Callable[[str], None] = print) -> int:
