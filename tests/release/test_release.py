@@ -163,6 +163,25 @@ def test_wrong_predictions_count_when_their_labels_come(world: SimpleNamespace) 
     assert action.kind == "rollback" and action.reason.startswith("wrong: ")
 
 
+def test_labels_that_come_together_are_one_bin_whatever_times_they_tell(world: SimpleNamespace) -> None:
+    declared = Canary(steps=(50, 100), guardrails=("wrong",), min_units=50, min_time=0)
+    publish(world, "aa")
+    publish(world, "bb", declared)
+    world.serve(range(300), world.start)
+    labels = [
+        FeedbackRecord(
+            id=each.id, label="no" if int(each.unit) % (3 if each.arm == "canary" else 10) == 0 else "yes",
+            at=world.start - 90 * MINUTE * (300 - int(each.unit)), arrived=world.start,
+        )
+        for each in world.records.predictions()[0]
+    ]  # fmt: skip
+    world.records.append_feedback(labels)
+
+    action = step(world.deployments, world.records, "late", declared, world.start + 2 * MINUTE)
+
+    assert action.kind == "rollback" and action.reason.startswith("wrong: ")
+
+
 def test_a_label_from_the_future_keeps_no_other_from_being_read(world: SimpleNamespace) -> None:
     declared = Canary(steps=(50, 100), guardrails=("wrong",), min_units=50, min_time=0)
     publish(world, "aa")

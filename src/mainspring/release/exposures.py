@@ -134,7 +134,7 @@ def _judged(batches: list[list[FeedbackRecord]], records: Records, evidence: Evi
         if answer.error is None:
             feedback = labels[answer.id]
             bad = _NOTHING if answer.label == feedback.label else _WRONG
-            yield Exposure(feedback.at.astimezone(UTC), answer.revision, answer.arm, answer.unit, bad)
+            yield Exposure(feedback.came.astimezone(UTC), answer.revision, answer.arm, answer.unit, bad)
 
 
 def _answers(ids: Collection[str], records: Records, evidence: Evidence) -> Iterator[Answer]:
