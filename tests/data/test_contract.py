@@ -366,6 +366,10 @@ def test_any_contract_is_read_back_as_it_was_written(data: st.DataObject, found:
         ("[columns.age]\nunique = 'yes'", 'unique = "yes" must be true or false'),
         ("[columns]\nage = 3", r"column 'age': 3 must be a table, such as \[columns.age\]"),
         ("[columns.age]\nseen = { lo = 3 }", "seen has 'lo', which isn't known; did you mean 'low'?"),
+        ("[columns.age]\nseen = { low = 'x' }", "column 'age': seen: low = \"x\" must be a number"),
+        ("[columns.age]\nseen = { levels = 5 }", "seen: levels = 5 must be a list of values"),
+        ("[columns.age]\ntype = 'integer'\nallowed = [9e99, 1]", "allowed value 9e[+]99 isn't an integer"),
+        (f"[columns.age]\ntype = 'integer'\nallowed = [{2**63}]", f"allowed value {2**63} is no integer of 64 bits"),
         ("[columns.age]\n[evolution]\nnew_column = 'drop'", "new_column = 'drop' must be ignore or add or refuse"),
         (
             "[columns.age]\n[evolution]\nnewcolumn = 'add'",
@@ -436,6 +440,15 @@ def test_a_few_cells_that_are_no_dates_do_not_make_dates_text(wrong: str) -> Non
     assert schema["day"].type is Type.DATE
     assert notes == (f"column 'day' is read as date; 1 value such as {wrong!r} can't be",)
     assert contract.infer(pl.DataFrame({"day": [*days[:10], wrong]}), Roles("late"))[0]["day"].type is Type.TEXT
+
+
+def test_a_contract_saved_with_a_byte_order_mark_is_read_and_edited(home: Home) -> None:
+    file = own_path(home, "loop")
+    file.write_text(contract_file.written(SCHEMA, "loop"), encoding="utf-8-sig")
+
+    assert contract.load(home, "loop") == SCHEMA
+    contract.accept(home, "loop", SCHEMA)
+    assert contract.load(home, "loop") == SCHEMA
 
 
 def test_a_contract_that_is_no_text_is_named_before_anything_is_read(home: Home) -> None:

@@ -15,7 +15,7 @@ from sklearn import datasets
 import mainspring as ms
 from mainspring.core.declarations import FrameSource, Roles
 from mainspring.core.errors import MainspringError, PersonalData, SchemaMismatch
-from mainspring.core.hiding import luhn
+from mainspring.core.hiding import hidden, is_iban, luhn
 from mainspring.core.privacy import Privacy
 from mainspring.data import contract
 from mainspring.data.detection import personal
@@ -191,6 +191,35 @@ def test_no_message_note_reason_or_traceback_shows_a_value_that_looks_personal(
 
     assert dataset.notes and reasons
     assert not any(value in each for each in (*said, *dataset.notes, *reasons))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "anna@mail.example.co.uk", "no.4111111111111111", "4111111111111111.0", "3782 822463 10005", "2720990000000007",
+        "3530111333300000", "30569309025904", "6200000000000005",
+    ],
+)  # fmt: skip
+def test_the_whole_of_a_personal_value_is_hidden(value: str) -> None:
+    said = hidden(f"row 3: {value} is no date")
+
+    assert said.count("<") == 1 and value[-4:] not in said
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "git@github.com:house/works.git", "2026-11-24 10:00:00 +1000 2026-11-24", "2730990000000006",
+        "ab4111111111111111",
+        "0.4111111111111111", "0b39-4111111111111111cd", "41111111-1111-1111-1f00-000000000000",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_personal_value_is_told(value: str) -> None:
+    assert hidden(f"'{value}' isn't there") == f"'{value}' isn't there"
+
+
+def test_an_iban_in_small_letters_is_one() -> None:
+    assert is_iban("de89 3704 0044 0532 0130 00")
 
 
 def test_a_step_that_fails_with_a_personal_value_is_told_without_it(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def load(home: Home, loop: str) -> Schema | None:
 def _told(own: Path) -> str | None:
     """The text of a person's file; None where there is none."""
     try:
-        return own.read_text(encoding="utf-8")
+        return own.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -113,7 +113,7 @@ def accept(home: Home, loop: str, schema: Schema) -> Path:
     """Make *schema* the contract, by a person's word; the file that was written."""
     own = own_path(home, loop)
     if own.is_file():
-        durable.write(own, contract_file.edited(own.read_text(encoding="utf-8"), schema).encode())
+        durable.write(own, contract_file.edited(own.read_text(encoding="utf-8-sig"), schema).encode())
     _write(home, loop, schema, _times(home, loop) + 1)
     return path(home, loop)
 

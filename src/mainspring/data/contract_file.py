@@ -34,7 +34,9 @@ _RULES: Mapping[str, str] = {
     "personal": "true or false",
     "seen": "a table, such as { missing = false }",
 }
-_SEEN = ("missing", "low", "high", "levels")
+_SEEN: Mapping[str, str] = {
+    "missing": "true or false", "low": "a number", "high": "a number", "levels": "a list of values"
+}  # fmt: skip
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -170,7 +172,10 @@ def _column(name: str, table: Any, where: str) -> Column:
     kind = Type(table["type"]) if "type" in table else None
     _refuse_senseless(table, kind, where)
     seen = table.get("seen", {})
-    _refuse_unknown(seen, _SEEN, f"{where}: seen")
+    _refuse_unknown(seen, tuple(_SEEN), f"{where}: seen")
+    for fact, value in seen.items():
+        if not _fits(fact, value):
+            raise ContractError(f"{where}: seen: {fact} = {_value(value)} must be {_SEEN[fact]}")
     levels = seen.get("levels")
     return Column(
         name=name,
@@ -194,12 +199,16 @@ def _fits(rule: str, value: Any) -> bool:
     match rule:
         case "type":
             return value in list(Type)
-        case "required" | "unique" | "personal":
+        case "required" | "unique" | "personal" | "missing":
             return isinstance(value, bool)
+        case "low" | "high":
+            return isinstance(value, int | float) and not isinstance(value, bool)
         case "minimum" | "maximum":
             return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         case "allowed":
             return isinstance(value, list) and bool(value)
+        case "levels":
+            return isinstance(value, list)
         case "unit":
             return isinstance(value, str)
         case _:
@@ -220,6 +229,10 @@ def _refuse_senseless(table: Mapping[str, Any], kind: Type | None, where: str) -
         if kind not in wanted or number or not isinstance(value, wanted[kind]):
             said = f"isn't {_an(kind)}" if kind in wanted else "needs type text, integer, float or boolean"
             raise ContractError(f"{where}: allowed value {_value(value)} {said}; mend it")
+        if kind is Type.INTEGER and not -(2**63) <= value < 2**63:
+            raise ContractError(
+                f"{where}: allowed value {value} is no integer of 64 bits; mend it, or say type = 'text'"
+            )
 
 
 def _an(kind: Type | None) -> str:
