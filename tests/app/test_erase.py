@@ -49,6 +49,20 @@ def test_rows_of_others_that_name_the_subject_are_to_be_mended_and_never_removed
     assert "remove it" not in done.output
 
 
+def test_what_another_loop_has_of_the_subject_goes_with_that_loops_rows(home: Path) -> None:
+    opened, roles = Home.open(home), Roles("late", key="trip", subject="who")
+    rows = pl.DataFrame({"trip": range(50), "who": [f"person-{place % 5}" for place in range(50)],
+                         "fare": ["dear", *map(str, range(49))], "late": [True, False] * 25})  # fmt: skip
+    ingest(source=FrameSource(rows), roles=roles, home=opened, loop="walks", privacy=Privacy(subject="who"))
+    Deployments(opened).save_state("walks", DECLARED, {"roles": {"target": "late", "key": "trip", "subject": "who"}})
+
+    done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-0"], catch_exceptions=False)
+
+    assert done.exit_code == 0 and "still in" not in done.output
+    assert "trips: rows: 10 of the data" in done.output
+    assert "walks: rows: 9 of the data, 1 of table quarantine" in done.output
+
+
 def test_as_json_it_is_one_object(home: Path) -> None:
     done = CliRunner().invoke(cli, ["--home", str(home), "erase", "person-3", "--loop", "trips", "--json"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,10 @@ def erase(home: Home, subject: str, loop: str | None, at: datetime, by: str = "u
     Run again after an interruption it finishes: every part looks for what is still there.
     """
     _refuse_busy(home)
-    done = [_erased(home, name, subject, declared, at, by) for name, declared in _loops(home, loop).items()]
+    cleared = [_cleared(home, name, subject, declared) for name, declared in _loops(home, loop).items()]
+    done = [_looked_over(home, each) for each in cleared]  # then only: one loop's texts stand in another's rows
+    for each, told in zip(cleared, done, strict=True):
+        _written_down(home, told, each.forms, at, by)
     Audit(home).witness()
     return done
 
@@ -91,7 +94,17 @@ def _refuse_busy(home: Home) -> None:
         raise StoreError(f"run {busy[0]['id']} of {busy[0]['pipeline']} is under way; erase when it has ended")
 
 
-def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime, by: str) -> Erased:
+@dataclass(frozen=True, slots=True)
+class _Cleared:
+    """What went from one loop, and what is looked for in all files: *texts*, but no name of its *own*."""
+
+    done: Erased
+    forms: Sequence[str]
+    texts: set[str]
+    own: set[str]
+
+
+def _cleared(home: Home, loop: str, subject: str, declared: Any) -> _Cleared:
     column, forms = declared["roles"]["subject"], _forms(declared, subject)
     versions = erasing.versions_with(home, loop, column, forms)
     told = Erasures(home, loop).begin(forms, {"models": _trained(home, loop, versions)})
@@ -100,17 +113,21 @@ def _erased(home: Home, loop: str, subject: str, declared: Any, at: datetime, by
     texts = {*forms, *erasing.texts_of(home, loop, column, forms, *erased_records.rows_of(home, loop, chosen))}
     artifacts = traces.drop_artifacts(home, loop) if versions else 0
     own = {loop, *declared["roles"].values(), *erasing.columns_of(home, loop)}
-    first = traces.erase_traces(home, texts, own)
+    traced = traces.erase_traces(home, texts, own)
     records = erased_records.erase_records(home, loop, chosen, forms if unit else ())
     erased_records.erase_damage(home, loop)
     tables = erasing.erase_rows(home, loop, column, forms)
-    last = traces.erase_traces(home, texts, own)
     done = Erased(
-        loop, tables, records.predictions, records.labels, artifacts, first.documents + last.documents,
-        tuple(told["models"]), tuple(last.left), records.shadows,
+        loop, tables, records.predictions, records.labels, artifacts, traced.documents, tuple(told["models"]), (),
+        records.shadows,
     )  # fmt: skip
-    _written_down(home, done, forms, at, by)
-    return done
+    return _Cleared(done, forms, texts, own)
+
+
+def _looked_over(home: Home, cleared: _Cleared) -> Erased:
+    """What went, with what is left now."""
+    traced, done = traces.erase_traces(home, cleared.texts, cleared.own), cleared.done
+    return replace(done, documents=done.documents + traced.documents, left=tuple(traced.left))
 
 
 def _forms(declared: Any, subject: str) -> list[str]:
