@@ -41,17 +41,26 @@ CASES: dict[str, tuple[str, list[Any]]] = {
     "mail_in_text": ("e-mail addresses", [f"call me at u{n}@example.org" if n < 3 else f"note {n}" for n in range(20)]),
     "phone": ("phone numbers", [f"+49 30 12345{place}" for place in range(20)]),
     "us_phone": ("phone numbers", [f"(212) 555-01{place:02}" for place in range(20)]),
+    "french_phone": ("phone numbers", [f"06 12 34 56 {place}" for place in range(10, 20)]),
+    "swiss_phone": ("phone numbers", [f"079 123 45 {place}" for place in range(10, 20)]),
+    "phone_abroad": ("phone numbers", [f"0049 170 12345{place}" for place in range(20)]),
     "card": ("card numbers", [check_digit(f"4{place:014}") for place in range(20)]),
     "card_as_number": ("card numbers", [int(check_digit(f"51{place:013}")) for place in range(20)]),
+    "card_of_pandas": ("card numbers", [float(check_digit(f"51{n:013}")) if n % 3 else None for n in range(20)]),
     "iban": ("IBANs", ["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "FR1420041010050500013M02606",
                        "NL91ABNA0417164300", "CH9300762011623852957"]),
     "ip": ("IP addresses", ["10.0.0.1", "192.168.3.4", "2001:db8::1", "8.8.8.8", "172.16.0.9"]),
+    "ip_and_port": ("IP addresses", ["10.0.0.1:443", "192.168.3.4:80", "8.8.8.0/24", "172.16.0.9:1", "10.1.1.1:22"]),
+    "dni": ("national ids", ["12345678-Z", "12345678z", "00000000T", "87654321-X", "11111111-H"]),
     "ssn": ("national ids", [f"1{place:02}-45-67{place:02}" for place in range(20)]),
     "nino": ("national ids", [f"AB{place:06}C" for place in range(20)]),
     "tax_id": ("national ids", ["86095742719", "47036892816", "65929970489", "57549285017", "25768131411"]),
     "nir": ("national ids", [f"{body}{97 - body % 97:02}" for body in range(2550814168025, 2550814168035)]),
     "bsn": ("national ids", [number for body in range(11122200, 11122260) if len(number := bsn(body)) == 9]),
     "people": ("names of people", NAMES),
+    "passengers": ("names of people", [
+        "Braund, Mr. Owen Harris", "Cumings, Mrs. John Bradley (Florence Briggs Thayer)", "Heikkinen, Miss. Laina",
+        "Futrelle, Mrs. Jacques Heath (Lily May Peel)", "Allen, Mr. William Henry", "McCarthy, Mr. Timothy J"]),
 }  # fmt: skip
 
 
@@ -78,7 +87,8 @@ def test_numbers_codes_times_and_words_are_nobodys() -> None:
         "day": [str((start + timedelta(days=place)).date()) for place in range(many)],
         "version": [f"{place}.2.{place % 7}" for place in range(many)], "zip": [f"{place:05}" for place in range(many)],
         "uuid": [f"{random.integers(16**8):08x}-{random.integers(16**4):04x}" for _ in range(many)],
-        "price": [f"{place}.99" for place in range(many)],
+        "price": [f"{place}.99" for place in range(many)], "float_id": random.integers(10**15, 9 * 10**15, many) * 1.0,
+        "padded": [f"{place * 1_000_003:014}" for place in range(many)],
         "code": [f"{random.integers(10**9):09}" for _ in range(many)],
     })  # fmt: skip
     words = pl.DataFrame({

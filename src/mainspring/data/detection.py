@@ -84,6 +84,8 @@ def told(found: Sequence[Finding], detect: str) -> tuple[str, ...]:
 
 
 def _finding(values: pl.Series) -> Finding | None:
+    if values.dtype.is_float():
+        values = _whole(values)
     if not (values.dtype == pl.String or values.dtype.is_integer()):
         return None
     texts = values.drop_nulls().cast(pl.String).str.strip_chars().str.head(LONGEST).unique().to_list()
@@ -100,13 +102,24 @@ def _finding(values: pl.Series) -> Finding | None:
     return None
 
 
+def _whole(values: pl.Series) -> pl.Series:
+    """Floats as integers where all are: pandas holds numbers so where some are missing."""
+    known = values.drop_nulls().drop_nans()
+    whole = len(known) and ((known == known.round()) & (known.abs() < 2**53)).all()
+    return known.cast(pl.Int64) if whole else values
+
+
 # ---------------------------------------------------------------------------------------------------------- the kinds
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*[A-Za-z]{2,}")
-_PHONE = re.compile(r"\+\d[\d ()./-]{6,18}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}")
+_PHONE = re.compile(
+    r"\+\d[\d ()./-]{6,18}\d|00[1-9]\d{0,2}[ /-][\d ()./-]{5,16}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}"
+    r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}|0\d(?:[ .-]\d\d){4}|0\d\d \d{3} \d\d \d\d"
+)
 _SSN = re.compile(r"(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}")
 _NINO = re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]")
-_NAME = re.compile(r"[^\W\d_][\w'’.-]*(?:,? [^\W\d_][\w'’.-]*){0,3}")
+_NAME = re.compile(r"[^\W\d_][\w'’.-]*(?:,? [(\"]?[^\W\d_][\w'’.-]*[)\"]?){0,6}")
+_SPANISH = re.compile(r"(\d{8})-?([A-Z])")
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
@@ -119,8 +132,10 @@ def _phone(text: str) -> bool:
 
 
 def _address(text: str) -> bool:
+    """With a port or a prefix's length behind it, too."""
+    plain = text.partition("/")[0]
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(plain.partition(":")[0] if plain.count(":") == 1 else plain)
     except ValueError:
         return False
     return True
@@ -128,13 +143,13 @@ def _address(text: str) -> bool:
 
 def _national(text: str) -> bool:
     """Of the USA, the United Kingdom, and by their checksums Germany, France, the Netherlands, Spain and Poland."""
-    plain = text.replace(" ", "")
+    plain = text.replace(" ", "").upper()
     return bool(_SSN.fullmatch(text) or _NINO.fullmatch(plain)) or _checked(plain)
 
 
 def _checked(text: str) -> bool:
-    if len(text) == 9 and text[:8].isdecimal() and text[8].isalpha():
-        return _DNI[int(text[:8]) % 23] == text[8].upper()
+    if found := _SPANISH.fullmatch(text):
+        return _DNI[int(found[1]) % 23] == found[2]
     if not text.isdecimal() or not text.isascii():
         return False
     return {9: _dutch, 11: _german_or_polish, 15: _french}.get(len(text), _never)(text)
