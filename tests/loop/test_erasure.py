@@ -222,6 +222,16 @@ def test_what_was_done_is_among_the_decisions_without_the_subject(home: Home) ->
     assert len(told.data["subject"]) == 1 and SUBJECT not in json.dumps(told.data)
 
 
+def test_a_model_of_data_that_an_erasure_made_unreadable_is_named_for_the_next_person(home: Home) -> None:
+    erase(home, SUBJECT, None, NOW)
+
+    (other,) = erase(home, OTHER, None, NOW)
+    (nobody,) = erase(home, "nobody", None, NOW)
+
+    assert other.models == () and other.perhaps == ("trips@1",) and "perhaps on them: trips@1" in other.sentence
+    assert nobody.perhaps == ()
+
+
 def test_a_pseudonymised_subject_is_found_by_its_own_name(tmp_path: Path) -> None:
     home = Home.open(tmp_path / ".mainspring")
     loop(trips(120), pseudonymize=["passenger"]).run(home=home)

@@ -41,7 +41,7 @@ def _erased(home: Home, subject: str, loop: str | None) -> list[Erased]:
 def _show(done: Sequence[Erased]) -> None:
     for each in done:
         print(f"{each.loop}: {each.sentence}")
-        if each.models:
+        if each.models or each.perhaps:
             print("  these models learnt from it; the next run trains one that doesn't: mainspring run FILE")
         for path in each.left:
             print(f"  still in {path}, {_mend(path)}")

@@ -33,14 +33,18 @@ _TRIES = 20
 OfSubject = Callable[[pl.DataFrame], pl.Series]
 
 
-def versions_with(home: Home, loop: str, column: str, forms: Collection[str]) -> set[int]:
-    """The versions of the loop's rows that have some of the subject's."""
+def versions_with(home: Home, loop: str, column: str, forms: Collection[str]) -> tuple[set[int], set[int]]:
+    """The versions of the loop's rows that have some of the subject's, and those of which that can't be told any more,
+    for an erasure, retention or other rules of privacy have removed them."""
     table = Table(home, loop, "rows")
     newest = table.version()
-    if newest is None:
-        return set()
-    held = {path.name for path in table.path.glob("*.parquet") if _hits(path, column, forms)}
-    return {version for version in range(newest + 1) if held & set(table.names(version))} if held else set()
+    there = {} if newest is None else {path.name: path for path in table.path.glob("*.parquet")}
+    held = {name for name, path in there.items() if _hits(path, column, forms)}
+    if newest is None or not held:
+        return set(), set()
+    named = {version: set(table.names(version)) for version in range(newest + 1)}
+    sure = {version for version, names in named.items() if names & held}
+    return sure, {version for version, names in named.items() if names - set(there)} - sure
 
 
 def erase_rows(home: Home, loop: str, column: str, forms: Collection[str]) -> dict[str, int]:

@@ -24,8 +24,8 @@ from mainspring.store.protection import Protection, canonical, erased_digest
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What went from one loop: rows by table, predictions, labels, artifacts and other documents. models: the versions
-    that were trained or judged on the subject's rows. left: files that hold something still, and can't be changed.
-    shadows: rows that a shadowing candidate was shown."""
+    that were trained or judged on the subject's rows; perhaps: on data that can't be read any more. left: files that
+    hold something still, and can't be changed. shadows: rows that a shadowing candidate was shown."""
 
     loop: str
     tables: Mapping[str, int]
@@ -36,6 +36,7 @@ class Erased:
     models: tuple[str, ...]
     left: tuple[str, ...]
     shadows: int = 0
+    perhaps: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -43,6 +44,10 @@ class Erased:
         named = {"rows": "the data", **{name: f"table {name}" for name in self.tables if name != "rows"}}
         rows = ", ".join(f"{number:,} of {named[name]}" for name, number in self.tables.items() if number) or "none"
         trained = f"; trained on them: {listed(list(self.models), 20)}" if self.models else ""
+        if self.perhaps:
+            trained += (
+                f"; trained on data that can't be read any more, perhaps on them: {listed(list(self.perhaps), 20)}"
+            )
         shown = f"{count(self.shadows, 'row')} of shadows, " if self.shadows else ""
         return (
             f"rows: {rows}; {count(self.predictions, 'prediction')}, {count(self.labels, 'label')}, {shown}"
@@ -106,8 +111,9 @@ class _Cleared:
 
 def _cleared(home: Home, loop: str, subject: str, declared: Any) -> _Cleared:
     column, forms = declared["roles"]["subject"], _forms(declared, subject)
-    versions = erasing.versions_with(home, loop, column, forms)
-    told = Erasures(home, loop).begin(forms, {"models": _trained(home, loop, versions)})
+    versions, unread = erasing.versions_with(home, loop, column, forms)
+    models, perhaps = _trained(home, loop, versions), _trained(home, loop, unread)
+    told = Erasures(home, loop).begin(forms, {"models": models, "perhaps": perhaps})
     unit = _unit(home, loop) == column
     chosen = erased_records.of_subject(column, forms, key=declared["roles"].get("key") == column, unit=unit)
     texts = {*forms, *erasing.texts_of(home, loop, column, forms, *erased_records.rows_of(home, loop, chosen))}
@@ -119,7 +125,7 @@ def _cleared(home: Home, loop: str, subject: str, declared: Any) -> _Cleared:
     tables = erasing.erase_rows(home, loop, column, forms)
     done = Erased(
         loop, tables, records.predictions, records.labels, artifacts, traced.documents, tuple(told["models"]), (),
-        records.shadows,
+        records.shadows, tuple(sorted({*told["perhaps"]} - {*told["models"]})),
     )  # fmt: skip
     return _Cleared(done, forms, texts, own)
 
@@ -158,9 +164,9 @@ def _trained(home: Home, loop: str, versions: set[int]) -> list[str]:
 
 def _written_down(home: Home, done: Erased, forms: Sequence[str], at: datetime, by: str) -> None:
     deployments = Deployments(home)
-    data = {"subject": sorted(erased_digest(form) for form in forms), "models": done.models, "left": done.left,
-            "tables": dict(done.tables), "predictions": done.predictions, "labels": done.labels,
-            "shadows": done.shadows}  # fmt: skip
+    data = {"subject": sorted(erased_digest(form) for form in forms), "models": done.models,
+            "perhaps": done.perhaps, "left": done.left, "tables": dict(done.tables), "predictions": done.predictions,
+            "labels": done.labels, "shadows": done.shadows}  # fmt: skip
     with deployments.transaction():
         deployments.decide(
             done.loop, at=at, kind="erase", decision="erased", version=None, reason=done.sentence, data=data
