@@ -12,7 +12,7 @@ import pytest
 
 import mainspring as ms
 from mainspring.core.declarations import Roles
-from mainspring.core.errors import DuplicateKeys, MainspringError, UsageError
+from mainspring.core.errors import DuplicateKeys, MainspringError, TooManyBadRows, UsageError
 from mainspring.core.schema import Schema
 from mainspring.core.values import Dataset
 from mainspring.data import contract, ingest
@@ -53,6 +53,27 @@ def load(home: Home, csv: Path) -> Callable[[], Dataset]:
 
 def rows(home: Home) -> dict[int, float]:
     return dict(Table(home, "loop", "rows").read(columns=["id", "dist"]).iter_rows())
+
+
+def test_of_several_files_each_row_knows_its_own(home: Home, csv: Path, load: Any) -> None:
+    folder = csv.parent / "months"
+    folder.mkdir()
+    for place, name in enumerate(("may", "june", "july")):
+        lines = [f"{200 + place * 40 + n},{'far' if n == 3 else n},1" for n in range(0 if name == "june" else 40)]
+        (folder / f"{name}.csv").write_text("\n".join(["id,dist,late", *lines]) + "\n")
+    source = ms.csv(str(folder / "*.csv"))
+
+    ingest.ingest(source=source, roles=ROLES, home=home, loop="loop")
+    (folder / "later.csv").write_text(
+        "id,dist,late\n900,1.5,0\n901,near,0\n" + "".join(f"{n},1,0\n" for n in range(99))
+    )
+    ingest.ingest(source=source, roles=ROLES, home=home, loop="loop")
+
+    kept = [(Path(row.source).name, row.position) for row in Quarantine(home, "loop").rows()]
+    assert kept == [("july.csv", "row 4"), ("may.csv", "row 4"), ("later.csv", "row 2")]
+    contract.save(home, "loop2", contract.load(home, "loop") or Schema(()))
+    with pytest.raises(TooManyBadRows, match=r"months/\*\.csv break .*: row 4 of .*july\.csv: column 'dist': 'far'"):
+        ingest.ingest(source=source, roles=ROLES, home=home, loop="loop2", max_bad=0.001)
 
 
 def test_rows_are_grouped_by_what_they_broke(home: Home, load: Any) -> None:

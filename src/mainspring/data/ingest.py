@@ -28,6 +28,8 @@ from mainspring.data.keys import names_of
 from mainspring.data.late import Late
 from mainspring.data.load import Load, Loaded, TurnedToText
 from mainspring.data.merge import Merged
+from mainspring.data.outbound import shown
+from mainspring.data.places import Places
 from mainspring.data.repairs import Repairs
 from mainspring.data.retention import Retention
 from mainspring.data.sources import Reader, Resuming, beyond, overlap
@@ -128,6 +130,7 @@ class _Work:
         self._max_bad, self._progress, self._run = max_bad, progress, run
         self._privacy = privacy
         self._columns: set[str] = set()
+        self._places = Places("")
         self._protection = Protection(privacy.rules, privacy.subject, Erasures(home, loop).known())
         self._retention = Retention(home, loop, privacy, roles.time)
         self._versions = Versions(home, loop)
@@ -173,6 +176,7 @@ class _Work:
     ) -> tuple[Loaded, Any]:  # fmt: skip
         again = since is not None and overlap(rows_of)
         behind = last is not None and (since is not None or self._compares)
+        self._places = Places(rows_of.name)
         load = Load(
             staging, self._home, self._loop, self._roles, rows_of.name, frozen, self._max_bad,
             first=last.content.next if last is not None and behind else 0,
@@ -180,7 +184,7 @@ class _Work:
             retyped=isinstance(self._source, CsvSource),
             aside=self._versions.aside() if again else None,
             mended=Repairs(self._home, self._loop).all() if again else (),
-            personal=self._privacy.personal,
+            personal=self._privacy.personal, places=self._places,
         )  # fmt: skip
         cursor, header, looked = since, "", Looking(self._privacy, frozen)
         doubtful: tuple[str, ...] = ()
@@ -204,14 +208,20 @@ class _Work:
         return replace(loaded, notes=(*loaded.notes, *doubtful, *told, *looked.notes)), cursor
 
     def _told_of(self, rows_of: Reader, since: Any) -> Iterator[tuple[pl.DataFrame, Any]]:
-        rows = 0
-        parts = rows_of.read(since)
-        for part, cursor in ahead(parts) if isinstance(rows_of, Files) else parts:
+        rows = kept = first = 0
+        of_files, parts = isinstance(rows_of, Files), rows_of.read(since)
+        known = len(since or ()) if of_files else 0
+        for part, cursor in ahead(parts) if of_files else parts:
             rows += part.height
             self._columns.update(part.columns)
             if self._progress is not None:
                 self._progress(f"reading {rows_of.name}", rows, 0)
-            yield self._protection.frame(part), cursor
+            protected = self._protection.frame(part)
+            kept += protected.height
+            if of_files and len(cursor) > known:  # the last rows of a file
+                self._places.add(shown(cursor[-1][0]), first)
+                known, first = len(cursor), kept
+            yield protected, cursor
 
     # ---------------------------------------------------------------------------------------------------- the commit
 
@@ -239,7 +249,7 @@ class _Work:
         total = self._digest(source, loaded, known)
         content = Content(source, (), tuple(total.blocks), total.digest(), labels)
         same = last is not None and self._same(content, own, known, schema, last)
-        self._versions.set_aside(loaded.bad, reading, base=base, only=same)
+        self._versions.set_aside(loaded.bad, reading, self._places, base=base, only=same)
         if same and last is not None and base is not None:
             looked = not reading.whole and last.looked != reading.looked
             if looked or self._versions.identity(base) != reading.identity:

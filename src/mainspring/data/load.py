@@ -21,6 +21,7 @@ from mainspring.data.casting import EXACT, plain
 from mainspring.data.contract import POSITION, REASON, Checked
 from mainspring.data.inference import widened
 from mainspring.data.keys import Keys, names_of
+from mainspring.data.places import Places
 from mainspring.data.private import marked
 from mainspring.data.repairs import name_of
 from mainspring.data.unite import PREDICTION
@@ -87,19 +88,20 @@ class Load:
 
     first: the number of the first row. head: a digest of the first so many rows is wanted. retyped: whether the source
     can be read again with other columns as text. aside: known bad rows, as `as_text` has them, that may come again;
-    mended: the names of those that a person has repaired.
+    mended: the names of those that a person has repaired. places: where the rows stand, once all are read.
     personal: columns of which no value is shown; those that look so are added where the contract is yet to be made.
     """
 
     def __init__(
         self, staging: Staging, home: Home, loop: str, roles: Roles, name: str, frozen: Schema | None,
         max_bad: float, *, first: int = 0, head: int = 0, retyped: bool = False, aside: pl.Series | None = None,
-        mended: Collection[str] = (), personal: Collection[str] = (),
+        mended: Collection[str] = (), personal: Collection[str] = (), places: Places | None = None,
     ) -> None:  # fmt: skip
         self._staging, self._home, self._loop, self._roles, self._name = staging, home, loop, roles, name
         self._frozen, self._schema, self._max_bad, self._retyped = frozen is not None, frozen, max_bad, retyped
         self._first, self._head_rows, self._head = first, head, None if head else ""
         self._aside, self._mended, self._personal = aside, mended, set(personal)
+        self._places = places or Places(name)
         self._keys, self._digest = Keys(names_of(roles)), RowDigest()
         self._digested: pl.Schema | None = None
         self._written: list[_Written] = []
@@ -311,7 +313,7 @@ class Load:
         broken = sum(frame.height for frame in bad)
         if broken > self._max_bad * self.rows:
             first = bad[0].select(POSITION, REASON).head(3).rows()
-            told = "; ".join(f"row {place + 1:,}: {why}" for place, why in first)
+            told = "; ".join(f"{self._places.told(row)}: {why}" for row, why in first)
             raise TooManyBadRows(
                 f"{broken:,} of {count(self.rows, 'row')} of {self._name} break the contract, more than "
                 f"{percent(self._max_bad)}: {told}; mend them in the source, or raise max_bad="

@@ -14,6 +14,7 @@ from mainspring.core.schema import Schema
 from mainspring.core.values import Dataset
 from mainspring.data import contract
 from mainspring.data.contract import POSITION, REASON
+from mainspring.data.places import Places
 from mainspring.data.unite import PREDICTION
 from mainspring.store.deployments import Deployments
 from mainspring.store.home import Home
@@ -218,7 +219,9 @@ class Versions:
         stands = {"source": reading.identity, "position": reading.position, "cursor": reading.cursor}
         self._states.save_state(self._loop, _TOUCHED, {"base": base, **stands})
 
-    def set_aside(self, bad: Sequence[pl.DataFrame], reading: Reading, *, base: int | None, only: bool) -> None:
+    def set_aside(
+        self, bad: Sequence[pl.DataFrame], reading: Reading, places: Places, *, base: int | None, only: bool
+    ) -> None:
         """Keep the *bad* rows with their reasons; the same ones only once, though a crash may bring them again.
 
         A source that is read as a whole takes its earlier bad rows back.
@@ -226,7 +229,7 @@ class Versions:
         version = self._quarantine.version()
         if not bad and (version is None or not reading.whole):
             return
-        kept = pl.concat([_kept(frame, reading.source) for frame in bad or [_NO_BAD]])
+        kept = pl.concat([_kept(frame, places) for frame in bad or [_NO_BAD]])
         metadata = {
             "since": reading.since, "cursor": reading.cursor, "base": base, "only": only, "digest": digest(kept),
         }  # fmt: skip
@@ -307,11 +310,12 @@ def _digest(rows: pl.DataFrame, known: dict[str, Any]) -> str:
     return _total(total.digest(), labelled)
 
 
-def _kept(bad: pl.DataFrame, source: str) -> pl.DataFrame:
+def _kept(bad: pl.DataFrame, places: Places) -> pl.DataFrame:
     """Rows as they are kept in the quarantine."""
+    stood = [places.of(row) for row in bad[POSITION]]
     return bad.select(
-        pl.lit(source).alias("source"),
-        (pl.lit("row ") + (pl.col(POSITION) + 1).cast(pl.String)).alias("position"),
+        pl.Series("source", [file for file, _ in stood], pl.String),
+        pl.Series("position", [f"row {number}" for _, number in stood], pl.String),
         pl.col(REASON).alias("reason"),
         pl.struct(pl.exclude(POSITION, REASON)).struct.json_encode().alias("row"),
     )
