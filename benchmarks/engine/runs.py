@@ -13,6 +13,7 @@ from typing import Any
 _INSIDE = """
 import json, resource, sys, time
 from pathlib import Path
+from mainspring.app import running  # what runs it is start-up too
 from mainspring.app.files import load
 began = time.perf_counter()
 (pipeline,) = load(sys.argv[1])

@@ -15,7 +15,6 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from blake3 import blake3
 
@@ -114,16 +113,23 @@ def _behind(path: Path) -> dict[str, str]:
 
 
 def _encode_datetime(value: datetime, leaf: Callable[[Any], Node]) -> Node:
-    if isinstance(value.tzinfo, ZoneInfo) and value.tzinfo.key:
-        zone = value.tzinfo.key
-        return {"$": "datetime", "text": value.replace(tzinfo=None).isoformat(), "zone": zone, "fold": value.fold}
+    if value.tzinfo is not None:
+        from zoneinfo import ZoneInfo  # here and below: most values have none
+
+        if isinstance(value.tzinfo, ZoneInfo) and value.tzinfo.key:
+            zone = value.tzinfo.key
+            return {"$": "datetime", "text": value.replace(tzinfo=None).isoformat(), "zone": zone, "fold": value.fold}
     return {"$": "datetime", "text": value.isoformat()} if value.fold == 0 else leaf(value)
 
 
 def _decode_other(tag: str, node: dict[str, Any], leaf: Callable[[dict[str, Any]], Any]) -> Any:
     if tag == "datetime":
         moment = datetime.fromisoformat(node["text"])
-        return moment.replace(tzinfo=ZoneInfo(node["zone"]), fold=node["fold"]) if "zone" in node else moment
+        if "zone" not in node:
+            return moment
+        from zoneinfo import ZoneInfo
+
+        return moment.replace(tzinfo=ZoneInfo(node["zone"]), fold=node["fold"])
     if tag == "timedelta":
         return timedelta(*node["parts"])
     if tag == "path":

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
 import os
 import pickle
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,16 +27,23 @@ class Key:
 
     def sign(self, content: bytes) -> bytes:
         """*content* behind its signature."""
-        return hmac.digest(self._secret(), content, hashlib.sha256) + content
+        return self._mac(content) + content
 
     def verified(self, signed: bytes) -> bytes:
         """The content of *signed*; raises HomeDamaged when this home hasn't signed it."""
         mac, content = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, hmac.digest(self._secret(), content, hashlib.sha256)):
+        import hmac
+
+        if not hmac.compare_digest(mac, self._mac(content)):
             raise HomeDamaged(
                 "a pickled object isn't signed by this home and isn't loaded; run the step that made it again"
             )
         return content
+
+    def _mac(self, content: bytes) -> bytes:
+        import hmac  # here and above: it loads OpenSSL, which most runs and workers never need
+
+        return hmac.digest(self._secret(), content, "sha256")
 
     def _secret(self) -> bytes:
         if self._known is None:
@@ -90,4 +94,4 @@ def _read(path: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Make the key; of several processes that try at once, one wins and all use its key."""
-    durable.claim(path, secrets.token_bytes(_KEY_BYTES), mode=0o600)
+    durable.claim(path, os.urandom(_KEY_BYTES), mode=0o600)
