@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ def test_a_threshold_anywhere_in_dense_rows_is_always_found() -> None:
             values = RANDOM.normal(size=rows)
             leaks = found(values > np.quantile(values, share), x=values, other=RANDOM.normal(size=rows))
             assert [leak.ignore for leak in leaks] == ["x"], (rows, share)
+
+
+def test_the_threshold_of_a_time_is_told_as_a_time() -> None:
+    days = pl.datetime_range(pl.datetime(2013, 1, 1), pl.datetime(2014, 1, 1), "6h", eager=True)
+    for times in (days, days.dt.date()):
+        (leak,) = found((days >= datetime(2013, 9, 1)).to_numpy(), at=times)
+
+        assert "by a threshold at 2013-08-31" in leak.evidence, leak.evidence
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,18 @@ def test_a_column_that_is_nearly_the_target_is_told() -> None:
     assert not list(nearly_the_target(rows, Roles("y", ignore=("status",))))
 
 
+@pytest.mark.parametrize("gap", [None, float("nan")])
+def test_a_number_that_parts_the_classes_is_told_where_it_has_gaps(gap: float | None) -> None:
+    target = RNG.integers(0, 2, N)
+    score = [gap if RNG.random() < 0.12 else float(value) for value in target + RNG.random(N)]
+    rare = [None if RNG.random() < 0.6 else value for value in score]
+    rows = pl.DataFrame({"y": target, "score": score, "rare": rare}, strict=False)
+
+    (told,) = nearly_the_target(rows, Roles("y"))
+
+    assert told.startswith("column 'score' alone tells 'y' in nearly all rows with a value, by one threshold")
+
+
 @pytest.mark.parametrize(
     ("name", "values", "names"),
     [

@@ -17,7 +17,7 @@ from mainspring.core.wording import count, percent
 
 LEAST = 30
 """So many rows of each kind are needed to say anything."""
-_SURE, _FEW_WRONG, _HARDLY_WRONG, _MOST_CLASSES = 0.99, 0.1, 0.002, 20
+_SURE, _FEW_WRONG, _HARDLY_WRONG, _MOST_CLASSES, _KNOWN = 0.99, 0.1, 0.002, 20, 0.5
 _ID = re.compile(r"(?:^|[_\s-])(?i:id|uuid|guid|key)$|[a-z]I[dD]$")
 
 
@@ -64,9 +64,9 @@ def nearly_the_target(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
         return
     for column in rows.drop(roles.special, strict=False).iter_columns():
         if column.dtype.is_float() or not 2 <= column.drop_nulls().n_unique() <= classes:
-            if classes == 2 and column.dtype.is_numeric() and _parted(column, rows[roles.target], usual):
+            if classes == 2 and column.dtype.is_numeric() and _parted(column, rows[roles.target]):
                 yield (
-                    f"column {column.name!r} alone tells {roles.target!r} in nearly all rows, by one "
+                    f"column {column.name!r} alone tells {roles.target!r} in nearly all rows with a value, by one "
                     f"threshold: unless it is known when predicting, write ignore=[{column.name!r}]"
                 )
             continue
@@ -79,8 +79,15 @@ def nearly_the_target(rows: pl.DataFrame, roles: Roles) -> Iterator[str]:
             )
 
 
-def _parted(column: pl.Series, target: pl.Series, usual: int) -> bool:
-    """Whether nearly all rows below some threshold are of one class and those above of the other."""
+def _parted(column: pl.Series, target: pl.Series) -> bool:
+    """Whether nearly all rows below some threshold are of one class and those above of the other; of those with a
+    value, if at least half have one."""
+    known = column.is_not_null() & column.is_not_nan() if column.dtype.is_float() else column.is_not_null()
+    least = _KNOWN * len(column)
+    column, target = column.filter(known), target.filter(known)
+    usual = len(target) - int(target.unique_counts().max() or 0)  # type: ignore[arg-type]
+    if len(column) < least or usual < LEAST:
+        return False
     order = column.arg_sort()
     ordered, signs = column.gather(order), (target == target.max()).gather(order).cast(pl.Int64) * 2 - 1
     below = signs.cum_sum()

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import combinations
 
 import numpy as np
@@ -36,6 +37,7 @@ from mainspring.data.edges import CHANCE_DIGITS, Codes, Numbers, Rule, chance_di
 Mask = npt.NDArray[np.bool_]
 Gaps = Mapping[str, int]
 EMPTY: Gaps = {}
+_EPOCH = datetime(1970, 1, 1)
 
 ROWS = 20_000
 """So many rows, drawn at random, are looked at."""
@@ -112,7 +114,7 @@ def _class_leak(column: pl.Series, codes: Codes, target: str) -> Leak | None:
     said = _recoded(column, codes)
     values = numeric(column)
     if not said and values is not None and len(codes) >= MIN_EDGE_ROWS and (rule := sharp_rule(values, codes)):
-        said = _told(rule)
+        said = _told(rule, times=column.dtype in (pl.Date, pl.Datetime))
     return Leak((name,), name, f"{name!r} alone {said}") if said else None
 
 
@@ -140,8 +142,8 @@ def _recoded(column: pl.Series, codes: Codes) -> str:
     return f"{what} (right on {right:,} of {len(codes):,} rows)"
 
 
-def _told(rule: Rule) -> str:
-    edges = listed([f"{edge:,g}" for edge in rule.edges])
+def _told(rule: Rule, *, times: bool = False) -> str:
+    edges = listed([str(_EPOCH + timedelta(microseconds=edge)) if times else f"{edge:,g}" for edge in rule.edges])
     return f"determines it by a threshold at {edges} (right on {rule.rows - rule.errors:,} of {rule.rows:,} rows)"
 
 

@@ -125,7 +125,7 @@ def _cleared(home: Home, loop: str, subject: str, declared: Any) -> _Cleared:
     tables = erasing.erase_rows(home, loop, column, forms)
     done = Erased(
         loop, tables, records.predictions, records.labels, artifacts, traced.documents, tuple(told["models"]), (),
-        records.shadows, tuple(sorted({*told["perhaps"]} - {*told["models"]})),
+        records.shadows, tuple(sorted({*told.get("perhaps", ())} - {*told["models"]})),
     )  # fmt: skip
     return _Cleared(done, forms, texts, own)
 
