@@ -126,6 +126,26 @@ class TestIceberg:
         assert rows_of(ms.iceberg(table.location().removeprefix("file://"))).height == 3
         assert not mark.exists() and not Path("py-io-impl").exists()
 
+    def test_a_table_whose_current_snapshot_is_gone_is_not_taken_for_an_empty_one(self, catalog: Any) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        newest = Path(table.metadata_location.removeprefix("file://"))
+        newest.write_text(json.dumps(json.loads(newest.read_text()) | {"current-snapshot-id": 7}))
+
+        with pytest.raises(SourceError, match="has no snapshot 7, which it names as the current one"):
+            rows_of(ms.iceberg(str(newest)))
+
+    def test_metadata_open_no_files_elsewhere(self, catalog: Any) -> None:
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        newest = Path(table.metadata_location.removeprefix("file://"))
+        metadata = json.loads(newest.read_text())
+        metadata["snapshots"][-1]["manifest-list"] = "hdfs://inside.example/list.avro"
+        newest.write_text(json.dumps(metadata))
+
+        with pytest.raises(SourceError, match=r"names 'hdfs://inside.example/list.avro', which isn't here or in S3"):
+            rows_of(ms.iceberg(str(newest)))
+
     @pytest.mark.parametrize(
         "wrong", [{"properties": 7}, {"properties": None}, {"schemas": []}, {"format-version": "x"}]
     )

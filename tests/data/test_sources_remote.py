@@ -122,6 +122,19 @@ class TestObjects:
         with pytest.raises(SourceNotFound, match="'s3://flights/lake' holds no Iceberg table"):
             rows_of(ms.iceberg("s3://flights/lake", access=s3))
 
+    def test_an_iceberg_table_in_a_bucket_opens_no_file_of_this_machine(
+        self, bucket: Callable[..., None], s3: ms.S3, tmp_path: Path
+    ) -> None:
+        catalog = SqlCatalog("own", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+        catalog.create_namespace("air")
+        table = catalog.create_table("air.flights", schema=ROWS.to_arrow().schema)
+        table.append(ROWS.to_arrow())
+        catalog.close()
+        bucket("hostile/metadata/v1.metadata.json", Path(table.metadata_location.removeprefix("file://")).read_bytes())
+
+        with pytest.raises(SourceError, match=r"names 'file:///.*avro', which isn't in S3; its files are read from no"):
+            rows_of(ms.iceberg("s3://flights/hostile", access=s3))
+
     def test_globs_and_folders_give_their_files_in_order(self, bucket: Callable[..., None], s3: ms.S3) -> None:
         for key in ("2013/02.csv", "2013/01.csv", "2013/deep/03.csv", "2013/_tmp/04.csv", "2014/05.csv", "2013/x.txt"):
             bucket(key, f"file\n{key}\n".encode())

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
@@ -23,6 +24,7 @@ from mainspring.data.nested import flat
 
 BATCH_ROWS = 250_000
 _METADATA = ".metadata.json"
+_S3 = ("s3", "s3a", "s3n")
 
 
 class Delta:
@@ -121,15 +123,20 @@ class Iceberg:
         """The table of one metadata file, whose own properties don't say how files are read: they could name any code
         of this machine, and any server."""
         from pyiceberg.catalog.noop import NoopCatalog  # the extra's one door
-        from pyiceberg.io.pyarrow import PyArrowFileIO
         from pyiceberg.serializers import FromInputFile
         from pyiceberg.table import StaticTable
 
-        files = PyArrowFileIO({f"s3.{name}": value for name, value in _iceberg_storage(self._source.access).items()})
         try:
             where = self._metadata()
+            files = _files(where, self._source.access)
             metadata = FromInputFile.table_metadata(files.new_input(where))
-            return StaticTable(("source",), metadata, where, files, NoopCatalog("source"))
+            table = StaticTable(("source",), metadata, where, files, NoopCatalog("source"))
+            if metadata.current_snapshot_id is not None and table.current_snapshot() is None:
+                raise SourceError(
+                    f"{self.name} can't be read: {where} has no snapshot {metadata.current_snapshot_id}, which it "
+                    "names as the current one; restore it"
+                )
+            return table
         except MainspringError:
             raise
         except Exception as error:  # of metadata that aren't, the library raises whatever its code meets
@@ -151,6 +158,29 @@ class Iceberg:
         except SourceNotFound:
             return []
         return [(_number(stored.name), 0, stored.name) for stored in objects]
+
+
+def _files(where: str, access: S3 | None) -> Any:
+    """What opens the files of the table whose metadata file is *where*: of this machine only for a table that lies here
+    itself, and else only in S3, whatever metadata and manifests name."""
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    here = _scheme(where) == "file"
+
+    class Files(PyArrowFileIO):
+        def new_input(self, location: str) -> Any:
+            if not (_scheme(location) in _S3 or (here and _scheme(location) == "file")):
+                raise SourceError(
+                    f"the Iceberg table of {where} names {location!r}, which isn't "
+                    f"{'here or ' if here else ''}in S3; its files are read from nowhere else"
+                )
+            return super().new_input(location)
+
+    return Files({f"s3.{name}": value for name, value in _iceberg_storage(access).items()})
+
+
+def _scheme(location: str) -> str:
+    return (urlsplit(location).scheme or "file").lower()
 
 
 def _in_folder(path: str) -> list[tuple[int, int, str]]:
