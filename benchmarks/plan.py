@@ -15,7 +15,7 @@ _TIMED = """
 import sys, time
 sys.path.insert(0, {folder!r})
 import main
-from mainspring.app.pipeline import Pipeline
+from mainspring.app import running  # what plans is start-up too
 began = time.perf_counter()
 planned = main.pipeline.plan(home={home!r})
 cold = time.perf_counter() - began
